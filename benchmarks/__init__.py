@@ -1,0 +1,1 @@
+"""Benchmarks of wengert, and the plain-Python reference they are timed against."""

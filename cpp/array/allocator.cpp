@@ -1,0 +1,118 @@
+#include "array/allocator.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdlib>
+#include <vector>
+
+#include "base/error.h"
+
+namespace wengert::memory {
+namespace {
+
+// Four classes an octave: rounding wastes at most a quarter.
+constexpr int class_count = 4 * 48;
+constexpr std::size_t cache_floor = std::size_t(64) << 20;
+
+struct Pool {
+  std::array<std::vector<void*>, class_count> free_blocks;
+  std::size_t cached = 0;
+  int64_t live = 0, peak = 0, objects = 0;
+  std::size_t largest = 0;  // the machine's memory: no single block may exceed it
+};
+
+Pool& pool() {
+  static Pool* instance = [] {
+    auto* made = new Pool;  // never destroyed: arrays may outlive static destructors
+    made->largest = std::size_t(sysconf(_SC_PHYS_PAGES)) * std::size_t(sysconf(_SC_PAGE_SIZE));
+    return made;
+  }();
+  return *instance;
+}
+
+int size_class(std::size_t bytes) {
+  const std::size_t units = std::max<std::size_t>((bytes + alignment - 1) / alignment, 1);
+  if (units <= 4) return int(units) - 1;
+  const int octave = int(std::bit_width(units - 1)) - 1;  // 2^octave < units <= 2^(octave+1)
+  const int quarter = int((units - 1) >> (octave - 2)) & 3;
+  return 4 * (octave - 1) + quarter;
+}
+
+std::size_t class_bytes(int index) {
+  if (index < 4) return alignment * std::size_t(index + 1);
+  const int octave = index / 4 + 1, quarter = index % 4;
+  return alignment * ((std::size_t(quarter) + 5) << (octave - 2));
+}
+
+void* take(std::size_t bytes) {
+  Pool& p = pool();
+  const int index = size_class(bytes);
+  if (bytes > p.largest)
+    fail(ErrorKind::memory, "memory: ", bytes, " bytes asked for; the machine has ", p.largest);
+  auto& blocks = p.free_blocks[std::size_t(index)];
+  if (!blocks.empty()) {
+    void* block = blocks.back();
+    blocks.pop_back();
+    p.cached -= class_bytes(index);
+    return block;
+  }
+  void* block = std::aligned_alloc(alignment, class_bytes(index));
+  if (!block) {
+    release_cache();
+    block = std::aligned_alloc(alignment, class_bytes(index));
+  }
+  if (!block) fail(ErrorKind::memory, "memory: the system refused ", bytes, " bytes");
+  return block;
+}
+
+void give(void* block, std::size_t bytes) {
+  Pool& p = pool();
+  const int index = size_class(bytes);
+  p.cached += class_bytes(index);
+  p.free_blocks[std::size_t(index)].push_back(block);
+  if (p.cached > std::max(cache_floor, std::size_t(p.peak))) release_cache();
+}
+
+}  // namespace
+
+void* allocate(std::size_t bytes, std::size_t counted) {
+  void* block = take(bytes);
+  Pool& p = pool();
+  p.live += int64_t(counted);
+  p.peak = std::max(p.peak, p.live);
+  return block;
+}
+
+void deallocate(void* block, std::size_t bytes, std::size_t counted) {
+  pool().live -= int64_t(counted);
+  give(block, bytes);
+}
+
+void* allocate_object(std::size_t bytes) {
+  ++pool().objects;
+  return take(bytes);
+}
+
+void deallocate_object(void* block, std::size_t bytes) {
+  --pool().objects;
+  give(block, bytes);
+}
+
+int64_t live_bytes() { return pool().live; }
+int64_t peak_bytes() { return pool().peak; }
+void reset_peak() { pool().peak = pool().live; }
+int64_t live_objects() { return pool().objects; }
+
+void release_cache() {
+  Pool& p = pool();
+  for (auto& blocks : p.free_blocks) {
+    for (void* block : blocks) std::free(block);
+    blocks.clear();
+  }
+  p.cached = 0;
+}
+
+}  // namespace wengert::memory

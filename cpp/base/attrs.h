@@ -1,0 +1,62 @@
+// The attributes of an operation as data: a schema of named, typed parameters with defaults (part of
+// a row), and an immutable, shared list of values that compares, hashes and prints.
+#pragma once
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/ref.h"
+#include "base/shape.h"
+
+namespace wengert {
+
+struct None {
+  bool operator==(const None&) const = default;
+};
+using Attr = std::variant<None, bool, int64_t, double, Ints, DType, std::string>;
+enum class AttrKind { boolean, integer, real, ints, dtype, text };
+
+struct Param {
+  std::string name;
+  AttrKind kind;
+  std::optional<Attr> fallback;  // absent: the caller must give it; None: may be left out
+  bool none_allowed = false;     // the caller may give None although that is not the fallback
+};
+using Schema = std::vector<Param>;
+
+std::ostream& operator<<(std::ostream& out, const Attr& value);
+
+class Attrs {
+ public:
+  Attrs() = default;
+  Attrs(const Schema& schema, std::vector<Attr> values);
+
+  bool flag(const char* name) const { return std::get<bool>(at(name)); }
+  int64_t integer(const char* name) const { return std::get<int64_t>(at(name)); }
+  double real(const char* name) const { return std::get<double>(at(name)); }
+  const Ints& ints(const char* name) const { return std::get<Ints>(at(name)); }
+  DType dtype(const char* name) const { return std::get<DType>(at(name)); }
+  const std::string& text(const char* name) const { return std::get<std::string>(at(name)); }
+  bool is_none(const char* name) const { return std::holds_alternative<None>(at(name)); }
+  const Attr& at(const char* name) const;
+
+  // A copy in which `name` has another value.
+  Attrs with(const char* name, Attr value) const;
+
+  bool empty() const { return !list_; }
+  std::size_t hash() const;
+  bool operator==(const Attrs& other) const;
+  friend std::ostream& operator<<(std::ostream& out, const Attrs& attrs);  // axis=0, keepdims=False
+
+ private:
+  struct List {
+    uint32_t refs = 0;
+    const Schema* schema;
+    std::vector<Attr> values;
+    friend void release(List* list) { delete list; }
+  };
+  Ref<List> list_;
+};
+
+}  // namespace wengert

@@ -1,0 +1,240 @@
+// Between Python objects and tensors: numbers, nested sequences, NumPy arrays, DLPack producers.
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <array>
+#include <optional>
+
+#include "bindings/tensor.h"
+#include "kernels/copy.h"
+#include "ops/vocabulary.h"
+
+namespace wengert::bindings {
+namespace {
+
+py::object& numpy() {
+  static py::object* module = new py::object(py::module_::import("numpy"));
+  return *module;
+}
+
+// np.dtype objects of the six dtypes; also the public wg.float32 and its kin.
+const std::array<py::object, dtype_count>& dtype_objects() {
+  static auto* made = [] {
+    auto* objects = new std::array<py::object, dtype_count>;
+    for (int i = 0; i < dtype_count; ++i) (*objects)[std::size_t(i)] = numpy().attr("dtype")(name(DType(i)));
+    return objects;
+  }();
+  return *made;
+}
+
+std::optional<DType> known_dtype(const py::dtype& dtype) {
+  switch (dtype.kind()) {
+    case 'b': return DType::bool_;
+    case 'u': if (dtype.itemsize() == 1) return DType::uint8; break;
+    case 'i':
+      if (dtype.itemsize() == 4) return DType::int32;
+      if (dtype.itemsize() == 8) return DType::int64;
+      break;
+    case 'f':
+      if (dtype.itemsize() == 4) return DType::float32;
+      if (dtype.itemsize() == 8) return DType::float64;
+      break;
+    default: break;
+  }
+  return {};
+}
+
+DType array_dtype(const py::array& array) {
+  if (const auto dtype = known_dtype(array.dtype())) return *dtype;
+  fail(ErrorKind::dtype, "tensor: NumPy dtype '", std::string(py::str(array.dtype())),
+       "' is not supported; convert first with .astype to bool, uint8, int32, int64, float32 or float64");
+}
+
+bool shareable(const py::array& array) {
+  const int width = int(array.itemsize());
+  if (reinterpret_cast<std::uintptr_t>(array.data()) % std::size_t(width) != 0) return false;
+  for (py::ssize_t i = 0; i < array.ndim(); ++i)
+    if (array.strides(i) % width != 0) return false;
+  return true;
+}
+
+Array share(py::array array) {
+  const DType dtype = array_dtype(array);
+  Shape shape;
+  Ints strides;
+  for (py::ssize_t i = 0; i < array.ndim(); ++i) {
+    shape.push_back(array.shape(i));
+    strides.push_back(array.strides(i) / array.itemsize());
+  }
+  check_shape("tensor", shape);
+  auto* data = const_cast<void*>(array.data());
+  const bool read_only = !array.writeable();
+  const auto bytes = std::size_t(array.nbytes());
+  PyObject* owner = array.release().ptr();
+  return Array::foreign(data, bytes, read_only, dtype, std::move(shape), std::move(strides),
+                        [owner] { Py_DECREF(owner); });
+}
+
+// Any array-like as a native-endian, aligned NumPy array.
+py::array as_numpy(py::handle data) {
+  const bool producer = py::hasattr(data, "__dlpack__") && !py::isinstance<py::array>(data);
+  py::object object = producer ? numpy().attr("from_dlpack")(data) : numpy().attr("asarray")(data);
+  auto array = py::reinterpret_borrow<py::array>(object);
+  if (array.dtype().byteorder() == '>') array = array.attr("astype")(array.dtype().attr("newbyteorder")("="));
+  if (!shareable(array)) array = array.attr("copy")();
+  return array;
+}
+
+Var weak_scalar(PyObject* object, std::optional<DType> company) {
+  Var x;
+  if (PyBool_Check(object)) {
+    x = Var(Array::scalar<bool>(object == Py_True));
+  } else if (PyFloat_Check(object)) {
+    const double value = PyFloat_AS_DOUBLE(object);
+    x = company == DType::float64 ? Var(Array::scalar<double>(value)) : Var(Array::scalar<float>(float(value)));
+  } else {
+    int overflow = 0;
+    const long long value = PyLong_AsLongLongAndOverflow(object, &overflow);
+    if (overflow)
+      fail(ErrorKind::dtype, "tensor: the Python integer does not fit int64; got ", std::string(py::str(py::handle(object))));
+    if (company == DType::float32) x = Var(Array::scalar<float>(float(value)));
+    else if (company == DType::float64) x = Var(Array::scalar<double>(double(value)));
+    else x = Var(Array::scalar<int64_t>(value));
+  }
+  x->weak = true;
+  return x;
+}
+
+bool is_number(PyObject* object) { return PyFloat_Check(object) || PyLong_Check(object); }
+
+bool is_array_like(PyObject* object) {
+  return py::isinstance<py::array>(object) || PyList_Check(object) || PyTuple_Check(object) ||
+         py::hasattr(object, "__array__") || py::hasattr(object, "__dlpack__");
+}
+
+Var from_object(PyObject* object, std::optional<DType> company) {
+  if (is_tensor(object)) return Var(value_of(object));
+  if (is_number(object)) return weak_scalar(object, company);
+  if (is_array_like(object)) return tensor_from(object, {}, true);
+  fail(ErrorKind::type, "tensor: cannot make a tensor of a ", Py_TYPE(object)->tp_name,
+       "; got ", std::string(py::str(py::repr(object))).substr(0, 60));
+}
+
+}  // namespace
+
+bool is_convertible(PyObject* object) {
+  return is_tensor(object) || is_number(object) || is_array_like(object);
+}
+
+Var to_var(PyObject* object) { return from_object(object, {}); }
+Var to_var(PyObject* object, const Var& beside) { return from_object(object, beside.dtype()); }
+
+DType to_dtype(py::handle object) {
+  for (int i = 0; i < dtype_count; ++i)
+    if (object.is(dtype_objects()[std::size_t(i)])) return DType(i);
+  if (object.ptr() == reinterpret_cast<PyObject*>(&PyFloat_Type)) return DType::float32;
+  py::object converted;
+  try {
+    converted = numpy().attr("dtype")(object);
+  } catch (py::error_already_set&) {
+    fail(ErrorKind::dtype, "dtype: not a dtype: ", std::string(py::str(py::repr(object))),
+         "; use bool, uint8, int32, int64, float32 or float64");
+  }
+  if (const auto dtype = known_dtype(py::reinterpret_borrow<py::dtype>(converted))) return *dtype;
+  fail(ErrorKind::dtype, "dtype: '", std::string(py::str(converted)),
+       "' is not supported; use bool, uint8, int32, int64, float32 or float64");
+}
+
+PyObject* dtype_object(DType dtype) { return py::object(dtype_objects()[std::size_t(dtype)]).release().ptr(); }
+
+Var tensor_from(py::handle data, std::optional<DType> dtype, std::optional<bool> copy) {
+  auto finish = [&](const Array& array, bool mine) {
+    const bool converts = dtype && *dtype != array.dtype();
+    if (converts && copy == false)
+      fail(ErrorKind::argument, "asarray: ", array.dtype(), " to ", *dtype, " needs a copy, and copy=False forbids one");
+    if (!converts && (mine || copy != true)) return Var(Array(array));
+    Array out = Array::empty(dtype.value_or(array.dtype()), array.shape());
+    kernels::copy(array, out);
+    return Var(std::move(out));
+  };
+  if (is_tensor(data.ptr())) {
+    const Var x(value_of(data.ptr()));
+    if (x.is_abstract() || copy != true) return dtype ? astype(x, *dtype) : x;
+    return finish(x.array(), false);
+  }
+  if (is_number(data.ptr())) {
+    Var x = weak_scalar(data.ptr(), dtype);
+    x->weak = false;
+    return finish(x.array(), true);
+  }
+  if (!is_array_like(data.ptr()))
+    fail(ErrorKind::type, "tensor: cannot make a tensor of a ", Py_TYPE(data.ptr())->tp_name, "; got ",
+         std::string(py::str(py::repr(data))).substr(0, 60));
+  const bool sequence = PyList_Check(data.ptr()) || PyTuple_Check(data.ptr());
+  py::array array;
+  try {
+    array = as_numpy(data);
+  } catch (py::error_already_set& error) {
+    fail(ErrorKind::argument, "tensor: not an array: ", error.what());
+  }
+  if (sequence && copy == false)
+    fail(ErrorKind::argument, "asarray: a Python sequence cannot be shared, and copy=False forbids a copy");
+  const Array shared = share(array);
+  // Python floats in sequences become the default float dtype.
+  if (sequence && !dtype && shared.dtype() == DType::float64) dtype = DType::float32;
+  return finish(shared, sequence);
+}
+
+py::object to_numpy(const Var& x) {
+  if (x.is_abstract())
+    fail(ErrorKind::trace, "numpy: a traced value has no numbers yet; keep to wengert operations inside a traced function");
+  const Array& array = x.array();
+  const int width = itemsize(array.dtype());
+  std::vector<py::ssize_t> shape(array.shape().begin(), array.shape().end()), strides;
+  for (int64_t stride : array.strides()) strides.push_back(stride * width);
+  py::array out(py::reinterpret_borrow<py::dtype>(dtype_objects()[std::size_t(array.dtype())]), shape, strides,
+                array.raw(), py::reinterpret_steal<py::object>(wrap(x)));
+  // Broadcast views name one element many times; gradients must not be changed behind their back.
+  bool writable = !array.buffer()->read_only && !x->tracked;
+  for (std::size_t i = 0; i < array.shape().size(); ++i)
+    writable = writable && (array.strides()[i] != 0 || array.shape()[i] <= 1);
+  if (!writable) out.attr("flags").attr("writeable") = false;
+  return out;
+}
+
+void bind_convert(py::module_& m) {
+  auto optional_dtype = [](py::object dtype) -> std::optional<DType> {
+    if (dtype.is_none()) return {};
+    return to_dtype(dtype);
+  };
+  m.def("tensor", [optional_dtype](py::object data, py::object dtype, bool requires_grad) {
+          Var x = tensor_from(data, optional_dtype(dtype), true);
+          if (x->node || x->tracked) x = detach(x);
+          if (requires_grad) {
+            if (!is_float(x.dtype()))
+              fail(ErrorKind::dtype, "tensor: only floating-point tensors can require gradients; got ", x.dtype());
+            make_leaf(*x.get());
+          }
+          return x;
+        },
+        py::arg("data"), py::kw_only(), py::arg("dtype") = py::none(), py::arg("requires_grad") = false,
+        "A new tensor that copies `data` (a number, nested sequence, array or tensor). Python floats become\n"
+        "float32; arrays keep their dtype.\n\n"
+        ">>> wg.tensor([1.0, 2.0], requires_grad=True)\ntensor([1., 2.], requires_grad=True)");
+  m.def("asarray", [optional_dtype](py::object obj, py::object dtype, std::optional<bool> copy, py::object device) {
+          if (!device.is_none() && !(PyUnicode_Check(device.ptr()) && std::string(py::str(device)) == "cpu"))
+            fail(ErrorKind::argument, "asarray: the only device is 'cpu'; got ", std::string(py::str(py::repr(device))));
+          return tensor_from(obj, optional_dtype(dtype), copy);
+        },
+        py::arg("obj"), py::kw_only(), py::arg("dtype") = py::none(), py::arg("copy") = py::none(),
+        py::arg("device") = py::none(),
+        "`obj` as a tensor, sharing memory with NumPy arrays and DLPack producers where that is possible.\n"
+        "copy=True always copies; copy=False raises where a copy is needed.");
+  m.def("_dtypes", [] {
+    py::dict out;
+    for (int i = 0; i < dtype_count; ++i) out[name(DType(i))] = dtype_objects()[std::size_t(i)];
+    return out;
+  });
+}
+
+}  // namespace wengert::bindings

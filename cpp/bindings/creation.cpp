@@ -1,0 +1,159 @@
+// New arrays from nothing but a shape and numbers: what python/wengert/creation.py builds on.
+#include <cmath>
+#include <optional>
+
+#include "bindings/tensor.h"
+#include "kernels/copy.h"
+
+namespace wengert::bindings {
+namespace {
+
+Shape to_shape(const char* where, py::handle object) {
+  auto one = [&](PyObject* item) -> int64_t {
+    PyObject* index = PyFloat_Check(item) ? nullptr : PyNumber_Index(item);
+    if (!index) {
+      PyErr_Clear();
+      fail(ErrorKind::type, where, ": 'shape' takes an int or a sequence of ints; got ",
+           std::string(py::str(py::repr(object))).substr(0, 60));
+    }
+    int overflow = 0;
+    const long long value = PyLong_AsLongLongAndOverflow(index, &overflow);
+    Py_DECREF(index);
+    if (overflow)
+      fail(overflow > 0 ? ErrorKind::memory : ErrorKind::shape, where, ": shape ",
+           std::string(py::str(py::repr(object))).substr(0, 60), " is beyond any memory");
+    return value;
+  };
+  Shape shape;
+  if (PySequence_Check(object.ptr()) && !PyUnicode_Check(object.ptr()) && !is_tensor(object.ptr()))
+    for (py::handle item : py::reinterpret_borrow<py::sequence>(object))
+      shape.push_back(one(item.ptr()));
+  else
+    shape.push_back(one(object.ptr()));
+  check_shape(where, shape);
+  return shape;
+}
+
+std::optional<DType> optional_dtype(py::handle dtype) {
+  if (dtype.is_none()) return {};
+  return to_dtype(dtype);
+}
+
+Var full(py::handle size, py::handle value, py::handle dtype, const char* where) {
+  const Shape shape = to_shape(where, size);
+  const Var x = to_var(value.ptr());
+  if (x.is_abstract() || x.ndim() != 0)
+    fail(ErrorKind::shape, where, ": the value must be one number; got shape ", x.shape());
+  Array out = Array::empty(optional_dtype(dtype).value_or(x.dtype()), shape);
+  kernels::copy(x.array(), out);
+  return Var(std::move(out));
+}
+
+Var empty(py::handle size, py::handle dtype) {
+  return Var(Array::empty(optional_dtype(dtype).value_or(DType::float32), to_shape("empty", size)));
+}
+
+// f(i) for 0 <= i < n, computed in the type that f returns.
+template <class F>
+Var sequence(const char* where, int64_t n, DType dtype, F&& f) {
+  check_shape(where, {n});
+  Array out = Array::empty(dtype, {n});
+  dispatch(dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    for (int64_t i = 0; i < n; ++i) out.data<T>()[i] = T(f(i));
+  });
+  return Var(std::move(out));
+}
+
+int64_t to_int(py::handle number, const char* what) {
+  int overflow = 0;
+  const long long value = PyLong_AsLongLongAndOverflow(
+      py::reinterpret_steal<py::object>(PyNumber_Index(number.ptr())).ptr(), &overflow);
+  if (overflow)
+    fail(ErrorKind::argument, "arange: '", what, "' must fit int64; got ",
+         std::string(py::str(number)));
+  return value;
+}
+
+double to_double(const char* where, py::handle number, const char* what) {
+  const double value = PyFloat_AsDouble(number.ptr());
+  if (value == -1.0 && PyErr_Occurred()) {
+    PyErr_Clear();
+    fail(ErrorKind::type, where, ": '", what, "' takes a number; got ",
+         std::string(py::str(py::repr(number))).substr(0, 60));
+  }
+  return value;
+}
+
+bool is_whole(py::handle number) {
+  return !PyFloat_Check(number.ptr()) && PyIndex_Check(number.ptr()) &&
+         (!is_tensor(number.ptr()) || is_integer(value_of(number.ptr())->array.dtype()));
+}
+
+Var arange(py::handle start, py::handle stop, py::handle step, py::handle dtype) {
+  if (is_whole(start) && is_whole(stop) && is_whole(step)) {
+    const int64_t first = to_int(start, "start"), end = to_int(stop, "stop"),
+                  by = to_int(step, "step");
+    if (by == 0) fail(ErrorKind::argument, "arange: 'step' must not be 0");
+    // The distance may need 64 bits without a sign.
+    const bool none = by > 0 ? first >= end : first <= end;
+    const uint64_t distance =
+        by > 0 ? uint64_t(end) - uint64_t(first) : uint64_t(first) - uint64_t(end);
+    const uint64_t stride = by > 0 ? uint64_t(by) : -uint64_t(by);
+    const uint64_t count = none ? 0 : (distance - 1) / stride + 1;
+    if (count > uint64_t(1) << 60)
+      fail(ErrorKind::memory, "arange: ", count, " elements are too many");
+    return sequence(
+        "arange", int64_t(count), optional_dtype(dtype).value_or(DType::int64),
+        [&](int64_t i) { return int64_t(uint64_t(first) + uint64_t(i) * uint64_t(by)); });
+  }
+  const double first = to_double("arange", start, "start"), end = to_double("arange", stop, "stop");
+  const double by = to_double("arange", step, "step");
+  if (by == 0) fail(ErrorKind::argument, "arange: 'step' must not be 0");
+  const double count = std::ceil((end - first) / by);
+  if (std::isnan(count))
+    fail(ErrorKind::argument, "arange: no length from ", first, " to ", end, " by ", by);
+  if (count > std::ldexp(1.0, 60))
+    fail(ErrorKind::memory, "arange: ", count, " elements are too many");
+  const double delta = (first + by) - first;
+  return sequence("arange", count > 0 ? int64_t(count) : 0,
+                  optional_dtype(dtype).value_or(DType::float32),
+                  [&](int64_t i) { return first + double(i) * delta; });
+}
+
+Var linspace(py::handle start, py::handle stop, int64_t num, bool endpoint, py::handle dtype) {
+  const double first = to_double("linspace", start, "start"),
+               last = to_double("linspace", stop, "stop");
+  if (num < 0) fail(ErrorKind::shape, "linspace: 'num' must not be negative; got ", num);
+  const double parts = double(endpoint ? num - 1 : num);
+  const double step = parts > 0 ? (last - first) / parts : 0;
+  return sequence("linspace", num, optional_dtype(dtype).value_or(DType::float32), [&](int64_t i) {
+    return endpoint && i == num - 1 && i > 0 ? last : first + double(i) * step;
+  });
+}
+
+Var eye(int64_t rows, int64_t columns, int64_t k, py::handle dtype) {
+  check_shape("eye", {rows, columns});
+  Array out = Array::empty(optional_dtype(dtype).value_or(DType::float32), {rows, columns});
+  kernels::fill(out, 0);
+  k = std::clamp(k, -rows, columns);
+  dispatch(out.dtype(), [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    for (int64_t i = std::max<int64_t>(0, -k); i < std::min(rows, columns - k); ++i)
+      out.data<T>()[i * columns + i + k] = T(1);
+  });
+  return Var(std::move(out));
+}
+
+}  // namespace
+
+void bind_creation(py::module_& m) {
+  m.def("_full", full, py::arg("shape"), py::arg("value"), py::arg("dtype") = py::none(),
+        py::arg("where") = "full");
+  m.def("_empty", empty, py::arg("shape"), py::arg("dtype") = py::none());
+  m.def("_arange", arange);
+  m.def("_linspace", linspace);
+  m.def("_eye", eye);
+}
+
+}  // namespace wengert::bindings

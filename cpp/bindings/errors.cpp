@@ -1,0 +1,47 @@
+// C++ error kinds as Python exceptions: each derives from wg.Error and from the built-in that fits.
+#include "bindings/tensor.h"
+
+namespace wengert::bindings {
+namespace {
+
+PyObject* classes[8];
+
+PyObject* make_class(py::module_& m, const char* name, const char* doc, py::object bases) {
+  const std::string full = std::string("wengert.") + name;
+  PyObject* made = PyErr_NewExceptionWithDoc(full.c_str(), doc, bases.ptr(), nullptr);
+  if (!made) throw py::error_already_set();
+  m.add_object(name, py::handle(made));
+  return made;  // lives as long as the process
+}
+
+}  // namespace
+
+void set_python_error(const Error& error) {
+  PyErr_SetString(classes[int(error.kind)], error.what());
+}
+
+void bind_errors(py::module_& m) {
+  PyObject* base = make_class(m, "Error", "The base of every error that wengert raises.",
+                              py::reinterpret_borrow<py::object>(PyExc_Exception));
+  auto derive = [&](ErrorKind kind, const char* name, PyObject* builtin, const char* doc) {
+    classes[int(kind)] = make_class(m, name, doc, py::make_tuple(py::handle(base), py::handle(builtin)));
+  };
+  derive(ErrorKind::shape, "ShapeError", PyExc_ValueError, "Shapes or axes that do not fit the operation.");
+  derive(ErrorKind::dtype, "DTypeError", PyExc_TypeError, "A dtype that the operation does not take.");
+  derive(ErrorKind::graph, "GraphError", PyExc_RuntimeError,
+         "A backward pass over a freed graph, over changed values, or from a tensor without history.");
+  derive(ErrorKind::trace, "TraceError", PyExc_TypeError, "A traced value used as a Python bool or number.");
+  derive(ErrorKind::argument, "ArgumentError", PyExc_ValueError, "An argument out of its range.");
+  derive(ErrorKind::type, "ArgumentTypeError", PyExc_TypeError, "An argument of the wrong Python type, or a missing one.");
+  derive(ErrorKind::bounds, "BoundsError", PyExc_IndexError, "An index out of range.");
+  derive(ErrorKind::memory, "OutOfMemory", PyExc_MemoryError, "More memory than the machine has.");
+  py::register_exception_translator([](std::exception_ptr p) {
+    try {
+      if (p) std::rethrow_exception(p);
+    } catch (const Error& error) {
+      set_python_error(error);
+    }
+  });
+}
+
+}  // namespace wengert::bindings

@@ -1,0 +1,339 @@
+// x[key] and x[key] = value with NumPy's rules. Ints, slices, None and Ellipsis give views; integer
+// and boolean arrays read and write element by element.
+#include <numeric>
+
+#include "bindings/tensor.h"
+#include "kernels/copy.h"
+#include "kernels/gather.h"
+#include "kernels/move.h"
+#include "ops/vocabulary.h"
+
+namespace wengert::bindings {
+namespace {
+
+constexpr const char* where = "index";
+
+struct Item {
+  enum Kind { integer, range, new_axis, ellipsis, array, truth } kind;
+  int64_t value = 0;           // integer; truth: 0 or 1
+  PyObject* object = nullptr;  // range
+  Var array_value = {};        // array: integers, or a mask
+  std::size_t axes() const {
+    if (kind == integer || kind == range) return 1;
+    if (kind != array) return 0;
+    return array_value.dtype() == DType::bool_ ? array_value.shape().size() : 1;
+  }
+};
+using Items = SmallVector<Item, 4>;
+
+// The key as a box of x, seen in another shape, of which some axes are then indexed by arrays.
+struct Selection {
+  Ints starts, sizes, steps;
+  Shape shape;
+  bool sliced = false, reshaped = false;
+  Vars indices = {};
+  Ints axes = {};         // of `shape`, one for each index array
+  bool in_front = false;  // the axes of the index arrays come first in the result
+};
+
+[[noreturn]] void refuse_key(PyObject* object) {
+  fail(ErrorKind::type, where,
+       ": takes ints, slices, `...`, None, and integer or boolean arrays; got ",
+       std::string(py::str(py::repr(object))).substr(0, 60));
+}
+
+int64_t to_index(PyObject* object) {
+  const Py_ssize_t value = PyNumber_AsSsize_t(object, PyExc_OverflowError);
+  if (value == -1 && PyErr_Occurred()) {
+    if (!PyErr_ExceptionMatches(PyExc_OverflowError)) throw py::error_already_set();
+    PyErr_Clear();
+    fail(ErrorKind::bounds, where, ": ", std::string(py::str(object)),
+         " is out of range for any axis");
+  }
+  return value;
+}
+
+Item array_item(const Var& x) {
+  const DType dtype = x.dtype();
+  if (is_float(dtype) && x->array.size() > 0)
+    fail(ErrorKind::dtype, where, ": arrays that index must be integers or bool; got ",
+         x->array.type(), ". Convert first: indices.astype(wg.int64)");
+  if (x.ndim() == 0 && !x.is_abstract()) {
+    const int64_t value = dispatch(
+        dtype, [&](auto tag) { return int64_t(*x->array.data<typename decltype(tag)::type>()); });
+    return {.kind = dtype == DType::bool_ ? Item::truth : Item::integer, .value = value};
+  }
+  if (dtype == DType::bool_ && x.is_abstract())
+    fail(ErrorKind::trace, where,
+         ": how many elements a traced mask selects is not known; use wg.where");
+  return {.kind = Item::array, .array_value = is_float(dtype) ? astype(x, DType::int64) : x};
+}
+
+Item parse_item(PyObject* object) {
+  if (PyLong_CheckExact(object)) return {.kind = Item::integer, .value = to_index(object)};
+  if (PySlice_Check(object)) return {.kind = Item::range, .object = object};
+  if (object == Py_None) return {.kind = Item::new_axis};
+  if (object == Py_Ellipsis) return {.kind = Item::ellipsis};
+  if (PyBool_Check(object)) return {.kind = Item::truth, .value = object == Py_True};
+  if (is_tensor(object)) return array_item(Var(value_of(object)));
+  if (PyFloat_Check(object) || PyUnicode_Check(object) || PyBytes_Check(object)) refuse_key(object);
+  if (py::hasattr(object, "__array__")) return array_item(tensor_from(object, {}, {}));
+  if (PyIndex_Check(object)) return {.kind = Item::integer, .value = to_index(object)};
+  if (!PySequence_Check(object)) refuse_key(object);
+  return array_item(tensor_from(py::list(py::reinterpret_borrow<py::object>(object)), {}, {}));
+}
+
+Items parse(PyObject* key) {
+  Items items;
+  if (!PyTuple_Check(key)) {
+    items.push_back(parse_item(key));
+    return items;
+  }
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(key); ++i)
+    items.push_back(parse_item(PyTuple_GET_ITEM(key, i)));
+  return items;
+}
+
+// Adds to a selection what each kind of item does to the next axes of x.
+class Builder {
+ public:
+  explicit Builder(const Shape& x) : x_(x) {}
+
+  void integer(int64_t i) {
+    const int64_t size = x_[next_];
+    if (i < -size || i >= size)
+      fail(ErrorKind::bounds, where, ": index ", i, " is out of range for axis ", next_,
+           " with size ", size);
+    box(i < 0 ? i + size : i, 1, 1);
+    out.reshaped = true;
+  }
+
+  void range(PyObject* slice) {
+    Py_ssize_t start, stop, step;
+    if (PySlice_Unpack(slice, &start, &stop, &step) < 0) {
+      if (PyErr_ExceptionMatches(PyExc_ValueError)) {
+        PyErr_Clear();
+        fail(ErrorKind::argument, where, ": the step of a slice must not be 0; got ",
+             std::string(py::str(py::repr(slice))));
+      }
+      py::error_already_set error;
+      if (!error.type().is(py::handle(PyExc_TypeError))) throw error;  // a TraceError says more
+      refuse_key(slice);
+    }
+    const int64_t size = PySlice_AdjustIndices(x_[next_], &start, &stop, step);
+    box(size > 0 ? start : 0, size, size > 1 ? step : 1);
+    out.shape.push_back(size);
+  }
+
+  void whole(std::size_t count) {
+    for (; count > 0; --count) {
+      out.shape.push_back(x_[next_]);
+      box(0, x_[next_], 1);
+    }
+  }
+
+  void new_axis() {
+    out.shape.push_back(1);
+    out.reshaped = true;
+  }
+
+  void array(const Var& index) {
+    out.axes.push_back(int64_t(out.shape.size()));
+    out.indices.push_back(index);
+    whole(1);
+  }
+
+  void mask(const Array& mask) {
+    for (std::size_t i = 0; i < mask.shape().size(); ++i)
+      if (mask.shape()[i] != x_[next_ + i])
+        fail(ErrorKind::bounds, where,
+             ": a mask must have the sizes of the axes it selects from; got ", mask.shape(),
+             " for axes ", next_, " and following of ", x_);
+    for (Array& places : kernels::nonzero(mask)) array(Var(std::move(places)));
+  }
+
+  // A single truth value keeps all of x or nothing, along an axis of its own.
+  void truth(bool keep) {
+    Array index = Array::empty(DType::int64, {keep ? 1 : 0});
+    kernels::fill(index, 0);
+    out.axes.push_back(int64_t(out.shape.size()));
+    out.indices.push_back(Var(std::move(index)));
+    new_axis();
+  }
+
+  std::size_t next() const { return next_; }
+
+  Selection out;
+
+ private:
+  void box(int64_t start, int64_t size, int64_t step) {
+    out.starts.push_back(start);
+    out.sizes.push_back(size);
+    out.steps.push_back(step);
+    out.sliced |= size != x_[next_] || step != 1;
+    ++next_;
+  }
+
+  const Shape& x_;
+  std::size_t next_ = 0;
+};
+
+Selection select(const Shape& x, PyObject* key) {
+  const Items items = parse(key);
+  std::size_t used = 0, dots = 0;
+  bool arrays = false;
+  for (const Item& item : items) {
+    used += item.axes();
+    dots += item.kind == Item::ellipsis;
+    arrays |= item.kind == Item::array || item.kind == Item::truth;
+  }
+  if (dots > 1)
+    fail(ErrorKind::bounds, where, ": only one `...` can stand in an index; got ", dots);
+  if (used > x.size())
+    fail(ErrorKind::bounds, where, ": too many indices: ", used, " for ", x.size(),
+         x.size() == 1 ? " dimension, shape " : " dimensions, shape ", x);
+  Builder builder(x);
+  // Index arrays (and ints beside them) that something else separates move to the front.
+  enum { before, inside, after } place = before;
+  for (const Item& item : items) {
+    const bool advanced =
+        item.kind == Item::integer || item.kind == Item::array || item.kind == Item::truth;
+    if (advanced) {
+      builder.out.in_front |= arrays && place == after;
+      place = place == before ? inside : place;
+    } else if (place == inside) {
+      place = after;
+    }
+    switch (item.kind) {
+      case Item::integer:
+        builder.integer(item.value);
+        break;
+      case Item::range:
+        builder.range(item.object);
+        break;
+      case Item::new_axis:
+        builder.new_axis();
+        break;
+      case Item::ellipsis:
+        builder.whole(x.size() - used);
+        break;
+      case Item::truth:
+        builder.truth(item.value != 0);
+        break;
+      case Item::array:
+        if (item.array_value.dtype() == DType::bool_)
+          builder.mask(item.array_value.array());
+        else
+          builder.array(item.array_value);
+    }
+  }
+  builder.whole(x.size() - builder.next());
+  return std::move(builder.out);
+}
+
+// The axes of the index arrays first, then the others.
+Ints arrays_first(const Selection& s) {
+  Ints order = s.axes;
+  for (int64_t axis = 0; axis < int64_t(s.shape.size()); ++axis)
+    if (std::find(s.axes.begin(), s.axes.end(), axis) == s.axes.end()) order.push_back(axis);
+  return order;
+}
+
+Var read(const Var& x, PyObject* key) {
+  const Selection s = select(x.shape(), key);
+  static const Op &slice = find_op("slice"), &reshape = find_op("reshape"),
+                  &alias = find_op("alias"), &gather = find_op("gather");
+  Var y = x;
+  if (s.sliced) y = apply(slice, {&x, 1}, Attrs(slice.params, {s.starts, s.sizes, s.steps}));
+  if (s.reshaped) y = apply(reshape, {&y, 1}, Attrs(reshape.params, {s.shape}));
+  if (s.indices.empty()) return s.sliced || s.reshaped ? y : apply(alias, {&x, 1});
+  if (s.in_front) y = permute_dims(y, arrays_first(s));
+  Vars args{y};
+  for (const Var& index : s.indices) args.push_back(index);
+  Ints axes(s.indices.size());
+  std::iota(axes.begin(), axes.end(), s.in_front ? 0 : s.axes[0]);
+  return apply(gather, {args.data(), args.size()}, Attrs(gather.params, {axes}));
+}
+
+// Leading axes of size 1 that the place assigned to does not have.
+Array without_leading_ones(const Array& value, std::size_t ndim) {
+  Shape shape = value.shape();
+  Ints strides = value.strides();
+  while (shape.size() > ndim && shape[0] == 1) {
+    shape.erase(0);
+    strides.erase(0);
+  }
+  return value.view(std::move(shape), std::move(strides), value.offset());
+}
+
+void check_fits(const Shape& value, const Shape& place) {
+  if (!(broadcast_shapes("index assignment", value, place) == place))
+    fail(ErrorKind::shape, "index assignment: a value of shape ", value,
+         " does not fit the selected places, ", place);
+}
+
+void write(const Var& x, PyObject* key, PyObject* object) {
+  const Var value = to_var(object, x);
+  check_in_place("index assignment", x, value);
+  const Selection s = select(x.shape(), key);
+  Array place = x.array();
+  if (s.sliced) place = kernels::slice_view(place, s.starts, s.sizes, s.steps);
+  if (s.reshaped) place = place.try_reshape(s.shape);
+  if (s.indices.empty()) {
+    const Array source = without_leading_ones(value.array(), place.shape().size());
+    check_fits(source.shape(), place.shape());
+    const bool overlap = source.buffer() == place.buffer();
+    kernels::copy(overlap ? kernels::contiguous_copy(source) : source, place);
+  } else {
+    if (s.in_front) {
+      Shape shape;
+      Ints strides;
+      for (int64_t axis : arrays_first(s)) {
+        shape.push_back(place.shape()[std::size_t(axis)]);
+        strides.push_back(place.strides()[std::size_t(axis)]);
+      }
+      place = place.view(std::move(shape), std::move(strides), place.offset());
+    }
+    Arrays indices;
+    Shape common;
+    for (const Var& index : s.indices) {
+      if (index.is_abstract())
+        fail(ErrorKind::trace, "index assignment: a traced index has no numbers yet");
+      common = broadcast_shapes(where, common, index.shape());
+      indices.push_back(index.array());
+    }
+    const std::size_t ndim = place.shape().size() - s.indices.size() + common.size();
+    kernels::scatter_assign(place, {indices.data(), indices.size()},
+                            s.in_front ? 0 : int(s.axes[0]),
+                            without_leading_ones(value.array(), ndim));
+  }
+  note_change(x.array());
+}
+
+}  // namespace
+
+PyObject* subscript(PyObject* self, PyObject* key) {
+  return guarded([&] { return wrap(read(Var(value_of(self)), key)); });
+}
+
+int assign_subscript(PyObject* self, PyObject* key, PyObject* value) {
+  PyObject* done = guarded([&]() -> PyObject* {
+    if (!value) fail(ErrorKind::type, "index: elements of a tensor cannot be deleted");
+    write(Var(value_of(self)), key, value);
+    return Py_None;
+  });
+  return done ? 0 : -1;
+}
+
+void bind_indexing(py::module_& m) {
+  m.def("_nonzero", [](const Var& x) {
+    if (x.is_abstract())
+      fail(ErrorKind::trace, "nonzero: how many elements of a traced value are not 0 is not known");
+    if (x.ndim() == 0) fail(ErrorKind::shape, "nonzero: needs at least 1 dimension; got ()");
+    py::list out;
+    for (Array& places : kernels::nonzero(x.array())) out.append(Var(std::move(places)));
+    return py::tuple(out);
+  });
+}
+
+}  // namespace wengert::bindings

@@ -1,0 +1,76 @@
+// The machine's side: memory counters, threads, configuration, and the interpreter lock around large
+// kernels.
+#include <pybind11/stl.h>
+
+#include "array/allocator.h"
+#include "bindings/tensor.h"
+#include "kernels/blas.h"
+#include "kernels/isa.h"
+#include "kernels/parallel.h"
+
+namespace wengert::bindings {
+namespace {
+
+// Other Python threads run while the kernel does. Reference counts are not atomic, so the kernel
+// gets arrays over buffer headers of its own.
+void run_unlocked(const Op& op, const Call& call) {
+  std::vector<Buffer> headers(call.in.size() + call.out.size());
+  Arrays in, out;
+  std::size_t next = 0;
+  auto borrow = [&](const Array& array) {
+    Buffer& header = headers[next++];
+    header.refs = 1;  // never released: the header lives on this stack
+    header.data = array.buffer()->data;
+    header.bytes = array.buffer()->bytes;
+    return Array(Ref<Buffer>(&header), array.dtype(), array.shape(), array.strides(), array.offset());
+  };
+  for (const Array& array : call.in) in.push_back(borrow(array));
+  for (const Array& array : call.out) out.push_back(borrow(array));
+  py::gil_scoped_release unlocked;
+  op.kernel({.in = {in.data(), in.size()}, .out = {out.data(), out.size()}, .attrs = call.attrs});
+}
+
+std::string compiler() {
+#if defined(__clang__)
+  return "clang " __clang_version__;
+#else
+  return "gcc " __VERSION__;
+#endif
+}
+
+}  // namespace
+
+void bind_runtime(py::module_& m) {
+  kernel_hook() = run_unlocked;
+  blas::initialise();
+
+  py::module_ memory = m.def_submodule("memory", "Exact counts of the bytes that arrays hold.");
+  memory.def("live_bytes", memory::live_bytes, "Bytes held by arrays now.");
+  memory.def("peak_bytes", memory::peak_bytes, "The largest number of bytes held since the last reset_peak().");
+  memory.def("reset_peak", memory::reset_peak, "Starts a new peak at the bytes held now.");
+  memory.def("live_objects", memory::live_objects, "Values and nodes alive now: what a leak test compares.");
+  memory.def("release_cache", memory::release_cache, "Hands pooled, unused memory back to the system.");
+
+  m.def("get_num_threads", parallel::num_threads, "Threads that large operations may use.");
+  m.def("set_num_threads", [](int64_t n) {
+          if (n < 1 || n > parallel::max_threads)
+            fail(ErrorKind::argument, "set_num_threads: takes 1 to ", parallel::max_threads, "; got ", n);
+          parallel::set_num_threads(int(n));
+        }, py::arg("n"), "Sets how many threads large operations may use. Results do not depend on it.");
+  m.def("config", [] {
+          py::dict out;
+          out["version"] = WENGERT_VERSION;
+          out["compiler"] = compiler();
+          out["blas"] = blas::config();
+          out["isa"] = name(isa());
+          out["threads"] = parallel::num_threads();
+          return out;
+        }, "Version, compiler, BLAS, instruction set and threads, as a dict.");
+  m.def("_set_isa", [](const std::string& wanted) {
+    for (int level = 0; level < isa_count; ++level)
+      if (wanted == name(Isa(level)) && Isa(level) <= best_isa()) return set_isa(Isa(level));
+    fail(ErrorKind::argument, "isa: this machine cannot run '", wanted, "'");
+  });
+}
+
+}  // namespace wengert::bindings

@@ -1,0 +1,90 @@
+// The Python Tensor: a plain CPython type, because a pybind11 class costs as much as a whole small
+// operation; pybind11 sees it through the caster below.
+#pragma once
+#include <pybind11/pybind11.h>
+
+#include <optional>
+
+#include "graph/node.h"
+
+PYBIND11_DECLARE_HOLDER_TYPE(T, wengert::Ref<T>, true)
+
+namespace wengert::bindings {
+
+namespace py = pybind11;
+
+struct PyTensor {
+  PyObject_HEAD
+  Ref<Value> value;
+  PyObject* weak_references;
+};
+
+PyTypeObject* tensor_type();
+inline bool is_tensor(PyObject* object) { return PyObject_TypeCheck(object, tensor_type()); }
+inline const Ref<Value>& value_of(PyObject* tensor) { return reinterpret_cast<PyTensor*>(tensor)->value; }
+
+PyObject* wrap(const Var& x);        // new reference; the same object for the same value
+Var to_var(PyObject* object);        // tensors, numbers, NumPy arrays, nested sequences; or a TypeError
+// The same, a Python number taking the dtype it would be cast to in company of `beside`.
+Var to_var(PyObject* object, const Var& beside);
+bool is_convertible(PyObject* object);
+Var tensor_from(py::handle data, std::optional<DType> dtype, std::optional<bool> copy);
+DType to_dtype(py::handle object);   // wg.float32, "float32", np.float32, np.dtype
+py::object to_numpy(const Var& x);
+PyObject* dtype_object(DType dtype); // new reference
+
+// In-place changes: what forbids one (it fails as `where`), and the note that one happened.
+void check_in_place(const char* where, const Var& to, const Var& from);
+void note_change(const Array& to);
+// x[key] and x[key] = value, as slots of the type.
+PyObject* subscript(PyObject* self, PyObject* key);
+int assign_subscript(PyObject* self, PyObject* key, PyObject* value);
+
+void set_python_error(const Error& error);
+
+// Runs f, turning C++ exceptions into Python ones.
+template <class F>
+PyObject* guarded(F&& f) {
+  try {
+    return f();
+  } catch (const Error& error) {
+    set_python_error(error);
+  } catch (py::error_already_set& error) {
+    error.restore();
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+  }
+  return nullptr;
+}
+
+void bind_errors(py::module_& m);
+void bind_tensor(py::module_& m);
+void bind_convert(py::module_& m);
+void bind_creation(py::module_& m);
+void bind_indexing(py::module_& m);
+void bind_ops(py::module_& m);
+void bind_sweeps(py::module_& m);
+void bind_runtime(py::module_& m);
+void bind_source(py::module_& m);
+void bind_optim(py::module_& m);
+
+}  // namespace wengert::bindings
+
+namespace pybind11::detail {
+
+template <>
+struct type_caster<wengert::Var> {
+  PYBIND11_TYPE_CASTER(wengert::Var, const_name("wengert.Tensor"));
+  bool load(handle source, bool) {
+    if (!wengert::bindings::is_tensor(source.ptr())) return false;
+    value = wengert::Var(wengert::bindings::value_of(source.ptr()));
+    return true;
+  }
+  static handle cast(const wengert::Var& x, return_value_policy, handle) {
+    return x ? handle(wengert::bindings::wrap(x)) : none().release();
+  }
+};
+
+}  // namespace pybind11::detail

@@ -1,0 +1,138 @@
+// The one door: every operation of the library passes here, and leaves the same node behind whether
+// it was computed or only traced.
+#include "graph/tangents.h"
+#include "graph/trace.h"
+
+namespace wengert {
+namespace {
+
+uint32_t saves_in(const Op& op, std::span<const Var> ins) {
+  uint32_t mask = 0;
+  if (op.joint_adjoint) return saves_all;
+  for (std::size_t i = 0; i < ins.size(); ++i)
+    if (ins[i]->tracked) mask |= op.adjoint(i).saves_in;
+  return mask;
+}
+
+bool saves_out(const Op& op, std::span<const Var> ins) {
+  if (op.joint_adjoint) return true;
+  for (std::size_t i = 0; i < ins.size(); ++i)
+    if (ins[i]->tracked && op.adjoint(i).saves_out) return true;
+  return false;
+}
+
+Ref<Node> record(const Op& op, const Attrs& attrs, std::span<const Var> ins, Vars& outs, bool tracked,
+                 bool traced) {
+  Ref<Node> node = make_node(&op, attrs);
+  node->traced = traced;
+  for (const Var& y : outs) node->out_types.push_back(y->array.type());
+  const uint32_t keep = traced ? saves_all : saves_in(op, ins);
+  for (std::size_t i = 0; i < ins.size(); ++i) {
+    const Var& x = ins[i];
+    Edge edge;
+    if (x->tracked) {
+      edge.node = x->node;
+      edge.index = x->index;
+    }
+    if (i >= 32 ? keep == saves_all : (keep >> i & 1u)) {
+      edge.value = x.ref();
+      if (x->array.has_data()) edge.version = x->array.buffer()->version;
+    }
+    if (!(x->array.dtype() == node->out_types[0].dtype && x->array.shape() == node->out_types[0].shape))
+      edge.type = std::make_unique<Type>(x->array.type());
+    node->inputs.push_back(std::move(edge));
+  }
+  for (std::size_t i = 0; i < outs.size(); ++i) {
+    outs[i]->node = node;
+    outs[i]->index = uint16_t(i);
+    outs[i]->tracked = tracked && is_float(outs[i].dtype());
+    outs[i]->is_leaf = !outs[i]->tracked;
+  }
+  if (tracked && saves_out(op, ins)) {
+    node->saved_out = std::make_unique<std::vector<SavedOutput>>();
+    for (const Var& y : outs)
+      node->saved_out->push_back({y.array(), {}, y->array.has_data() ? y->array.buffer()->version : 0});
+  }
+  return node;
+}
+
+Vars compute(const Op& op, const Attrs& attrs, std::span<const Var> ins) {
+  Vars outs;
+  if (op.view && ins.size() == 1) {
+    Array out = op.view(ins[0].array(), attrs);
+    if (out.has_data()) {
+      outs.push_back(Var(std::move(out)));
+      return outs;
+    }
+  }
+  Arrays in_arrays, out_arrays;
+  SmallVector<Type, 3> in_types;
+  for (const Var& x : ins) {
+    in_arrays.push_back(x.array());
+    in_types.push_back(x->array.type());
+  }
+  for (Type& type : op.infer({in_types.data(), in_types.size()}, attrs))
+    out_arrays.push_back(Array::empty(type.dtype, type.shape));
+  run_kernel(op, {.in = {in_arrays.data(), in_arrays.size()},
+                  .out = {out_arrays.data(), out_arrays.size()}, .attrs = attrs});
+  for (Array& out : out_arrays) outs.push_back(Var(std::move(out)));
+  return outs;
+}
+
+Vars infer_only(const Op& op, const Attrs& attrs, std::span<const Var> ins) {
+  SmallVector<Type, 3> in_types;
+  for (const Var& x : ins) in_types.push_back(x->array.type());
+  Vars outs;
+  for (Type& type : op.infer({in_types.data(), in_types.size()}, attrs))
+    outs.push_back(Var(make_value(Array(std::move(type)))));
+  return outs;
+}
+
+}  // namespace
+
+KernelHook& kernel_hook() {
+  static KernelHook hook = nullptr;
+  return hook;
+}
+
+void run_kernel(const Op& op, const Call& call) {
+  int64_t elements = 0;
+  for (const Array& out : call.out) elements += out.size();
+  for (const Array& in : call.in) elements += in.size();
+  constexpr int64_t worth_a_release = 1 << 14;
+  if (kernel_hook() && elements >= worth_a_release) kernel_hook()(op, call);
+  else op.kernel(call);
+}
+
+Vars apply_all(const Op& op, std::span<const Var> inputs, Attrs attrs) {
+  Vars ins(inputs.begin(), inputs.end());
+  if (op.prepare) op.prepare(ins, attrs);
+  const std::span<const Var> args{ins.data(), ins.size()};
+  bool abstract = false, wants_gradient = false, tangents = false;
+  for (const Var& x : args) {
+    abstract |= x.is_abstract();
+    wants_gradient |= x->tracked;
+    tangents |= bool(x->tangents);
+  }
+  const bool tracked = wants_gradient && modes().grad_enabled && op.differentiable();
+  Vars outs = abstract ? infer_only(op, attrs, args) : compute(op, attrs, args);
+  Ref<Node> node;
+  if (tracked || abstract) node = record(op, attrs, args, outs, tracked, abstract);
+  if (abstract) {
+    Trace* trace = Trace::current();
+    if (!trace) fail(ErrorKind::trace, op.name, ": a traced value was used after its trace had ended");
+    trace->append(node);
+  }
+  if (tangents && !ForwardSweep::active().empty()) {
+    push_tangents(op, attrs, args, {outs.data(), outs.size()});
+    if (node && node->saved_out)
+      for (std::size_t i = 0; i < outs.size(); ++i) (*node->saved_out)[i].tangents = outs[i]->tangents;
+  }
+  return outs;
+}
+
+Var apply(const Op& op, std::span<const Var> inputs, Attrs attrs) {
+  return std::move(apply_all(op, inputs, std::move(attrs))[0]);
+}
+
+}  // namespace wengert

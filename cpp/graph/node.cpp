@@ -1,0 +1,119 @@
+#include "graph/node.h"
+
+#include "array/allocator.h"
+#include "graph/source.h"
+#include "graph/tangents.h"
+
+namespace wengert {
+namespace {
+
+template <class T>
+T* make_object() {
+  return new (memory::allocate_object(sizeof(T))) T;
+}
+template <class T>
+void free_object(T* object) {
+  object->~T();
+  memory::deallocate_object(object, sizeof(T));
+}
+
+// Ending a node ends its inputs, whose nodes end theirs: a queue instead of recursion, so that a
+// million-node list frees in constant stack.
+template <class T>
+struct ReleaseQueue {
+  std::vector<T*> waiting;
+  bool running = false;
+  void operator()(T* object) {
+    waiting.push_back(object);
+    if (running) return;
+    running = true;
+    while (!waiting.empty()) {
+      T* next = waiting.back();
+      waiting.pop_back();
+      free_object(next);
+    }
+    running = false;
+  }
+};
+
+uint64_t next_serial() {
+  static uint64_t serial = 0;
+  return ++serial;
+}
+
+}  // namespace
+
+void release(Node* node) {
+  thread_local ReleaseQueue<Node> queue;
+  queue(node);
+}
+
+void release(Value* value) {
+  thread_local ReleaseQueue<Value> queue;
+  queue(value);
+}
+
+Ref<Node> make_node(const Op* op, Attrs attrs) {
+  Ref<Node> node(make_object<Node>());
+  node->serial = next_serial();
+  node->op = op;
+  node->attrs = std::move(attrs);
+  if (op) node->source = source_here();
+  return node;
+}
+
+Ref<Value> make_value(Array array) {
+  Ref<Value> value(make_object<Value>());
+  value->array = std::move(array);
+  return value;
+}
+
+Var::Var(Array array) : value_(make_value(std::move(array))) {}
+
+Var detach(const Var& x) { return Var(make_value(x.array())); }
+
+void make_leaf(Value& value) {
+  value.tracked = value.is_leaf = true;
+  value.node = make_node(nullptr, {});
+  value.node->out_types.push_back(value.array.type());
+}
+
+Var leaf_grad(const Value& value) {
+  if (value.node && value.node->extras)
+    for (const auto& [index, grad] : value.node->extras->grads)
+      if (index == value.index) return grad;
+  return {};
+}
+
+void set_grad(Value& value, Var grad) {
+  auto& grads = value.node->more().grads;
+  for (auto& entry : grads)
+    if (entry.first == value.index) {
+      entry.second = std::move(grad);
+      return;
+    }
+  grads.emplace_back(value.index, std::move(grad));
+}
+
+void drop_saved(Node& node) {
+  for (Edge& edge : node.inputs) edge.value = {};
+  node.saved_out.reset();
+  node.freed = true;
+}
+
+Modes& modes() {
+  thread_local Modes current;
+  return current;
+}
+
+SourceHooks& source_hooks() {
+  static SourceHooks hooks;
+  return hooks;
+}
+
+std::string show_source(uint32_t source) {
+  if (!source || !source_hooks().resolve) return "an unknown line";
+  return source_hooks().resolve(source);
+}
+
+}  // namespace wengert

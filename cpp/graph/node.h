@@ -1,0 +1,91 @@
+// The Wengert list: nodes, what they keep for the sweeps, and the modes in which `apply` records.
+// Knows no op by name.
+#pragma once
+#include <memory>
+
+#include "ops/op.h"
+
+namespace wengert {
+
+// One input of a node. `node` is where its adjoint goes (null: it wants none); `value` is kept only
+// if a rule reads it, or while tracing.
+struct Edge {
+  Ref<Node> node;
+  Ref<Value> value;
+  std::unique_ptr<Type> type;  // null: the same as output 0
+  uint32_t version = 0;        // of the kept value's buffer
+  uint16_t index = 0;          // which output of `node`
+};
+
+struct Hook {
+  int64_t id;
+  std::function<Var(const Var&)> call;  // gets a gradient, may return another in its place
+};
+
+// What few nodes have: hooks, gradients the user asked to keep, a leaf's own gradient.
+struct Extras {
+  std::vector<std::pair<uint16_t, Hook>> hooks;
+  std::vector<std::pair<uint16_t, Var>> grads;  // retained outputs; a leaf has one entry
+};
+
+// The value of an output that a rule reads, kept without the Value itself: that one owns the node.
+struct SavedOutput {
+  Array array;
+  Ref<TangentSet> tangents;
+  uint32_t version = 0;
+};
+
+struct Node {
+  uint32_t refs = 0;
+  uint32_t source = 0;   // where the user's code made it; see source.h
+  uint64_t serial = 0;   // grows with time: every edge points to a smaller one
+  const Op* op = nullptr;
+  Attrs attrs;
+  SmallVector<Edge, 2> inputs;
+  Types out_types;
+  std::unique_ptr<std::vector<SavedOutput>> saved_out;
+  std::unique_ptr<Extras> extras;
+  int32_t slot = -1;     // place in the sweep that is visiting, if one is
+  bool traced = false;   // part of a trace: keeps its inputs for the replay
+  bool freed = false;    // a sweep has used and dropped what it kept
+
+  bool is_leaf() const { return op == nullptr; }  // accumulates the gradient of a leaf
+  const char* name() const { return op ? op->name.c_str() : "AccumulateGrad"; }
+  const Type& in_type(std::size_t i) const { return inputs[i].type ? *inputs[i].type : out_types[0]; }
+  Extras& more() { if (!extras) extras = std::make_unique<Extras>(); return *extras; }
+};
+
+Ref<Node> make_node(const Op* op, Attrs attrs);
+Ref<Value> make_value(Array array);
+Var detach(const Var& x);           // the same array, no history, no tangent
+void make_leaf(Value& value);       // wants a gradient from now on
+Var leaf_grad(const Value& value);  // of a leaf, or a retained one; null if there is none
+void set_grad(Value& value, Var grad);
+
+// Frees what a node keeps for a reverse sweep; the node itself stays for inspection.
+void drop_saved(Node& node);
+
+// Runs a kernel, through the hook where the work is large: the bindings let other Python threads run
+// meanwhile.
+using KernelHook = void (*)(const Op& op, const Call& call);
+KernelHook& kernel_hook();
+void run_kernel(const Op& op, const Call& call);
+
+// Modes, one a thread.
+struct Modes {
+  bool grad_enabled = true;
+  int transforms = 0;  // function transforms that are running
+};
+Modes& modes();
+
+class GradMode {
+ public:
+  explicit GradMode(bool enabled) : before_(modes().grad_enabled) { modes().grad_enabled = enabled; }
+  ~GradMode() { modes().grad_enabled = before_; }
+  GradMode(const GradMode&) = delete;
+
+ private:
+  bool before_;
+};
+
+}  // namespace wengert

@@ -1,0 +1,340 @@
+// The only file that names BLAS: turns strided matrices into BLAS calls and splits large products
+// over threads.
+#include "kernels/blas.h"
+
+#include <cblas.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+#include <memory>
+#include <string>
+
+#include "kernels/parallel.h"
+#include "kernels/transpose.h"
+
+namespace wengert::blas {
+namespace {
+
+constexpr int64_t max_dim = std::numeric_limits<int>::max();
+constexpr int64_t transposed_bytes = 1 << 15;
+
+template <class T>
+Matrix<T> transposed(Matrix<T> m) {
+  return {m.data, m.cols, m.rows, m.col_stride, m.row_stride};
+}
+
+template <class T>
+Matrix<T> block(Matrix<T> m, int64_t row, int64_t rows, int64_t col, int64_t cols) {
+  return {m.data + row * m.row_stride + col * m.col_stride, rows, cols, m.row_stride, m.col_stride};
+}
+
+// One operand as BLAS wants it: rows of unit stride, `ld` apart, or the transpose of such.
+struct Layout {
+  CBLAS_TRANSPOSE trans;
+  int64_t ld;
+};
+
+bool rows_fit(int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride, int64_t& ld) {
+  ld = rows > 1 ? row_stride : std::max<int64_t>(cols, 1);
+  return (col_stride == 1 || cols <= 1) && ld >= std::max<int64_t>(cols, 1) && ld <= max_dim;
+}
+
+template <class T>
+bool layout_of(const Matrix<T>& m, Layout& layout) {
+  layout.trans = CblasNoTrans;
+  if (rows_fit(m.rows, m.cols, m.row_stride, m.col_stride, layout.ld)) return true;
+  layout.trans = CblasTrans;
+  return rows_fit(m.cols, m.rows, m.col_stride, m.row_stride, layout.ld);
+}
+
+int as_int(int64_t n) { return static_cast<int>(n); }
+
+void cblas_gemm(Layout a_layout, Layout b_layout, int64_t m, int64_t n, int64_t k, float alpha,
+                const float* a, const float* b, float beta, float* c, int64_t ldc) {
+  scipy_cblas_sgemm(CblasRowMajor, a_layout.trans, b_layout.trans, as_int(m), as_int(n), as_int(k),
+                    alpha, a, as_int(a_layout.ld), b, as_int(b_layout.ld), beta, c, as_int(ldc));
+}
+
+void cblas_gemm(Layout a_layout, Layout b_layout, int64_t m, int64_t n, int64_t k, double alpha,
+                const double* a, const double* b, double beta, double* c, int64_t ldc) {
+  scipy_cblas_dgemm(CblasRowMajor, a_layout.trans, b_layout.trans, as_int(m), as_int(n), as_int(k),
+                    alpha, a, as_int(a_layout.ld), b, as_int(b_layout.ld), beta, c, as_int(ldc));
+}
+
+// y = alpha x @ b + beta y for the row vectors x and y, y of unit stride, and b of shape (k, n).
+void cblas_gemv(Layout b_layout, int64_t n, int64_t k, float alpha, const float* b, const float* x,
+                int64_t x_stride, float beta, float* y) {
+  const bool plain = b_layout.trans == CblasNoTrans;
+  scipy_cblas_sgemv(CblasRowMajor, plain ? CblasTrans : CblasNoTrans, as_int(plain ? k : n),
+                    as_int(plain ? n : k), alpha, b, as_int(b_layout.ld), x, as_int(x_stride), beta,
+                    y, 1);
+}
+
+void cblas_gemv(Layout b_layout, int64_t n, int64_t k, double alpha, const double* b,
+                const double* x, int64_t x_stride, double beta, double* y) {
+  const bool plain = b_layout.trans == CblasNoTrans;
+  scipy_cblas_dgemv(CblasRowMajor, plain ? CblasTrans : CblasNoTrans, as_int(plain ? k : n),
+                    as_int(plain ? n : k), alpha, b, as_int(b_layout.ld), x, as_int(x_stride), beta,
+                    y, 1);
+}
+
+template <class T>
+void scale(T beta, Matrix<T> c) {
+  for (int64_t i = 0; i < c.rows; ++i) {
+    for (int64_t j = 0; j < c.cols; ++j) {
+      T& element = c.data[i * c.row_stride + j * c.col_stride];
+      element = beta == T(0) ? T(0) : beta * element;
+    }
+  }
+}
+
+// A contiguous copy for the matrices that have no BLAS layout.
+template <class T>
+class Packed {
+ public:
+  explicit Packed(Matrix<const T>& m) {
+    Layout layout;
+    if (layout_of(m, layout)) return;
+    copy_ = std::make_unique_for_overwrite<T[]>(static_cast<size_t>(m.rows * m.cols));
+    const bool by_columns = std::abs(m.row_stride) < std::abs(m.col_stride);
+    const Matrix<const T> from = by_columns ? transposed(m) : m;
+    const int64_t grain = std::max<int64_t>(1, 65536 / std::max<int64_t>(from.cols, 1));
+    parallel::parallel_for(from.rows, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const T* row = from.data + i * from.row_stride;
+        T* out = copy_.get() + i * from.cols;
+        for (int64_t j = 0; j < from.cols; ++j) out[j] = row[j * from.col_stride];
+      }
+    });
+    const Matrix<const T> packed{copy_.get(), from.rows, from.cols, from.cols, 1};
+    m = by_columns ? transposed(packed) : packed;
+  }
+
+ private:
+  std::unique_ptr<T[]> copy_;
+};
+
+// OpenBLAS has kernels for small products where there is AVX-512. They beat its gemv, and are so
+// much slower where b is transposed that to turn a copy of it first takes half the time.
+template <class T>
+bool copy_pays(int64_t m, int64_t n, int64_t k) {
+  constexpr auto size = static_cast<int64_t>(sizeof(T));
+  return n * k <= transposed_bytes / size && m * n * k <= 1 << 20 && (n >= 16 || k <= 16) &&
+         m * (k + 48) >= 3 * size * k && transpose_is_fast();
+}
+
+bool gemv_pays(int64_t n, int64_t k, Layout b) {
+  if (n * k > 1 << 17 || !transpose_is_fast()) return true;
+  return b.trans == CblasTrans && k < 16 && n >= 64;
+}
+
+// Does c = alpha a @ b + beta c in one BLAS call, or returns false where BLAS cannot express it.
+template <class T>
+bool try_blas(T alpha, const Matrix<const T>& a, const Matrix<const T>& b, T beta,
+              const Matrix<T>& c) {
+  const int64_t m = c.rows, n = c.cols, k = a.cols;
+  Layout a_layout, b_layout, c_layout;
+  if (std::max({m, n, k}) > max_dim || !layout_of(a, a_layout) || !layout_of(b, b_layout) ||
+      !layout_of(c, c_layout) || c_layout.trans != CblasNoTrans) {
+    return false;
+  }
+  const int64_t a_step = k > 1 ? a.col_stride : 1;
+  if (m == 1 && a_step >= 1 && a_step <= max_dim && gemv_pays(n, k, b_layout)) {
+    cblas_gemv(b_layout, n, k, alpha, b.data, a.data, a_step, beta, c.data);
+    return true;
+  }
+  if (b_layout.trans == CblasTrans && copy_pays<T>(m, n, k)) {
+    alignas(64) T copy[transposed_bytes / sizeof(T)];
+    transpose(b.data, b_layout.ld, n, k, copy);
+    cblas_gemm(a_layout, {CblasNoTrans, n}, m, n, k, alpha, a.data, copy, beta, c.data,
+               c_layout.ld);
+    return true;
+  }
+  cblas_gemm(a_layout, b_layout, m, n, k, alpha, a.data, b.data, beta, c.data, c_layout.ld);
+  return true;
+}
+
+// One BLAS call, with sizes beyond its integers in parts and what it cannot address in copies.
+template <class T>
+void gemm_one_thread(T alpha, Matrix<const T> a, Matrix<const T> b, T beta, Matrix<T> c) {
+  if (try_blas<T>(alpha, a, b, beta, c)) return;
+  const int64_t m = c.rows, n = c.cols, k = a.cols;
+  if (std::max({m, n, k}) > max_dim) {
+    const int64_t rows = std::min(m, max_dim), cols = std::min(n, max_dim);
+    for (int64_t i = 0; i < m; i += rows) {
+      for (int64_t j = 0; j < n; j += cols) {
+        const int64_t r = std::min(rows, m - i), s = std::min(cols, n - j);
+        for (int64_t p = 0; p < k; p += max_dim) {
+          const int64_t terms = std::min(max_dim, k - p);
+          gemm_one_thread<T>(alpha, block(a, i, r, p, terms), block(b, p, terms, j, s),
+                             p == 0 ? beta : T(1), block(c, i, r, j, s));
+        }
+      }
+    }
+    return;
+  }
+  const Packed<T> packed_a(a), packed_b(b);
+  if (try_blas<T>(alpha, a, b, beta, c)) return;
+  const auto product = std::make_unique_for_overwrite<T[]>(static_cast<size_t>(m * n));
+  try_blas<T>(alpha, a, b, T(0), {product.get(), m, n, n, 1});
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      T& element = c.data[i * c.row_stride + j * c.col_stride];
+      element = product[i * n + j] + (beta == T(0) ? T(0) : beta * element);
+    }
+  }
+}
+
+// Integer products, a strip of columns at a time so that its rows of b stay in cache. The sums
+// are unsigned: overflow wraps.
+template <class T>
+void naive_rows(Matrix<const T> a, Matrix<const T> b, Matrix<T> c) {
+  using U = std::make_unsigned_t<T>;
+  constexpr int64_t width = 256;
+  U sums[width];
+  for (int64_t j = 0; j < c.cols; j += width) {
+    const int64_t cols = std::min<int64_t>(width, c.cols - j);
+    for (int64_t i = 0; i < c.rows; ++i) {
+      std::fill_n(sums, cols, U(0));
+      for (int64_t p = 0; p < a.cols; ++p) {
+        const U x = static_cast<U>(a.data[i * a.row_stride + p * a.col_stride]);
+        const T* row = b.data + p * b.row_stride + j * b.col_stride;
+        if (b.col_stride == 1) {
+          for (int64_t l = 0; l < cols; ++l) sums[l] += x * static_cast<U>(row[l]);
+        } else {
+          for (int64_t l = 0; l < cols; ++l) sums[l] += x * static_cast<U>(row[l * b.col_stride]);
+        }
+      }
+      T* out = c.data + i * c.row_stride + j * c.col_stride;
+      for (int64_t l = 0; l < cols; ++l) out[l * c.col_stride] = static_cast<T>(sums[l]);
+    }
+  }
+}
+
+struct Tiles {
+  int64_t rows, cols;
+};
+
+// BLAS copies all of a for each column of tiles and all of b for each row of them. As a part of the
+// whole, halving a tile of r rows costs about 25 / r, one of c columns 42 / c: the cheaper way is
+// taken, if it costs at most 8.5 % for the first cut and 3.5 % for the others.
+Tiles tiles_for(int64_t m, int64_t n, int64_t k) {
+  Tiles tile{m, n};
+  double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+  for (int count = 2; count <= 16 && (work /= 2) >= 0x1p23; count *= 2) {
+    const double by_rows = 25.0 / static_cast<double>(tile.rows);
+    const double by_cols = 42.0 / static_cast<double>(tile.cols);
+    if (std::min(by_rows, by_cols) > (count == 2 ? 0.085 : 0.035)) break;
+    int64_t& cut = by_rows < by_cols ? tile.rows : tile.cols;
+    cut = (cut / 2 + 15) / 16 * 16;
+  }
+  return tile;
+}
+
+// Out of line: what it takes to hold copies and run tiles would slow the small products.
+template <class T>
+[[gnu::noinline]] void gemm_in_tiles(T alpha, Matrix<const T> a, Matrix<const T> b, T beta,
+                                     Matrix<T> c, Tiles tile) {
+  const int64_t m = c.rows, n = c.cols, k = a.cols;
+  const Packed<T> packed_a(a), packed_b(b);
+  const int64_t across = (n - 1) / tile.cols + 1, down = (m - 1) / tile.rows + 1;
+  parallel::parallel_for(down * across, 1, [&](int64_t t, int64_t) {
+    const int64_t i = t / across * tile.rows, j = t % across * tile.cols;
+    const int64_t rows = std::min(tile.rows, m - i), cols = std::min(tile.cols, n - j);
+    gemm_one_thread<T>(alpha, block(a, i, rows, 0, k), block(b, 0, k, j, cols), beta,
+                       block(c, i, rows, j, cols));
+  });
+}
+
+template <class T>
+void gemm_row_major(T alpha, const Matrix<const T>& a, const Matrix<const T>& b, T beta,
+                    const Matrix<T>& c) {
+  const int64_t m = c.rows, n = c.cols, k = a.cols;
+  if (m == 0 || n == 0) return;
+  if (k == 0) return scale(beta, c);
+  const Tiles tile = tiles_for(m, n, k);
+  if (tile.rows == m && tile.cols == n && try_blas<T>(alpha, a, b, beta, c)) return;
+  gemm_in_tiles<T>(alpha, a, b, beta, c, tile);
+}
+
+}  // namespace
+
+void initialise() { scipy_openblas_set_num_threads(1); }
+
+const char* config() {
+  static const std::string text =
+      std::string(scipy_openblas_get_config()) + ", core " + scipy_openblas_get_corename();
+  return text.c_str();
+}
+
+template <class T>
+void gemm(std::type_identity_t<T> alpha, const ConstMatrix<T>& a, const ConstMatrix<T>& b,
+          std::type_identity_t<T> beta, const Matrix<T>& c) {
+  // Rows of c with unit stride, and a row rather than a column of results, where there is a choice.
+  if (c.row_stride == 1 && c.rows > 1 && (c.col_stride != 1 || c.cols == 1)) {
+    return gemm_row_major<T>(alpha, transposed(b), transposed(a), beta, transposed(c));
+  }
+  gemm_row_major<T>(alpha, a, b, beta, c);
+}
+
+template <class T>
+void gemm_batched(int64_t batch, std::type_identity_t<T> alpha, ConstMatrix<T> a, int64_t stride_a,
+                  ConstMatrix<T> b, int64_t stride_b, std::type_identity_t<T> beta, Matrix<T> c,
+                  int64_t stride_c) {
+  const int64_t m = c.rows, n = c.cols, k = a.cols;
+  if (batch == 0 || m == 0 || n == 0) return;
+  // Items that share b and lie under each other are one tall matrix; that share a, one wide one.
+  if (m == 1) a.row_stride = stride_a, c.row_stride = stride_c;
+  if (n == 1) b.col_stride = stride_b, c.col_stride = stride_c;
+  if (stride_b == 0 && stride_a == m * a.row_stride && stride_c == m * c.row_stride) {
+    a.rows = c.rows = batch * m;
+    return gemm<T>(alpha, a, b, beta, c);
+  }
+  if (stride_a == 0 && stride_b == n * b.col_stride && stride_c == n * c.col_stride) {
+    b.cols = c.cols = batch * n;
+    return gemm<T>(alpha, a, b, beta, c);
+  }
+  const auto item = [&](int64_t i) {
+    Matrix<const T> ai = a, bi = b;
+    Matrix<T> ci = c;
+    ai.data += i * stride_a;
+    bi.data += i * stride_b;
+    ci.data += i * stride_c;
+    gemm<T>(alpha, ai, bi, beta, ci);
+  };
+  const Tiles tile = tiles_for(m, n, k);
+  if (tile.rows < m || tile.cols < n) {  // each item has work for all threads
+    for (int64_t i = 0; i < batch; ++i) item(i);
+    return;
+  }
+  const double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+  const auto grain = static_cast<int64_t>(std::max(1.0, 0x1p22 / std::max(work, 1.0)));
+  parallel::parallel_for(batch, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) item(i);
+  });
+}
+
+template <class T>
+void gemm_naive(ConstMatrix<T> a, ConstMatrix<T> b, Matrix<T> c) {
+  const int64_t work = std::max<int64_t>(c.cols * a.cols, 1);
+  parallel::parallel_for(c.rows, std::max<int64_t>(1, (1 << 18) / work),
+                         [&](int64_t begin, int64_t end) {
+                           naive_rows<T>(block(a, begin, end - begin, 0, a.cols), b,
+                                         block(c, begin, end - begin, 0, c.cols));
+                         });
+}
+
+#define WENGERT_INSTANTIATE(T)                                                                  \
+  template void gemm<T>(T, const ConstMatrix<T>&, const ConstMatrix<T>&, T, const Matrix<T>&);   \
+  template void gemm_batched<T>(int64_t, T, ConstMatrix<T>, int64_t, ConstMatrix<T>, int64_t, T, \
+                                Matrix<T>, int64_t);
+WENGERT_INSTANTIATE(float)
+WENGERT_INSTANTIATE(double)
+#undef WENGERT_INSTANTIATE
+
+template void gemm_naive<uint8_t>(ConstMatrix<uint8_t>, ConstMatrix<uint8_t>, Matrix<uint8_t>);
+template void gemm_naive<int32_t>(ConstMatrix<int32_t>, ConstMatrix<int32_t>, Matrix<int32_t>);
+template void gemm_naive<int64_t>(ConstMatrix<int64_t>, ConstMatrix<int64_t>, Matrix<int64_t>);
+
+}  // namespace wengert::blas

@@ -1,0 +1,50 @@
+// Matrix products on raw strided memory, with BLAS behind them. Knows no operation and no dtype
+// beyond its template parameter.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+namespace wengert::blas {
+
+// Strides are in elements and may be zero or negative.
+template <class T>
+struct Matrix {
+  T* data;
+  int64_t rows, cols, row_stride, col_stride;
+
+  operator Matrix<const T>() const
+    requires(!std::is_const_v<T>)
+  {
+    return {data, rows, cols, row_stride, col_stride};
+  }
+};
+
+template <class T>
+using ConstMatrix = std::type_identity_t<Matrix<const T>>;
+
+// Makes BLAS single-threaded: the engine owns the threads. Call once at load.
+void initialise();
+
+// Version and chosen core of the BLAS library.
+const char* config();
+
+// c = alpha a @ b + beta c for float and double; beta = 0 ignores what c holds. c must not overlap
+// a or b, nor itself. Large products are split over threads by rows and columns, never by terms of
+// a sum, and the split depends on the shape alone.
+template <class T>
+void gemm(std::type_identity_t<T> alpha, const ConstMatrix<T>& a, const ConstMatrix<T>& b,
+          std::type_identity_t<T> beta, const Matrix<T>& c);
+
+// The same for each of `batch` items, whose matrices lie stride_a, stride_b, stride_c elements
+// apart; stride_a and stride_b may be 0 (shared), stride_c may not.
+template <class T>
+void gemm_batched(int64_t batch, std::type_identity_t<T> alpha, ConstMatrix<T> a, int64_t stride_a,
+                  ConstMatrix<T> b, int64_t stride_b, std::type_identity_t<T> beta, Matrix<T> c,
+                  int64_t stride_c);
+
+// c = a @ b for uint8, int32 and int64, modulo 2^bits.
+template <class T>
+void gemm_naive(ConstMatrix<T> a, ConstMatrix<T> b, Matrix<T> c);
+
+}  // namespace wengert::blas

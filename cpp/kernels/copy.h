@@ -1,0 +1,15 @@
+// Copies between strided arrays, with conversion of dtypes, and addition in place.
+#pragma once
+#include "array/array.h"
+
+namespace wengert::kernels {
+
+// to[i] = from[i], broadcasting `from`; dtypes convert as C does, floats to bool by != 0, NaN and
+// out-of-range floats to integers give 0.
+void copy(const Array& from, const Array& to);
+void fill(const Array& to, double value);
+Array contiguous_copy(const Array& x);
+// into += from, elementwise, the same dtype; `from` broadcasts, `into` may have any strides.
+void add_into(const Array& into, const Array& from);
+
+}  // namespace wengert::kernels

@@ -1,0 +1,82 @@
+// Loops over contiguous rows in blocks that the compiler turns into vector code, with sums in a
+// fixed order that do not lose digits on long rows. For code compiled through variants.h.
+#pragma once
+#include <cstdint>
+#include <cstring>
+
+namespace wengert::kernels {
+
+// Longer than the loops that compilers unroll to scalars before they vectorise.
+template <class T>
+inline constexpr int lanes = 128 / int(sizeof(T));
+
+template <class T>
+struct Block {
+  T at[lanes<T>];
+};
+
+template <class T>
+[[gnu::always_inline]] inline Block<T> filled(T value) {
+  Block<T> block;
+  for (int j = 0; j < lanes<T>; ++j) block.at[j] = value;
+  return block;
+}
+
+// The first `left` elements at `from`, or as many as fit, then `pad`.
+template <class T>
+[[gnu::always_inline]] inline Block<T> load(const T* from, int64_t left, T pad) {
+  Block<T> block;
+  if (left >= lanes<T>) {
+    std::memcpy(block.at, from, sizeof(block.at));
+  } else {
+    block = filled(pad);
+    for (int j = 0; j < int(left); ++j) block.at[j] = from[j];
+  }
+  return block;
+}
+
+template <class T>
+[[gnu::always_inline]] inline void store(const Block<T>& block, T* to, int64_t left) {
+  if (left >= lanes<T>)
+    std::memcpy(to, block.at, sizeof(block.at));
+  else
+    for (int j = 0; j < int(left); ++j) to[j] = block.at[j];
+}
+
+// f(i, left) for every block of [begin, end): whole ones first, so that their code has no branches.
+template <class T, class F>
+[[gnu::always_inline]] inline void for_blocks(int64_t begin, int64_t end, F f) {
+  int64_t i = begin;
+  for (; i + lanes<T> <= end; i += lanes<T>) f(i, int64_t(lanes<T>));
+  if (i < end) f(i, end - i);
+}
+
+// Sum over all lanes of the blocks f(i, left), i < n, whose padding must be 0. Runs of 2048
+// elements are added in T, their sums in double.
+template <int bytes, class T, class F>
+[[gnu::always_inline]] inline double sum_blocks(int64_t n, F f) {
+  typedef T Vector [[gnu::vector_size(bytes)]];
+  constexpr int parts = int(sizeof(Block<T>)) / bytes;
+  constexpr int64_t run = 2048;
+  double total = 0;
+  for (int64_t begin = 0; begin < n; begin += run) {
+    Vector sums[parts] = {};
+    for_blocks<T>(begin, begin + run < n ? begin + run : n, [&](int64_t i, int64_t left) {
+      const Block<T> block = f(i, left);
+      for (int p = 0; p < parts; ++p) {
+        Vector terms;
+        std::memcpy(&terms, block.at + p * (bytes / int(sizeof(T))), sizeof(terms));
+        sums[p] += terms;
+      }
+    });
+    for (int p = 1; p < parts; ++p) sums[0] += sums[p];
+    T rest[bytes / sizeof(T)];
+    std::memcpy(rest, &sums[0], sizeof(rest));
+    for (int width = bytes / int(sizeof(T)) / 2; width > 0; width /= 2)
+      for (int j = 0; j < width; ++j) rest[j] += rest[j + width];
+    total += double(rest[0]);
+  }
+  return total;
+}
+
+}  // namespace wengert::kernels

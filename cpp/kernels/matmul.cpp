@@ -1,0 +1,179 @@
+#include "kernels/matmul.h"
+
+#include <cstring>
+
+#include "kernels/blas.h"
+#include "kernels/parallel.h"
+
+namespace wengert::kernels {
+namespace {
+
+// Axes in front of the two of a matrix; a stride of 0 where an operand is broadcast.
+struct BatchAxis {
+  int64_t size, a, b, c;
+};
+using BatchAxes = SmallVector<BatchAxis, 4>;
+
+template <class T>
+struct Product {
+  blas::Matrix<const T> a, b;
+  blas::Matrix<T> c;
+};
+
+template <class T>
+blas::Matrix<const T> matrix_of(const Array& x, bool vector_is_row) {
+  const T* data = x.data<T>();
+  const std::size_t n = x.shape().size();
+  if (n == 1) {
+    const int64_t size = x.shape()[0], stride = x.strides()[0];
+    return vector_is_row ? blas::Matrix<const T>{data, 1, size, size, stride}
+                         : blas::Matrix<const T>{data, size, 1, stride, 1};
+  }
+  return {data, x.shape()[n - 2], x.shape()[n - 1], x.strides()[n - 2], x.strides()[n - 1]};
+}
+
+template <class T>
+Product<T> product_of(const Array& a, const Array& b, const Array& out) {
+  const blas::Matrix<const T> ma = matrix_of<T>(a, true), mb = matrix_of<T>(b, false);
+  return {ma, mb, {out.data<T>(), ma.rows, mb.cols, mb.cols, 1}};
+}
+
+// Axes merged where all three operands can walk them as one.
+BatchAxes batch_axes(const Array& a, const Array& b, const Array& out, int64_t items) {
+  BatchAxes axes;
+  const std::size_t lead_a = a.shape().size() > 2 ? a.shape().size() - 2 : 0;
+  const std::size_t lead_b = b.shape().size() > 2 ? b.shape().size() - 2 : 0;
+  const std::size_t lead = std::max(lead_a, lead_b);
+  auto stride = [&](const Array& x, std::size_t own, std::size_t axis) {
+    if (axis + own < lead) return int64_t(0);
+    const std::size_t i = axis + own - lead;
+    return x.shape()[i] == 1 ? 0 : x.strides()[i];
+  };
+  for (std::size_t i = 0; i < lead; ++i) {
+    const int64_t size = out.shape()[i];
+    if (size == 1) continue;
+    const BatchAxis axis{size, stride(a, lead_a, i), stride(b, lead_b, i), 0};
+    if (!axes.empty() && axes.back().a == axis.a * size && axes.back().b == axis.b * size)
+      axes.back() = {axes.back().size * size, axis.a, axis.b, 0};
+    else
+      axes.push_back(axis);
+  }
+  for (std::size_t i = axes.size(); i-- > 0;) {
+    axes[i].c = items;
+    items *= axes[i].size;
+  }
+  return axes;
+}
+
+// Items that share b and lie under each other are one tall matrix.
+template <class T>
+void fold_rows(Product<T>& p, BatchAxes& axes) {
+  while (!axes.empty() && axes.back().b == 0) {
+    const BatchAxis& axis = axes.back();
+    if (p.c.rows == 1)
+      p.a.row_stride = axis.a;
+    else if (axis.a != p.c.rows * p.a.row_stride)
+      return;
+    p.a.rows = p.c.rows *= axis.size;
+    axes.pop_back();
+  }
+}
+
+template <class T>
+void run_items(const Product<T>& p, const BatchAxis& axis, T beta) {
+  if constexpr (std::is_floating_point_v<T>) {
+    if (axis.size == 1)
+      blas::gemm<T>(1, p.a, p.b, beta, p.c);
+    else
+      blas::gemm_batched<T>(axis.size, 1, p.a, axis.a, p.b, axis.b, beta, p.c, axis.c);
+  } else {
+    Product<T> item = p;
+    for (int64_t i = 0; i < axis.size; ++i) {
+      blas::gemm_naive<T>(item.a, item.b, item.c);
+      item.a.data += axis.a, item.b.data += axis.b, item.c.data += axis.c;
+    }
+  }
+}
+
+// The largest axis goes to BLAS in one call; the others are walked here.
+template <class T>
+void run_batch(const Product<T>& p, BatchAxes axes, T beta) {
+  BatchAxis inner{1, 0, 0, 0};
+  if (!axes.empty()) {
+    std::size_t largest = axes.size() - 1;
+    for (std::size_t i = axes.size(); i-- > 0;)
+      if (axes[i].size > axes[largest].size) largest = i;
+    inner = axes[largest];
+    axes.erase(largest);
+  }
+  int64_t outer = 1;
+  for (const BatchAxis& axis : axes) outer *= axis.size;
+  if (outer == 1) return run_items(p, inner, beta);
+  constexpr double worth_a_task = 0x1p22;  // multiply-adds
+  const double work = double(p.c.rows) * double(p.c.cols) * double(p.a.cols) * double(inner.size);
+  const auto grain = int64_t(std::max(1.0, worth_a_task / std::max(work, 1.0)));
+  parallel::parallel_for(outer, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      Product<T> at = p;
+      int64_t rest = item;
+      for (std::size_t i = axes.size(); i-- > 0;) {
+        const int64_t index = rest % axes[i].size;
+        rest /= axes[i].size;
+        at.a.data += index * axes[i].a;
+        at.b.data += index * axes[i].b;
+        at.c.data += index * axes[i].c;
+      }
+      run_items(at, inner, beta);
+    }
+  });
+}
+
+// out = a @ b + beta out
+template <class T>
+void multiply(const Array& a, const Array& b, const Array& out, T beta) {
+  Product<T> p = product_of<T>(a, b, out);
+  if (a.ndim() <= 2 && b.ndim() <= 2) return run_items<T>(p, {1, 0, 0, 0}, beta);
+  if (out.size() == 0) return;
+  BatchAxes axes = batch_axes(a, b, out, p.c.rows * p.c.cols);
+  fold_rows(p, axes);
+  run_batch(p, std::move(axes), beta);
+}
+
+template <class T>
+void repeat_row(const T* row, int64_t stride, T* out, int64_t rows, int64_t cols) {
+  if (rows == 0 || cols == 0) return;
+  constexpr int64_t grain = 1 << 15;
+  parallel::parallel_for(rows, std::max<int64_t>(1, grain / cols), [&](int64_t begin, int64_t end) {
+    T* first = out + begin * cols;
+    for (int64_t j = 0; j < cols; ++j) first[j] = row[j * stride];
+    for (int64_t i = begin + 1; i < end; ++i)
+      std::memcpy(out + i * cols, first, std::size_t(cols) * sizeof(T));
+  });
+}
+
+}  // namespace
+
+void matmul(const Array& a, const Array& b, const Array& out) {
+  dispatch(out.dtype(), [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    if constexpr (!std::is_same_v<T, bool>) multiply<T>(a, b, out, T(0));
+  });
+}
+
+void linear(const Array& x, const Array& weight, const Array* bias, const Array& out) {
+  const Array transposed = weight.view({weight.shape()[1], weight.shape()[0]},
+                                       {weight.strides()[1], weight.strides()[0]}, weight.offset());
+  const int64_t cols = weight.shape()[0];
+  auto run = [&]<class T>(TypeTag<T>) {
+    if (bias)  // waits in the output: one pass of the product adds to it
+      repeat_row<T>(bias->data<T>(), bias->strides()[0], out.data<T>(),
+                    cols ? out.size() / cols : 0, cols);
+    multiply<T>(x, transposed, out, T(bias ? 1 : 0));
+  };
+  if (out.dtype() == DType::float32)
+    run(TypeTag<float>{});
+  else
+    run(TypeTag<double>{});
+}
+
+}  // namespace wengert::kernels

@@ -1,0 +1,14 @@
+// Matrix products of arrays: any strides, broadcast batch axes, vectors. Knows no operation; the
+// caller has checked shapes and dtypes.
+#pragma once
+#include "array/array.h"
+
+namespace wengert::kernels {
+
+// out = a @ b as the array API's matmul defines it; `out` is contiguous. Strides become BLAS flags.
+void matmul(const Array& a, const Array& b, const Array& out);
+
+// out[..., o] = sum_i x[..., i] weight[o, i] + bias[o]; `bias` may be null.
+void linear(const Array& x, const Array& weight, const Array* bias, const Array& out);
+
+}  // namespace wengert::kernels

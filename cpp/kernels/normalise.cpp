@@ -1,0 +1,177 @@
+#include "kernels/normalise.h"
+
+#include <cmath>
+#include <vector>
+
+#include "kernels/copy.h"
+#include "kernels/lanes.h"
+#include "kernels/parallel.h"
+#include "kernels/variants.h"
+
+namespace wengert::kernels {
+namespace {
+
+constexpr int64_t grain = 1 << 15;  // elements a task takes
+
+template <class T>
+struct Moments {
+  T mean, scale;  // xhat = (x - mean) scale
+};
+
+template <int bytes, class T>
+[[gnu::always_inline]] inline Moments<T> moments(const T* x, const Normalisation& how) {
+  const int64_t n = how.n;
+  T mean = 0;
+  if (how.centred)
+    mean = T(
+        sum_blocks<bytes, T>(n, [&](int64_t i, int64_t left) { return load(x + i, left, T(0)); }) /
+        double(n));
+  const double squares = sum_blocks<bytes, T>(n, [&](int64_t i, int64_t left) {
+    Block<T> block = load(x + i, left, mean);
+    for (T& v : block.at) v = (v - mean) * (v - mean);
+    return block;
+  });
+  return {mean, T(1 / std::sqrt(squares / double(n) + how.eps))};
+}
+
+struct Forward {
+  template <int bytes, class T>
+  [[gnu::always_inline]] static void run(const T* x, const T* weight, const T* bias,
+                                         const Normalisation& how, T* out, int64_t rows) {
+    const int64_t n = how.n;
+    for (int64_t r = 0; r < rows; ++r, x += n, out += n) {
+      const auto [mean, scale] = moments<bytes>(x, how);
+      if (weight && bias)
+        for (int64_t i = 0; i < n; ++i) out[i] = (x[i] - mean) * scale * weight[i] + bias[i];
+      else if (weight)
+        for (int64_t i = 0; i < n; ++i) out[i] = (x[i] - mean) * scale * weight[i];
+      else
+        for (int64_t i = 0; i < n; ++i) out[i] = (x[i] - mean) * scale;
+    }
+  }
+};
+
+// h = g weight
+template <class T>
+[[gnu::always_inline]] inline Block<T> weighted(const T* g, const T* weight, int64_t i,
+                                                int64_t left) {
+  Block<T> h = load(g + i, left, T(0));
+  if (weight) {
+    const Block<T> w = load(weight + i, left, T(0));
+    for (int j = 0; j < lanes<T>; ++j) h.at[j] *= w.at[j];
+  }
+  return h;
+}
+
+struct Backward {
+  template <int bytes, class T>
+  [[gnu::always_inline]] static void run(const T* g, const T* x, const T* weight,
+                                         const Normalisation& how, T* out, int64_t rows) {
+    const int64_t n = how.n;
+    for (int64_t r = 0; r < rows; ++r, g += n, x += n, out += n) {
+      const auto [mean, scale] = moments<bytes>(x, how);
+      T mean_h = 0;
+      if (how.centred)
+        mean_h = T(sum_blocks<bytes, T>(
+                       n, [&](int64_t i, int64_t left) { return weighted(g, weight, i, left); }) /
+                   double(n));
+      const T centre = mean, factor = scale;
+      const T slope = T(sum_blocks<bytes, T>(n,
+                                             [&](int64_t i, int64_t left) {
+                                               Block<T> h = weighted(g, weight, i, left);
+                                               const Block<T> block = load(x + i, left, centre);
+                                               for (int j = 0; j < lanes<T>; ++j)
+                                                 h.at[j] *= (block.at[j] - centre) * factor;
+                                               return h;
+                                             }) /
+                        double(n));
+      if (weight)
+        for (int64_t i = 0; i < n; ++i)
+          out[i] = (g[i] * weight[i] - mean_h - (x[i] - mean) * scale * slope) * scale;
+      else
+        for (int64_t i = 0; i < n; ++i)
+          out[i] = (g[i] - mean_h - (x[i] - mean) * scale * slope) * scale;
+    }
+  }
+};
+
+struct WeightBackward {
+  template <int bytes, class T>
+  [[gnu::always_inline]] static void run(const T* g, const T* x, const Normalisation& how, T* sums,
+                                         int64_t rows) {
+    const int64_t n = how.n;
+    for (int64_t r = 0; r < rows; ++r, g += n, x += n) {
+      const auto [mean, scale] = moments<bytes>(x, how);
+      for (int64_t i = 0; i < n; ++i) sums[i] += g[i] * ((x[i] - mean) * scale);
+    }
+  }
+};
+
+Array contiguous(const Array& x) { return x.is_contiguous() ? x : contiguous_copy(x); }
+
+// f(TypeTag<T>) for the two float types.
+template <class F>
+void for_floats(DType dtype, F f) {
+  if (dtype == DType::float32)
+    f(TypeTag<float>{});
+  else
+    f(TypeTag<double>{});
+}
+
+int64_t rows_a_task(int64_t n) { return std::max<int64_t>(1, grain / n); }
+
+}  // namespace
+
+void normalise(const Array& x, const Array* weight, const Array* bias, const Normalisation& how,
+               const Array& out) {
+  if (out.size() == 0) return;
+  const Array from = contiguous(x), w = weight ? contiguous(*weight) : Array(),
+              b = bias ? contiguous(*bias) : Array();
+  for_floats(out.dtype(), [&]<class T>(TypeTag<T>) {
+    parallel::parallel_for(out.size() / how.n, rows_a_task(how.n), [&](int64_t begin, int64_t end) {
+      const T *scales = weight ? w.data<T>() : nullptr, *shifts = bias ? b.data<T>() : nullptr;
+      for_isa<Forward, const T*, const T*, const T*, const Normalisation&, T*>(
+          from.data<T>() + begin * how.n, scales, shifts, how, out.data<T>() + begin * how.n,
+          end - begin);
+    });
+  });
+}
+
+void normalise_grad(const Array& g, const Array& x, const Array* weight, const Normalisation& how,
+                    const Array& out) {
+  if (out.size() == 0) return;
+  const Array from = contiguous(x), seed = contiguous(g),
+              w = weight ? contiguous(*weight) : Array();
+  for_floats(out.dtype(), [&]<class T>(TypeTag<T>) {
+    parallel::parallel_for(out.size() / how.n, rows_a_task(how.n), [&](int64_t begin, int64_t end) {
+      const T* scales = weight ? w.data<T>() : nullptr;
+      for_isa<Backward, const T*, const T*, const T*, const Normalisation&, T*>(
+          seed.data<T>() + begin * how.n, from.data<T>() + begin * how.n, scales, how,
+          out.data<T>() + begin * how.n, end - begin);
+    });
+  });
+}
+
+// Rows are summed in at most 32 parts, and these one after the other: no order depends on threads.
+void normalise_weight_grad(const Array& g, const Array& x, const Normalisation& how,
+                           const Array& out) {
+  if (out.size() == 0) return;
+  fill(out, 0);
+  if (x.size() == 0) return;
+  const Array from = contiguous(x), seed = contiguous(g);
+  const int64_t n = how.n, rows = x.size() / n;
+  const int64_t part = std::max(rows_a_task(n), (rows + 31) / 32), parts = (rows + part - 1) / part;
+  for_floats(out.dtype(), [&]<class T>(TypeTag<T>) {
+    T* sums = out.data<T>();
+    std::vector<T> others(std::size_t((parts - 1) * n), T(0));
+    parallel::parallel_for(rows, part, [&](int64_t begin, int64_t end) {
+      T* own = begin == 0 ? sums : others.data() + (begin / part - 1) * n;
+      for_isa<WeightBackward, const T*, const T*, const Normalisation&, T*>(
+          seed.data<T>() + begin * n, from.data<T>() + begin * n, how, own, end - begin);
+    });
+    for (int64_t p = 0; p + 1 < parts; ++p)
+      for (int64_t i = 0; i < n; ++i) sums[i] += others[std::size_t(p * n + i)];
+  });
+}
+
+}  // namespace wengert::kernels

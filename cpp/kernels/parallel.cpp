@@ -1,0 +1,274 @@
+// The thread pool. One job runs at a time; its chunks are handed out by a counter that anyone may
+// advance, so no thread is ever needed: what sleeping workers do not take, the caller does.
+#include "kernels/parallel.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "kernels/cpu_count.h"
+
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace wengert::parallel {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr auto worker_spin = std::chrono::microseconds(20);
+constexpr auto caller_spin = std::chrono::microseconds(20);
+
+// The ticket holds the number of a job and, below it, how many of its chunks nobody has taken.
+constexpr int chunk_bits = 32;
+constexpr int64_t max_chunks = (int64_t{1} << chunk_bits) - 1;
+
+thread_local bool in_region = false;
+
+struct RegionGuard {
+  RegionGuard() { in_region = true; }
+  ~RegionGuard() { in_region = false; }
+};
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+#if defined(__linux__)
+long futex(std::atomic<uint32_t>& word, int operation, uint32_t value) {
+  return syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), operation, value, nullptr, nullptr,
+                 0);
+}
+void sleep_while(std::atomic<uint32_t>& word, uint32_t value) {
+  futex(word, FUTEX_WAIT_PRIVATE, value);
+}
+void wake(std::atomic<uint32_t>& word, int count) {
+  futex(word, FUTEX_WAKE_PRIVATE, static_cast<uint32_t>(count));
+}
+#else
+void sleep_while(std::atomic<uint32_t>& word, uint32_t value) { word.wait(value); }
+void wake(std::atomic<uint32_t>& word, int count) {
+  count == 1 ? word.notify_one() : word.notify_all();
+}
+#endif
+
+template <class Done>
+bool spin_until(Clock::duration limit, Done done) {
+  const auto start = Clock::now();
+  do {
+    for (int i = 0; i < 16; ++i) {
+      if (done()) return true;
+      pause();
+    }
+  } while (Clock::now() - start < limit);
+  return done();
+}
+
+class Pool {
+ public:
+  // False if another thread has the pool: the caller then runs the chunks itself.
+  bool try_run(int64_t n, int64_t grain, int64_t chunks, int threads, RangeBody body) {
+    std::unique_lock lock(busy_, std::try_to_lock);
+    if (!lock || stopping_.load()) return false;
+    resize(static_cast<size_t>(threads - 1));
+    if (workers_.empty()) return false;
+
+    RegionGuard guard;
+    n_.store(n, std::memory_order_relaxed);
+    grain_.store(grain, std::memory_order_relaxed);
+    body_.store(&body, std::memory_order_relaxed);
+    failed_.store(false, std::memory_order_relaxed);
+    remaining_.store(chunks, std::memory_order_relaxed);
+    chunks_.store(chunks, std::memory_order_relaxed);
+    ticket_.store(++job_ << chunk_bits | static_cast<uint64_t>(chunks), std::memory_order_release);
+    signal_.fetch_add(1);
+    if (sleepers_.load() > 0) {
+      wake(signal_, static_cast<int>(std::min<int64_t>(chunks - 1, threads - 1)));
+    }
+    work();
+    wait_for_last();
+    if (failed_.load(std::memory_order_relaxed)) {
+      std::rethrow_exception(std::exchange(error_, nullptr));
+    }
+    return true;
+  }
+
+  // At exit. A pool that some thread is using still is left to die with the process.
+  void shut_down() {
+    if (in_region) return;
+    std::unique_lock lock(busy_, std::try_to_lock);
+    if (!lock) return;
+    resize(0);
+    stopping_.store(true);
+  }
+
+ private:
+  void resize(size_t count) {
+    if (workers_.size() > count) {
+      stopping_.store(true);
+      signal_.fetch_add(1);
+      wake(signal_, max_threads);
+      for (std::thread& worker : workers_) worker.join();
+      workers_.clear();
+      stopping_.store(false);
+    }
+    if (workers_.size() == count) return;
+    // Signals are for the threads the program knows.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    try {
+      workers_.reserve(count);
+      while (workers_.size() < count) workers_.emplace_back([this] { serve(); });
+    } catch (const std::exception&) {
+      // Out of threads: fewer workers give the same result.
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+
+  void serve() {
+    in_region = true;
+    while (true) {
+      const uint32_t seen = signal_.load();
+      if (stopping_.load()) return;
+      work();
+      const auto called = [&] { return signal_.load(std::memory_order_relaxed) != seen; };
+      if (spin_until(worker_spin, called)) continue;
+      sleepers_.fetch_add(1);
+      sleep_while(signal_, seen);
+      sleepers_.fetch_sub(1);
+    }
+  }
+
+  // Takes chunks until there are none. The fields are used only if the exchange succeeds: then a
+  // chunk was left, the job was not over, and nobody had begun to write the fields of the next.
+  void work() {
+    uint64_t ticket = ticket_.load(std::memory_order_acquire);
+    while (const int64_t left = static_cast<int64_t>(ticket & max_chunks)) {
+      const int64_t n = n_.load(std::memory_order_relaxed);
+      const int64_t grain = grain_.load(std::memory_order_relaxed);
+      const int64_t begin = (chunks_.load(std::memory_order_relaxed) - left) * grain;
+      const RangeBody* body = body_.load(std::memory_order_relaxed);
+      if (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel,
+                                         std::memory_order_acquire)) {
+        continue;
+      }
+      run(*body, begin, n - begin > grain ? begin + grain : n);
+      finish_chunk();
+      ticket = ticket_.load(std::memory_order_acquire);
+    }
+  }
+
+  void run(RangeBody body, int64_t begin, int64_t end) {
+    if (failed_.load(std::memory_order_relaxed)) return;
+    try {
+      body(begin, end);
+    } catch (...) {
+      if (!failed_.exchange(true)) error_ = std::current_exception();
+    }
+  }
+
+  void finish_chunk() {
+    if (remaining_.fetch_sub(1) == 1 && caller_sleeps_.exchange(0) == 1) wake(caller_sleeps_, 1);
+  }
+
+  void wait_for_last() {
+    const auto done = [&] { return remaining_.load() == 0; };
+    if (spin_until(caller_spin, done)) return;
+    while (true) {
+      caller_sleeps_.store(1);
+      if (done()) break;
+      sleep_while(caller_sleeps_, 1);
+    }
+    caller_sleeps_.store(0);
+  }
+
+  std::mutex busy_;
+  std::vector<std::thread> workers_;
+  std::atomic<bool> stopping_{false};
+  uint64_t job_ = 0;
+
+  std::atomic<int64_t> n_{0}, grain_{0}, chunks_{0};
+  std::atomic<const RangeBody*> body_{nullptr};
+  std::atomic<bool> failed_{false};
+  std::exception_ptr error_;
+
+  alignas(64) std::atomic<uint64_t> ticket_{0};
+  alignas(64) std::atomic<int64_t> remaining_{0};
+  alignas(64) std::atomic<uint32_t> signal_{0};
+  std::atomic<int> sleepers_{0};
+  alignas(64) std::atomic<uint32_t> caller_sleeps_{0};
+};
+
+// Never freed: threads may still look at it while the process exits.
+std::atomic<Pool*> the_pool{nullptr};
+std::atomic<int> thread_count{0};
+
+Pool& pool() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    std::atexit([] {
+      if (Pool* p = the_pool.load()) p->shut_down();
+    });
+    // The child has none of the workers, and perhaps a locked mutex: it starts anew.
+    pthread_atfork(nullptr, nullptr, [] { the_pool.store(nullptr); });
+  });
+  Pool* current = the_pool.load(std::memory_order_acquire);
+  if (current) return *current;
+  auto* fresh = new Pool;
+  if (the_pool.compare_exchange_strong(current, fresh)) return *fresh;
+  delete fresh;
+  return *current;
+}
+
+void run_inline(int64_t n, int64_t grain, RangeBody body) {
+  for (int64_t begin = 0; begin < n; begin += grain) {
+    if (n - begin <= grain) return body(begin, n);
+    body(begin, begin + grain);
+  }
+}
+
+}  // namespace
+
+int num_threads() {
+  int count = thread_count.load(std::memory_order_relaxed);
+  if (count == 0) {
+    int unset = 0;
+    thread_count.compare_exchange_strong(unset, std::clamp(usable_cpus(), 1, max_threads));
+    count = thread_count.load(std::memory_order_relaxed);
+  }
+  return count;
+}
+
+void set_num_threads(int n) { thread_count.store(n, std::memory_order_relaxed); }
+
+void parallel_for(int64_t n, int64_t grain, RangeBody body) {
+  if (n <= 0) return;
+  grain = std::max<int64_t>(grain, 1);
+  if (n <= grain) return body(0, n);
+  const int64_t chunks = (n - 1) / grain + 1;
+  const int threads = in_region || chunks > max_chunks ? 1 : num_threads();
+  if (threads == 1 || !pool().try_run(n, grain, chunks, threads, body)) {
+    run_inline(n, grain, body);
+  }
+}
+
+void parallel_invoke(FunctionRef<void()> a, FunctionRef<void()> b) {
+  parallel_for(2, 1, [&](int64_t begin, int64_t) { begin == 0 ? a() : b(); });
+}
+
+}  // namespace wengert::parallel

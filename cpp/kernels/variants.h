@@ -1,0 +1,28 @@
+// One body of code, compiled for every instruction set and called for the one in use. Knows no
+// kernel.
+#pragma once
+#include "kernels/isa.h"
+
+namespace wengert::kernels {
+
+template <class F, class... A>
+struct Variants {
+  static auto baseline(A... args) { return F::template run<16>(args...); }
+  WENGERT_AVX2 static auto avx2(A... args) { return F::template run<32>(args...); }
+  WENGERT_AVX512 static auto avx512(A... args) { return F::template run<64>(args...); }
+};
+
+// F::run<register size in bytes>(args...); what it calls is marked always_inline.
+template <class F, class... A>
+auto for_isa(A... args) {
+  switch (isa()) {
+    case Isa::avx512:
+      return Variants<F, A...>::avx512(args...);
+    case Isa::avx2:
+      return Variants<F, A...>::avx2(args...);
+    default:
+      return Variants<F, A...>::baseline(args...);
+  }
+}
+
+}  // namespace wengert::kernels

@@ -1,0 +1,181 @@
+// Rows of activation functions, each with its derivative as one kernel, since these are most of
+// what a small network does between matrix products. Must not know: how rows are recorded or run.
+#include <cmath>
+#include <numbers>
+
+#include "kernels/chain.h"
+#include "kernels/math.h"
+#include "ops/families.h"
+#include "ops/rows.h"
+
+namespace wengert {
+namespace {
+
+using kernels::chain;
+
+// The gates below have saturated long before this; infinities must not meet their zeros.
+template <class T>
+[[gnu::always_inline]] inline T saturate(T x) {
+  constexpr T end = 1000;
+  return x < -end ? -end : x > end ? end : x;
+}
+
+// x s for a gate s that is 0 at -inf.
+template <class T>
+[[gnu::always_inline]] inline T gated(T x, T s) {
+  return s == 0 ? T(-0.0) : x * s;
+}
+
+template <class T>
+[[gnu::always_inline]] inline T normal_cdf(T x) {
+  return T(0.5) * math::erfc(x * T(-std::numbers::sqrt2 / 2));
+}
+
+constexpr double inv_sqrt_two_pi = std::numbers::inv_sqrtpi / std::numbers::sqrt2;
+
+// gelu_tanh(x) = x sigmoid(v) with v = slope (x + cubic x^3).
+constexpr double slope = 2 * 0.79788456080286535588;  // 2 sqrt(2 / pi)
+constexpr double cubic = 0.044715;
+
+template <class T>
+[[gnu::always_inline]] inline T tanh_gate(T x) {
+  return math::sigmoid(T(slope) * (x + T(cubic) * (x * x * x)));
+}
+
+Var emit(const Op& op, std::initializer_list<Var> ins) {
+  return apply(op, {ins.begin(), ins.size()});
+}
+
+Var relu_grad(const Var& g, const Var& y) {
+  static const Op& op = find_op("relu_grad");
+  return emit(op, {g, y});
+}
+Var sigmoid_grad(const Var& g, const Var& y) {
+  static const Op& op = find_op("sigmoid_grad");
+  return emit(op, {g, y});
+}
+Var silu_grad(const Var& g, const Var& x) {
+  static const Op& op = find_op("silu_grad");
+  return emit(op, {g, x});
+}
+Var gelu_grad(const Var& g, const Var& x) {
+  static const Op& op = find_op("gelu_grad");
+  return emit(op, {g, x});
+}
+Var gelu_tanh_grad(const Var& g, const Var& x) {
+  static const Op& op = find_op("gelu_tanh_grad");
+  return emit(op, {g, x});
+}
+Var expm1(const Var& x) {
+  static const Op& op = find_op("expm1");
+  return emit(op, {x});
+}
+
+Var is_positive(const Var& x) { return less(constant(0, x.dtype()), x); }
+Var negative_part(const Var& x) { return where(is_positive(x), constant(0, x.dtype()), x); }
+
+Var silu_curvature(const Var& x) {
+  const Var s = sigmoid(x), t = sigmoid(-x);
+  return s * t * (x * (t - s) + 2.0);
+}
+
+Var gelu_curvature(const Var& x) {
+  const Var squared = square(x);
+  return exp(squared * -0.5) * (2.0 - squared) * inv_sqrt_two_pi;
+}
+
+Var gelu_tanh_curvature(const Var& x) {
+  const Var squared = square(x);
+  const Var v = x * (squared * cubic + 1.0) * slope;
+  const Var dv = (squared * (3 * cubic) + 1.0) * slope;
+  const Var s = sigmoid(v), t = sigmoid(-v);
+  return s * t * (dv * 2.0 + squared * (6 * cubic * slope) + x * (t - s) * square(dv));
+}
+
+std::vector<Op> rectifiers() {
+  return {
+      unary<Domain::numbers>("relu",
+          "max(x, 0); NaN for NaN. The derivative is 1 where x > 0, elsewhere 0.",
+          []<class T>(T x) -> T { return x <= 0 ? T(0) : x; },
+          [](G g, Y y) { return relu_grad(g, y); }),
+      binary("relu_grad",
+          "x1 where x2 > 0, elsewhere 0: the derivative of relu by its value x2, applied to x1.",
+          []<class T>(T g, T y) -> T { return y > 0 ? g : T(0); },
+          [](G h, B y) { return relu_grad(h, y); }, not_differentiable),
+      binary("leaky_relu",
+          "x1 where x1 > 0, elsewhere x2 * x1, for a slope x2. The derivative at 0 is x2.",
+          []<class T>(T x, T a) -> T { return x > 0 ? x : a * x; },
+          [](G g, A x, B a) { return where(is_positive(x), g, g * a); },
+          [](A x) { return negative_part(x); }),
+      binary("elu",
+          "x1 where x1 > 0, elsewhere x2 * (e**x1 - 1), for a scale x2. The derivative at 0 is x2.",
+          []<class T>(T x, T a) -> T { return x > 0 ? x : a * math::expm1(x); },
+          [](G g, A x, B a, Y y) { return where(is_positive(x), g, chain_multiply(g, y + a)); },
+          [](A x) { return expm1(negative_part(x)); }),
+  };
+}
+
+std::vector<Op> gates() {
+  return {
+      unary("sigmoid", "1 / (1 + e**-x).",
+          []<class T>(T x) -> T { return math::sigmoid(x); },
+          [](G g, Y y) { return sigmoid_grad(g, y); }),
+      binary("sigmoid_grad",
+          "x1 * x2 * (1 - x2): the derivative of sigmoid by its value x2, applied to x1.",
+          []<class T>(T g, T y) -> T { return chain(g, y * (T(1) - y)); },
+          [](G h, B y) { return sigmoid_grad(h, y); },
+          [](A g, B y) { return chain_multiply(g, 1.0 - (y + y)); }),
+      unary("softplus", "log(1 + e**x) without overflow. The derivative is sigmoid(x).",
+          []<class T>(T x) -> T { return math::softplus(x); },
+          [](X x) { return sigmoid(x); }),
+      unary("log_sigmoid", "log(1 / (1 + e**-x)) without overflow. The derivative is sigmoid(-x).",
+          []<class T>(T x) -> T { return -math::softplus(-x); },
+          [](X x) { return sigmoid(-x); }),
+      unary("silu", "x * sigmoid(x), also called swish; 0 at -inf.",
+          []<class T>(T x) -> T { return gated(x, math::sigmoid(x)); },
+          [](G g, X x) { return silu_grad(g, x); }),
+      binary("silu_grad", "x1 times the derivative of silu at x2.",
+          []<class T>(T g, T x) -> T {
+            const T s = math::sigmoid(x);
+            return chain(g, s * (T(1) + saturate(x) * (T(1) - s)));
+          },
+          [](G h, B x) { return silu_grad(h, x); },
+          [](A g, B x) { return chain_multiply(g, silu_curvature(x)); }),
+      unary("gelu",
+          "x * Phi(x), where Phi(x) = (1 + erf(x / sqrt(2))) / 2 is the normal distribution; 0 at "
+          "-inf.",
+          []<class T>(T x) -> T { return gated(x, normal_cdf(x)); },
+          [](G g, X x) { return gelu_grad(g, x); }),
+      binary("gelu_grad", "x1 times the derivative of gelu at x2.",
+          []<class T>(T g, T x) -> T {
+            const T z = saturate(x);
+            return chain(g, normal_cdf(x) + z * (math::exp(T(-0.5) * z * z) * T(inv_sqrt_two_pi)));
+          },
+          [](G h, B x) { return gelu_grad(h, x); },
+          [](A g, B x) { return chain_multiply(g, gelu_curvature(x)); }),
+      unary("gelu_tanh",
+          "x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2, which approximates gelu; 0 at "
+          "-inf.",
+          []<class T>(T x) -> T { return gated(x, tanh_gate(x)); },
+          [](G g, X x) { return gelu_tanh_grad(g, x); }),
+      binary("gelu_tanh_grad", "x1 times the derivative of gelu_tanh at x2.",
+          []<class T>(T g, T x) -> T {
+            const T z = saturate(x);
+            const T s = tanh_gate(z);
+            const T dv = T(slope) * (T(1) + T(3 * cubic) * (z * z));
+            return chain(g, s * (T(1) + z * (T(1) - s) * dv));
+          },
+          [](G h, B x) { return gelu_tanh_grad(h, x); },
+          [](A g, B x) { return chain_multiply(g, gelu_tanh_curvature(x)); }),
+  };
+}
+
+}  // namespace
+
+std::vector<Op> activation_rows() {
+  std::vector<Op> rows = rectifiers();
+  for (Op& row : gates()) rows.push_back(std::move(row));
+  return rows;
+}
+
+}  // namespace wengert

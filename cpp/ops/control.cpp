@@ -1,0 +1,63 @@
+// Rows about the list itself rather than numbers: identity leaves, cuts, conversions of dtype.
+#include "kernels/copy.h"
+#include "ops/families.h"
+#include "ops/rows.h"
+
+namespace wengert {
+namespace {
+
+void copy_kernel(const Call& call) { kernels::copy(call.in[0], call.out[0]); }
+Array same_view(const Array& x, const Attrs&) { return x; }
+
+Op alias() {
+  return linear({.name = "alias",
+                 .doc = "x itself as a new value: the leaf of a function transform.",
+                 .inputs = {"x"},
+                 .infer = [](std::span<const Type> in, const Attrs&) { return same_type(in); },
+                 .view = same_view,
+                 .kernel = copy_kernel,
+                 .adjoints = {{.rule = [](const Rule& r) { return r.g(); }}},
+                 .batch = [](const Batched& b) { return apply_all(b.op, b.ins, b.attrs); }});
+}
+
+Op copy_row() {
+  return linear({.name = "copy",
+                 .doc = "x in memory of its own, contiguous.",
+                 .inputs = {"x"},
+                 .infer = [](std::span<const Type> in, const Attrs&) { return same_type(in); },
+                 .kernel = copy_kernel,
+                 .adjoints = {{.rule = [](const Rule& r) { return r.g(); }}},
+                 .batch = [](const Batched& b) { return apply_all(b.op, b.ins, b.attrs); }});
+}
+
+Op stop_gradient_row() {
+  return {.name = "stop_gradient",
+          .doc = "x, taken as a constant: no derivative of any order passes.",
+          .inputs = {"x"},
+          .infer = [](std::span<const Type> in, const Attrs&) { return same_type(in); },
+          .view = same_view,
+          .kernel = copy_kernel,
+          .batch = [](const Batched& b) { return apply_all(b.op, b.ins, b.attrs); }};
+}
+
+Op astype_row() {
+  Op row = linear({.name = "astype",
+                   .doc = "x converted to dtype. Floats truncate towards zero to integers, NaN and values out "
+                          "of range give 0; to bool, everything but 0 is True. Derivatives pass between floats.",
+                   .inputs = {"x"},
+                   .params = {{"dtype", AttrKind::dtype, {}}},
+                   .infer = [](std::span<const Type> in, const Attrs& at) { return Types{{at.dtype("dtype"), in[0].shape}}; },
+                   .view = [](const Array& x, const Attrs& at) {
+                     return x.dtype() == at.dtype("dtype") ? x : Array(x.type());
+                   },
+                   .kernel = copy_kernel,
+                   .adjoints = {{.rule = [](const Rule& r) { return astype(r.g(), r.dtype()); }}},
+                   .batch = [](const Batched& b) { return apply_all(b.op, b.ins, b.attrs); }});
+  return row;
+}
+
+}  // namespace
+
+std::vector<Op> control_rows() { return {alias(), copy_row(), stop_gradient_row(), astype_row()}; }
+
+}  // namespace wengert

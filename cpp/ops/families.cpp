@@ -1,0 +1,187 @@
+#include "ops/families.h"
+
+#include <cmath>
+#include <limits>
+
+namespace wengert {
+
+Types same_type(std::span<const Type> in) { return {in[0]}; }
+
+DType promoted(const Op& op, const Vars& args, Domain domain) {
+  bool strong = false;
+  DType wide = DType::bool_;
+  for (const Var& x : args)
+    if (!x->weak) {
+      wide = strong ? promote(wide, x.dtype()) : x.dtype();
+      strong = true;
+    }
+  // A Python number widens only across kinds: an int leaves floats and integers alone, a float makes
+  // integers the default float32.
+  for (const Var& x : args)
+    if (x->weak) {
+      if (!strong) wide = promote(wide, x.dtype());
+      else if (is_float(x.dtype()) && !is_float(wide)) wide = DType::float32;
+      else if (is_integer(x.dtype()) && wide == DType::bool_) wide = DType::int64;
+    }
+  if (domain == Domain::floats && !is_float(wide)) {
+    if (wide == DType::bool_)
+      fail(ErrorKind::dtype, op.name, ": needs numbers; got bool. Convert first: x.astype(wg.float32)");
+    wide = DType::float32;
+  }
+  if (domain == Domain::numbers && wide == DType::bool_)
+    fail(ErrorKind::dtype, op.name, ": needs numbers; got bool. Use the logical functions, or convert first: "
+         "x.astype(wg.float32)");
+  if (domain == Domain::integers && is_float(wide))
+    fail(ErrorKind::dtype, op.name, ": needs integers or bool; got ", wide);
+  return wide;
+}
+
+void cast_all(Vars& args, DType dtype) {
+  for (Var& x : args) {
+    if (x.dtype() == dtype) continue;
+    if (x->weak && is_integer(dtype) && x.dtype() == DType::int64) {
+      const int64_t value = *x->array.data<int64_t>();
+      const int64_t top = dtype == DType::uint8 ? 255 : std::numeric_limits<int32_t>::max();
+      const int64_t bottom = dtype == DType::uint8 ? 0 : std::numeric_limits<int32_t>::min();
+      if (value < bottom || value > top)
+        fail(ErrorKind::dtype, "cast: the Python integer ", value, " does not fit ", dtype);
+    }
+    x = astype(x, dtype);
+  }
+}
+
+void broadcast_all(const Op& op, Vars& args) {
+  // 0-d operands that nothing differentiates are left to the kernel.
+  auto left = [](const Var& x) { return x.ndim() == 0 && !x->tracked && !x->tangents && !x.is_abstract(); };
+  const Shape* common = nullptr;
+  bool same = true;
+  for (const Var& x : args) {
+    if (left(x)) continue;
+    if (!common) common = &x.shape();
+    else same = same && x.shape() == *common;
+  }
+  if (same) return;
+  Shape shape;
+  for (const Var& x : args) shape = broadcast_shapes(op.name.c_str(), shape, x.shape());
+  for (Var& x : args)
+    if (!left(x) && !(x.shape() == shape)) x = broadcast_to(x, shape);
+}
+
+Types infer_elementwise(std::span<const Type> in, bool returns_bool) {
+  Type type = in.back();
+  for (const Type& x : in)
+    if (x.shape.size() > type.shape.size()) type.shape = x.shape;
+  if (returns_bool) type.dtype = DType::bool_;
+  return {std::move(type)};
+}
+
+Vars batch_elementwise(const Batched& b) {
+  Shape shape;  // of the unbatched result; 0-d constants stay as they are
+  for (std::size_t i = 0; i < b.ins.size(); ++i) {
+    Shape own = b.ins[i].shape();
+    if (b.batched[i]) own.erase(0);
+    if (own.size() > shape.size()) shape = own;
+  }
+  shape.insert(0, b.size);
+  Vars args;
+  for (std::size_t i = 0; i < b.ins.size(); ++i) {
+    Var x = b.ins[i];
+    if (b.batched[i]) {
+      Shape padded = x.shape();  // the mapped axis stays in front of axes that broadcast
+      while (padded.size() < shape.size()) padded.insert(1, 1);
+      x = broadcast_to(reshape(x, padded), shape);
+    } else if (x.ndim() > 0) {
+      x = broadcast_to(x, shape);
+    }
+    args.push_back(std::move(x));
+  }
+  return apply_all(b.op, {args.data(), args.size()}, b.attrs);
+}
+
+Var stretched(const Batched& b, int i) {
+  if (b.is_batched(i)) return b.in(i);
+  Shape shape = b.in(i).shape();
+  shape.insert(0, b.size);
+  return broadcast_to(b.in(i), shape);
+}
+
+Op elementwise(std::string name, std::string doc, std::vector<std::string> inputs, Domain domain,
+               const kernels::Tiles* tiles, bool returns_bool, std::vector<Partial> partials) {
+  Op op{.name = std::move(name), .doc = std::move(doc), .family = Family::elementwise, .inputs = std::move(inputs)};
+  op.tiles = tiles;
+  // The row's name alone is captured: rows move into the table after they are made.
+  op.prepare = [domain, row = Op{.name = op.name}](Vars& args, Attrs&) {
+    cast_all(args, promoted(row, args, domain));
+    broadcast_all(row, args);
+  };
+  op.infer = [returns_bool](std::span<const Type> in, const Attrs&) { return infer_elementwise(in, returns_bool); };
+  op.kernel = [tiles](const Call& call) {
+    kernels::run_tiles((*tiles)(call.in.back().dtype()), call.in, call.out[0]);
+  };
+  op.batch = batch_elementwise;
+  bool differentiable = false;
+  for (const Partial& p : partials) differentiable |= bool(p.scale);
+  if (!differentiable) return op;
+  for (const Partial& p : partials) {
+    Adjoint adjoint{.rule = {}, .saves_in = p.saves_in, .saves_out = p.saves_out};
+    if (p.scale) adjoint.rule = [scale = p.scale](const Rule& r) { return scale(r, r.g()); };
+    op.adjoints.push_back(std::move(adjoint));
+  }
+  op.tangent = [partials](const Rule& r) {
+    Var dy;
+    for (std::size_t i = 0; i < partials.size(); ++i)
+      if (r.dxs[i] && partials[i].scale) {
+        Var term = partials[i].scale(r, r.dxs[i]);
+        dy = dy ? add(dy, term) : term;
+      }
+    return Vars{dy};
+  };
+  return op;
+}
+
+Op linear(Op row, uint32_t linear_in) {
+  row.family = Family::linear;
+  row.tangent = [linear_in](const Rule& r) {
+    Vars args;
+    bool any = false;
+    for (std::size_t i = 0; i < r.ins.size(); ++i) {
+      const bool passes = !(linear_in >> std::min<std::size_t>(i, 31) & 1u);
+      any |= !passes && r.dxs[i];
+      args.push_back(passes ? r.ins[i] : r.dxs[i] ? r.dxs[i] : zeros_like(r.ins[i]));
+    }
+    if (!any) return Vars{Var()};
+    return apply_all(r.op, {args.data(), args.size()}, r.attrs);
+  };
+  return row;
+}
+
+Op bilinear(Op row) {
+  row.family = Family::bilinear;
+  row.tangent = [](const Rule& r) {
+    Var dy;
+    for (std::size_t i = 0; i < 2; ++i)
+      if (r.dxs[i]) {
+        Vars args{r.ins[0], r.ins[1]};
+        args[i] = r.dxs[i];
+        Var term = apply(r.op, {args.data(), args.size()}, r.attrs);
+        dy = dy ? add(dy, term) : term;
+      }
+    return Vars{dy};
+  };
+  return row;
+}
+
+Op fused(Op row, std::function<Var(std::span<const Var>, const Attrs&)> meaning) {
+  row.family = Family::fused;
+  if (!row.joint_adjoint && row.adjoints.empty())
+    row.joint_adjoint = [meaning](const Rule& r) {
+      return pull_back([&](std::span<const Var> x) { return meaning(x, r.attrs); }, r.ins, r.g());
+    };
+  if (!row.tangent)
+    row.tangent = [meaning](const Rule& r) {
+      return Vars{push_forward([&](std::span<const Var> x) { return meaning(x, r.attrs); }, r.ins, r.dxs)};
+    };
+  return row;
+}
+
+}  // namespace wengert

@@ -1,0 +1,235 @@
+// Matrix products. Rules move vectors and batch axes about with views, so that every adjoint is a
+// matrix product again; transposes reach BLAS as flags.
+#include "kernels/matmul.h"
+#include "ops/families.h"
+#include "ops/rows.h"
+
+namespace wengert {
+namespace {
+
+int64_t last(const Shape& shape) { return shape.back(); }
+
+// (..., n, k) as one matrix (N, k).
+Var flat_rows(const Var& x) {
+  const int64_t cols = last(x.shape());
+  if (x.ndim() == 2) return x;
+  Shape lead = x.shape();
+  lead.pop_back();
+  return reshape(x, {numel(lead), cols});
+}
+
+void prepare_matmul(Vars& args, Attrs&) {
+  static const Op row{.name = "matmul"};
+  if (args[0].ndim() == 0 || args[1].ndim() == 0)
+    fail(ErrorKind::shape, "matmul: operands need at least 1 axis; got ", args[0].shape(), " @ ",
+         args[1].shape(), ". Use multiply for scalars");
+  cast_all(args, promoted(row, args, Domain::numbers));
+}
+
+[[noreturn]] void inner_mismatch(const Shape& a, const Shape& b, int64_t k1, int64_t k2) {
+  const char* remedy = "";
+  if (b.size() >= 2 && last(b) == k1)
+    remedy = ". Did you mean matmul(x1, x2.mT)?";
+  else if (a.size() >= 2 && a[a.size() - 2] == k2)
+    remedy = ". Did you mean matmul(x1.mT, x2)?";
+  fail(ErrorKind::shape, "matmul: inner dimensions differ: ", a, " @ ", b, " needs ", k1,
+       " == ", k2, remedy);
+}
+
+// The leading axes of a and b, broadcast.
+Shape batch_shape(const Shape& a, const Shape& b) {
+  const std::size_t lead_a = a.size() - std::min<std::size_t>(a.size(), 2);
+  const std::size_t lead_b = b.size() - std::min<std::size_t>(b.size(), 2);
+  const std::size_t lead = std::max(lead_a, lead_b);
+  Shape shape(lead, 1);
+  for (std::size_t i = 0; i < lead; ++i) {
+    const int64_t m = i + lead_a < lead ? 1 : a[i + lead_a - lead],
+                  n = i + lead_b < lead ? 1 : b[i + lead_b - lead];
+    if (m != n && m != 1 && n != 1)
+      fail(ErrorKind::shape, "matmul: batch axes do not broadcast: ", a, " @ ", b, " needs ", m,
+           " == ", n, ", or one of them 1");
+    shape[i] = m == 1 ? n : m;
+  }
+  return shape;
+}
+
+Types infer_matmul(std::span<const Type> in, const Attrs&) {
+  const Shape &a = in[0].shape, &b = in[1].shape;
+  const int64_t k1 = last(a), k2 = b[b.size() - (b.size() > 1 ? 2 : 1)];
+  if (k1 != k2) inner_mismatch(a, b, k1, k2);
+  Shape shape = batch_shape(a, b);
+  if (a.size() > 1) shape.push_back(a[a.size() - 2]);
+  if (b.size() > 1) shape.push_back(last(b));
+  check_shape("matmul", shape);
+  return {{in[0].dtype, std::move(shape)}};
+}
+
+// G Bᵀ, summed over the batch axes that a was stretched along.
+Var adjoint_of_left(const Rule& r) {
+  const Var &b = r.in(1), &g = r.g();
+  const Shape& a = r.shape(0);
+  if (b.ndim() == 1) return multiply(a.size() == 1 ? g : expand_dims(g, -1), b);
+  if (a.size() == 1) {
+    if (b.ndim() == 2) return matmul(b, g);
+    const Var items = matmul(b, expand_dims(g, -1));
+    return sum_to(reshape(items, Shape(items.shape().begin(), items.shape().end() - 1)), a);
+  }
+  return sum_to(matmul(g, matrix_transpose(b)), a);
+}
+
+// Aᵀ G; a weight b that all items share gets it as one tall product.
+Var adjoint_of_right(const Rule& r) {
+  const Var &a = r.in(0), &g = r.g();
+  const Shape& b = r.shape(1);
+  if (a.ndim() == 1) {
+    if (b.size() == 1) return multiply(g, a);
+    return multiply(expand_dims(a, -1), expand_dims(g, -2));
+  }
+  if (b.size() == 1) return matmul(reshape(g, {g->array.size()}), flat_rows(a));
+  if (b.size() == 2) return matmul(matrix_transpose(flat_rows(a)), flat_rows(g));
+  return sum_to(matmul(matrix_transpose(a), g), b);
+}
+
+// Axes of size 1 after the mapped one, so that `lead` batch axes line up.
+Var align(const Var& x, int lead) {
+  Shape shape = x.shape();
+  while (int(shape.size()) < lead + 3) shape.insert(1, 1);
+  return reshape(x, shape);
+}
+
+Vars batch_matmul(const Batched& b) {
+  const bool left = b.is_batched(0), right = b.is_batched(1);
+  const Var &x = b.in(0), &y = b.in(1);
+  const int nx = x.ndim() - left, ny = y.ndim() - right;
+  // The mapped axis as further rows of the one matrix, or as one more batch axis.
+  if (!right && ny <= 2) return {matmul(x, y)};
+  if (!left && ny == 1 && nx <= 2) return {matmul(y, nx == 1 ? x : matrix_transpose(x))};
+  if (!left && ny >= 2 && nx <= ny) return {matmul(x, y)};
+  const int lead = std::max({nx, ny, 2}) - 2;
+  Var a = nx == 1 ? expand_dims(x, -2) : x, c = ny == 1 ? expand_dims(y, -1) : y;
+  if (left) a = align(a, lead);
+  if (right) c = align(c, lead);
+  const Var out = matmul(a, c);
+  Shape shape = out.shape();
+  if (ny == 1) shape.pop_back();
+  if (nx == 1) shape.erase(shape.size() - (ny == 1 ? 1 : 2));
+  return {reshape(out, shape)};
+}
+
+Op matmul_row() {
+  return bilinear(
+      {.name = "matmul",
+       .doc =
+           "Matrix product of x1 (..., n, k) and x2 (..., k, m), whose leading axes broadcast. A "
+           "vector x1 (k,) is a row and x2 (k,) a column, and its axis of size 1 is dropped from "
+           "the "
+           "result. Integer products wrap around.",
+       .inputs = {"x1", "x2"},
+       .prepare = prepare_matmul,
+       .infer = infer_matmul,
+       .kernel = [](const Call& call) { kernels::matmul(call.in[0], call.in[1], call.out[0]); },
+       .adjoints = {{.rule = adjoint_of_left, .saves_in = 2},
+                    {.rule = adjoint_of_right, .saves_in = 1}},
+       .batch = batch_matmul});
+}
+
+Var linear_of(const Var& x, const Var& weight, const Var& bias = {}) {
+  static const Op& op = find_op("linear");
+  const Var args[] = {x, weight, bias};
+  return apply(op, {args, std::size_t(bias ? 3 : 2)});
+}
+
+void prepare_linear(Vars& args, Attrs&) {
+  static const Op row{.name = "linear"};
+  if (args.size() > 3)
+    fail(ErrorKind::type, "linear: takes x, weight and one bias; got ", args.size(), " tensors");
+  cast_all(args, promoted(row, args, Domain::floats));
+}
+
+Types infer_linear(std::span<const Type> in, const Attrs&) {
+  const Shape &x = in[0].shape, &weight = in[1].shape;
+  if (weight.size() != 2)
+    fail(ErrorKind::shape, "linear: weight needs 2 axes (out, in); got ", weight);
+  if (x.empty()) fail(ErrorKind::shape, "linear: x needs at least 1 axis (..., in); got ()");
+  if (last(x) != weight[1])
+    fail(ErrorKind::shape, "linear: inner dimensions differ: x ", x, " with weight ", weight,
+         " (out, in) needs ", last(x), " == ", weight[1],
+         last(x) == weight[0] ? ". Did you mean weight.T?" : "");
+  if (in.size() > 2 && !(in[2].shape == Shape{weight[0]}))
+    fail(ErrorKind::shape, "linear: bias needs shape ", Shape{weight[0]}, "; got ", in[2].shape);
+  Shape shape = x;
+  shape.back() = weight[0];
+  check_shape("linear", shape);
+  return {{in[0].dtype, std::move(shape)}};
+}
+
+void linear_kernel(const Call& call) {
+  kernels::linear(call.in[0], call.in[1], call.in.size() > 2 ? &call.in[2] : nullptr, call.out[0]);
+}
+
+Vars linear_tangent(const Rule& r) {
+  const bool has_bias = r.ins.size() > 2;
+  const Var db = has_bias ? r.dx(2) : Var();
+  Var dy;
+  if (r.dx(0)) dy = linear_of(r.dx(0), r.in(1), db);
+  if (r.dx(1)) {
+    const Var term = linear_of(r.in(0), r.dx(1), dy ? Var() : db);
+    dy = dy ? add(dy, term) : term;
+  }
+  if (!dy && db) dy = broadcast_to(db, r.out_types[0].shape);
+  return {dy};
+}
+
+Vars batch_linear(const Batched& b) {
+  const Var &x = b.in(0), &weight = b.in(1);
+  const bool has_bias = b.ins.size() > 2, bias_batched = has_bias && b.is_batched(2);
+  if (!b.is_batched(1) && !bias_batched) return {linear_of(x, weight, has_bias ? b.in(2) : Var())};
+  if (!b.is_batched(1) && b.is_batched(0)) {
+    // The bias differs from item to item: it is added afterwards.
+    const Var y = linear_of(x, weight);
+    Shape shape(y.shape().size(), 1);
+    shape[0] = b.size;
+    shape.back() = last(y.shape());
+    return {add(y, reshape(b.in(2), shape))};
+  }
+  const int64_t out = weight.shape()[weight.shape().size() - 2];
+  Shape shape = x.shape();
+  if (b.is_batched(0)) shape.erase(0);
+  shape.back() = out;
+  Shape lead = shape;
+  lead.pop_back();
+  const int64_t rows = numel(lead), cols = last(x.shape());
+  const Var items = reshape(x, b.is_batched(0) ? Shape{b.size, rows, cols} : Shape{rows, cols});
+  Var y = matmul(items, matrix_transpose(weight));
+  if (has_bias) y = add(y, bias_batched ? expand_dims(b.in(2), 1) : b.in(2));
+  shape.insert(0, b.size);
+  return {reshape(y, shape)};
+}
+
+Op linear_row() {
+  return {
+      .name = "linear",
+      .doc = "x @ weight.T + bias for x (..., in), weight (out, in) and, if given, bias (out,).",
+      .family = Family::fused,
+      .inputs = {"x", "weight", "*bias"},
+      .prepare = prepare_linear,
+      .infer = infer_linear,
+      .kernel = linear_kernel,
+      .adjoints = {{.rule = [](const Rule& r) { return matmul(r.g(), r.in(1)); }, .saves_in = 2},
+                   {.rule =
+                        [](const Rule& r) {
+                          if (r.shape(0).size() == 1)
+                            return multiply(expand_dims(r.g(), -1), r.in(0));
+                          return matmul(matrix_transpose(flat_rows(r.g())), flat_rows(r.in(0)));
+                        },
+                    .saves_in = 1},
+                   {.rule = [](const Rule& r) { return sum_to(r.g(), r.shape(2)); }}},
+      .tangent = linear_tangent,
+      .batch = batch_linear};
+}
+
+}  // namespace
+
+std::vector<Op> linalg_rows() { return {matmul_row(), linear_row()}; }
+
+}  // namespace wengert

@@ -1,0 +1,109 @@
+// What an operation is: one row of the table. Everything else (bindings, stubs, printing, hashing,
+// every transform) is read off the row.
+#pragma once
+#include <algorithm>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/tile.h"
+#include "ops/var.h"
+
+namespace wengert {
+
+struct Op;
+
+// What a derivative rule sees of the node it differentiates. Rules only emit operations, so the
+// result of a sweep can be swept again.
+struct Rule {
+  const Op& op;
+  const Attrs& attrs;
+  std::span<const Type* const> in_types;
+  std::span<const Type> out_types;
+  std::span<const Var> ins, outs;  // null where the row does not save the value
+  std::span<const Var> gs;         // reverse: cotangents of the outputs, null = structural zero
+  std::span<const Var> dxs;        // forward: tangents of the inputs, null = structural zero
+  int index = 0;                   // reverse: the argument whose cotangent is asked for
+
+  const Var& in(int i) const { return ins[std::size_t(i)]; }
+  const Var& out(int i = 0) const { return outs[std::size_t(i)]; }
+  const Var& g(int i = 0) const { return gs[std::size_t(i)]; }
+  const Var& dx(int i = 0) const { return dxs[std::size_t(i)]; }
+  const Shape& shape(int i = 0) const { return in_types[std::size_t(i)]->shape; }
+  DType dtype(int i = 0) const { return in_types[std::size_t(i)]->dtype; }
+};
+
+// The cotangent of one argument, and which values it reads: a node saves only those.
+struct Adjoint {
+  std::function<Var(const Rule&)> rule = {};  // empty: no derivative (indices, conditions)
+  uint32_t saves_in = 0;                 // bit i: the value of input i
+  bool saves_out = false;
+};
+inline constexpr uint32_t saves_all = ~0u;
+
+// The inputs of an op under vmap: `batched` ones carry the mapped axis in front. The rule returns
+// outputs that all carry it in front.
+struct Batched {
+  const Op& op;
+  const Attrs& attrs;
+  std::span<const Var> ins;
+  std::span<const bool> batched;
+  int64_t size;
+
+  const Var& in(int i) const { return ins[std::size_t(i)]; }
+  bool is_batched(int i) const { return batched[std::size_t(i)]; }
+};
+
+struct Call {
+  std::span<const Array> in;
+  std::span<Array> out;  // allocated, contiguous
+  const Attrs& attrs;
+};
+
+enum class Family { elementwise, linear, bilinear, reduction, general, fused };
+
+struct Op {
+  std::string name = {};
+  std::string doc = {};
+  Family family = Family::general;
+  std::vector<std::string> inputs = {};  // names; a last one that starts with '*' takes any number
+  Schema params = {};
+
+  // Completes attributes, promotes dtypes and broadcasts shapes, by emitting casts and broadcasts.
+  std::function<void(Vars&, Attrs&)> prepare = {};
+  std::function<Types(std::span<const Type>, const Attrs&)> infer = {};
+  // An output that shares the input's bytes, or one without storage where that cannot be: then the
+  // kernel runs. A row has a kernel, a view, or both.
+  std::function<Array(const Array&, const Attrs&)> view = {};
+  std::function<void(const Call&)> kernel = {};
+
+  std::vector<Adjoint> adjoints = {};  // one an input; the last serves the variadic rest
+  std::function<Vars(const Rule&)> joint_adjoint = {};  // or all at once, where they share work
+  std::function<Vars(const Rule&)> tangent = {};        // tangents of the outputs
+  std::function<Vars(const Batched&)> batch = {};
+  const kernels::Tiles* tiles = nullptr;  // elementwise rows: what fusion runs
+
+  bool variadic() const { return !inputs.empty() && inputs.back()[0] == '*'; }
+  bool differentiable() const { return joint_adjoint || !adjoints.empty(); }
+  const Adjoint& adjoint(std::size_t i) const { return adjoints[std::min(i, adjoints.size() - 1)]; }
+};
+
+// The one door (graph/apply.cpp): every operation from Python, from a rule or from a replay. With
+// concrete inputs it computes now; with an abstract one it only appends to the trace.
+Vars apply_all(const Op& op, std::span<const Var> inputs, Attrs attrs = {});
+Var apply(const Op& op, std::span<const Var> inputs, Attrs attrs = {});
+
+// Derivatives of a composition, for rows that state their meaning in other operations (defined in
+// sweeps/): the cotangents of the inputs given that of f's output, and the tangent of its output.
+using Composition = std::function<Var(std::span<const Var>)>;
+Vars pull_back(const Composition& f, std::span<const Var> at, const Var& g);
+Var push_forward(const Composition& f, std::span<const Var> at, std::span<const Var> tangents);
+
+// ops/registry.cpp: the table, in the order of its files. A row with a missing rule or a duplicate
+// name fails when the table is made.
+const std::vector<Op>& all_ops();
+const Op& find_op(const std::string& name);
+Attrs make_attrs(const Op& op, std::vector<std::pair<std::string, Attr>> given);
+
+}  // namespace wengert

@@ -1,0 +1,57 @@
+#include "sweeps/batch.h"
+
+#include <unordered_map>
+
+namespace wengert {
+namespace {
+
+struct Mapped {
+  Var var;
+  bool batched = false;
+};
+
+}  // namespace
+
+std::vector<std::pair<Var, bool>> batch_sweep(const Trace& trace, std::span<const Var> inputs,
+                                              std::span<const Var> values, const std::vector<bool>& batched,
+                                              int64_t size, std::span<const Var> outputs) {
+  std::unordered_map<const Value*, Mapped> leaves;
+  std::unordered_map<const Node*, std::vector<Mapped>> made;
+  for (std::size_t i = 0; i < inputs.size(); ++i) leaves[inputs[i].get()] = {values[i], batched[i]};
+  // A value that the trace did not make is a constant, or belongs to a trace around this one.
+  auto look_up = [&](const Var& x) -> Mapped {
+    if (const auto leaf = leaves.find(x.get()); leaf != leaves.end()) return leaf->second;
+    if (x->node)
+      if (const auto node = made.find(x->node.get()); node != made.end()) return node->second[x->index];
+    return {x, false};
+  };
+  for (const Ref<Node>& node : trace.nodes()) {
+    Vars ins;
+    std::array<bool, 64> flags{};
+    std::vector<char> many;
+    bool any = false;
+    for (const Edge& edge : node->inputs) {
+      const Mapped x = look_up(Var(edge.value));
+      many.push_back(x.batched);
+      any |= x.batched;
+      ins.push_back(x.var);
+    }
+    if (many.size() > flags.size())
+      fail(ErrorKind::argument, node->op->name, ": vmap takes at most ", flags.size(), " inputs; got ", many.size());
+    std::copy(many.begin(), many.end(), flags.begin());
+    const std::span<const Var> args{ins.data(), ins.size()};
+    const Vars outs = any ? node->op->batch({.op = *node->op, .attrs = node->attrs, .ins = args,
+                                             .batched = {flags.data(), ins.size()}, .size = size})
+                          : apply_all(*node->op, args, node->attrs);
+    auto& entry = made[node.get()];
+    for (const Var& y : outs) entry.push_back({y, any});
+  }
+  std::vector<std::pair<Var, bool>> results;
+  for (const Var& y : outputs) {
+    Mapped mapped = look_up(y);
+    results.emplace_back(std::move(mapped.var), mapped.batched);
+  }
+  return results;
+}
+
+}  // namespace wengert

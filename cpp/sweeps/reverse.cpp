@@ -1,0 +1,277 @@
+#include "sweeps/reverse.h"
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "graph/source.h"
+#include "graph/tangents.h"
+#include "kernels/copy.h"
+#include "ops/vocabulary.h"
+
+namespace wengert {
+namespace {
+
+struct Pending {
+  Ref<Node> node;
+  SmallVector<Var, 1> adjoints;  // one an output, null until a contribution arrives
+};
+
+// Whether nobody but this handle sees x, so that adding to it in place changes nothing else.
+bool owned(const Var& x) {
+  return x->refs == 1 && !x->tracked && !x->tangents && !x.is_abstract() &&
+         x->array.buffer().unique() && !x->array.buffer()->foreign && x->array.is_contiguous();
+}
+
+void accumulate(Var& into, Var g) {
+  if (!into) into = std::move(g);
+  else if (owned(into) && !g->tracked && !g->tangents && !g.is_abstract()) kernels::add_into(into.array(), g.array());
+  else if (owned(g) && !into->tracked && !into->tangents && !into.is_abstract()) {
+    kernels::add_into(g.array(), into.array());
+    into = std::move(g);
+  } else into = add(into, g);
+}
+
+// What a leaf keeps: contiguous memory of its own, so that optimisers can update in place.
+void accumulate_leaf(Node& leaf, const Var& g) {
+  auto& grads = leaf.more().grads;
+  if (!grads.empty() && grads[0].second) {
+    Var& grad = grads[0].second;
+    const bool plain = !g->tracked && !g->tangents && !g.is_abstract() && !grad->tracked && !grad.is_abstract();
+    if (plain && grad->array.buffer().unique() && grad->array.is_contiguous() && !grad->array.buffer()->foreign) {
+      ++grad->array.buffer()->version;
+      kernels::add_into(grad.array(), g.array());
+    } else {
+      grad = add(grad, g);
+    }
+    return;
+  }
+  Var grad = g;
+  if (!g->tracked && !g.is_abstract() && !(g->array.buffer().unique() && g->array.is_contiguous()))
+    grad = Var(kernels::contiguous_copy(g.array()));
+  grads.clear();
+  grads.emplace_back(uint16_t(0), std::move(grad));
+}
+
+class Sweep {
+ public:
+  Sweep(std::span<const Var> targets, const SweepOptions& options) : targets_(targets), options_(options) {
+    results_.resize(targets.size());
+  }
+  ~Sweep() {
+    for (Pending& entry : pending_)
+      if (entry.node) entry.node->slot = idle;
+    if (reach_)
+      for (const Ref<Node>& node : reach_->nodes) node->slot = idle;
+  }
+
+  // Only the nodes of `reach` will be visited.
+  void limit_to(const Reach& reach) {
+    reach_ = &reach;
+    for (const Ref<Node>& node : reach.nodes) node->slot = wanted;
+  }
+
+  void seed(const Var& output, const Var& g) {
+    if (output->node && output->tracked) contribute(output->node, output->index, g);
+    else
+      for (std::size_t t = 0; t < targets_.size(); ++t)
+        if (targets_[t] == output) accumulate(results_[t], g);
+  }
+
+  Vars run() {
+    while (!heap_.empty()) {
+      std::pop_heap(heap_.begin(), heap_.end(), Younger{pending_});
+      const int32_t slot = heap_.back();
+      heap_.pop_back();
+      Pending entry = std::move(pending_[std::size_t(slot)]);
+      entry.node->slot = idle;
+      free_slots_.push_back(slot);
+      visit(entry);
+    }
+    return std::move(results_);
+  }
+
+ private:
+  struct Younger {
+    const std::vector<Pending>& pending;
+    bool operator()(int32_t a, int32_t b) const {
+      return pending[std::size_t(a)].node->serial < pending[std::size_t(b)].node->serial;
+    }
+  };
+
+  // Values of Node::slot besides a place in pending_.
+  static constexpr int32_t idle = -1, wanted = -2;
+
+  bool wants(const Node* node) const { return node && (!reach_ || node->slot != idle); }
+
+  void contribute(const Ref<Node>& node, std::size_t index, Var g) {
+    if (!wants(node.get())) return;
+    int32_t slot = node->slot;
+    if (slot >= 0 && (std::size_t(slot) >= pending_.size() || pending_[std::size_t(slot)].node != node))
+      fail(ErrorKind::graph, node->name(), ": another backward pass is sweeping this graph");
+    if (slot < 0) {
+      if (free_slots_.empty()) {
+        slot = int32_t(pending_.size());
+        pending_.emplace_back();
+      } else {
+        slot = free_slots_.back();
+        free_slots_.pop_back();
+      }
+      Pending& entry = pending_[std::size_t(slot)];
+      entry.node = node;
+      entry.adjoints.resize(node->out_types.size());
+      node->slot = slot;
+      heap_.push_back(slot);
+      std::push_heap(heap_.begin(), heap_.end(), Younger{pending_});
+    }
+    accumulate(pending_[std::size_t(slot)].adjoints[index], std::move(g));
+  }
+
+  void visit(Pending& entry) {
+    Node& node = *entry.node;
+    if (node.extras) run_hooks(node, entry.adjoints);
+    bool is_target = false;
+    for (std::size_t t = 0; t < targets_.size(); ++t)
+      if (targets_[t]->node == entry.node) {
+        is_target = true;
+        if (const Var& g = entry.adjoints[targets_[t]->index]) accumulate(results_[t], g);
+      }
+    if (is_target) return;
+    if (node.is_leaf()) {
+      if (options_.accumulate && entry.adjoints[0]) accumulate_leaf(node, std::exchange(entry.adjoints[0], {}));
+      return;
+    }
+    if (node.freed)
+      fail(ErrorKind::graph, node.name(), ": the values saved for the backward pass were freed by an "
+           "earlier one; the operation was recorded at ", show_source(node.source),
+           ". Call backward(retain_graph=True) the first time to sweep the graph again");
+    propagate(entry);
+    if (!options_.retain_graph && !node.traced) drop_saved(node);
+  }
+
+  void run_hooks(Node& node, SmallVector<Var, 1>& adjoints) {
+    const auto hooks = node.extras->hooks;  // a hook may add or remove hooks
+    for (const auto& [index, hook] : hooks)
+      if (Var& g = adjoints[index])
+        if (Var replaced = hook.call(g)) g = replaced;
+    if (node.is_leaf() || !options_.accumulate) return;
+    for (auto& [index, kept] : node.extras->grads)
+      if (const Var& g = adjoints[index]) kept = kept ? add(kept, g) : g;
+  }
+
+  Var saved_input(const Node& node, std::size_t i) {
+    const Edge& edge = node.inputs[i];
+    if (edge.value && edge.value->array.has_data() && edge.value->array.buffer()->version != edge.version)
+      changed(node, *edge.value->array.buffer());
+    return Var(edge.value);
+  }
+
+  // The output again, connected as the original was.
+  Var saved_output(const Ref<Node>& node, std::size_t i) {
+    const SavedOutput& saved = (*node->saved_out)[i];
+    if (saved.array.has_data() && saved.array.buffer()->version != saved.version)
+      changed(*node, *saved.array.buffer());
+    Var y{Array(saved.array)};
+    y->node = node;
+    y->index = uint16_t(i);
+    y->tracked = is_float(saved.array.dtype());
+    y->is_leaf = false;
+    y->tangents = saved.tangents;
+    return y;
+  }
+
+  [[noreturn]] void changed(const Node& node, const Buffer& buffer) {
+    fail(ErrorKind::graph, node.name(), ": a value that its backward pass needs was changed in place; "
+         "the operation was recorded at ", show_source(node.source), ", the value changed at ",
+         show_source(buffer.changed_at), ". Change a copy, or run backward() first");
+  }
+
+  void propagate(Pending& entry) {
+    const Node& node = *entry.node;
+    const Op& op = *node.op;
+    const std::size_t n = node.inputs.size();
+    SmallVector<const Type*, 3> in_types;
+    Vars ins, outs;
+    for (std::size_t i = 0; i < n; ++i) {
+      in_types.push_back(&node.in_type(i));
+      ins.push_back(saved_input(node, i));
+    }
+    for (std::size_t i = 0; i < node.out_types.size(); ++i)
+      outs.push_back(node.saved_out ? saved_output(entry.node, i) : Var());
+    Rule rule{.op = op, .attrs = node.attrs, .in_types = {in_types.data(), n},
+              .out_types = {node.out_types.data(), node.out_types.size()}, .ins = {ins.data(), n},
+              .outs = {outs.data(), outs.size()}, .gs = {entry.adjoints.data(), entry.adjoints.size()},
+              .dxs = {}};
+    if (op.joint_adjoint) {
+      Vars gs = op.joint_adjoint(rule);
+      for (std::size_t i = 0; i < n; ++i)
+        if (gs[i]) contribute(node.inputs[i].node, node.inputs[i].index, std::move(gs[i]));
+      return;
+    }
+    for (std::size_t i = 0; i < n; ++i) {
+      const Adjoint& adjoint = op.adjoint(i);
+      if (!wants(node.inputs[i].node.get()) || !adjoint.rule) continue;
+      rule.index = int(i);
+      if (Var g = adjoint.rule(rule)) contribute(node.inputs[i].node, node.inputs[i].index, std::move(g));
+    }
+  }
+
+  std::span<const Var> targets_;
+  SweepOptions options_;
+  const Reach* reach_ = nullptr;
+  std::vector<Pending> pending_;
+  std::vector<int32_t> heap_, free_slots_;
+  Vars results_;
+};
+
+}  // namespace
+
+Reach find_reach(std::span<const Var> outputs, std::span<const Var> targets) {
+  Reach reach;
+  std::unordered_set<const Node*> ends;
+  uint64_t first = UINT64_MAX;  // nothing older depends on a target
+  for (const Var& x : targets) {
+    ends.insert(x->node.get());
+    first = std::min(first, x->node->serial);
+    for (const Edge& edge : x->node->inputs) reach.outer |= bool(edge.node);
+  }
+  std::unordered_set<const Node*> seen;
+  std::vector<Ref<Node>> nodes;
+  auto see = [&](const Ref<Node>& node) {
+    if (ends.contains(node.get())) {
+      if (seen.insert(node.get()).second) nodes.push_back(node);
+    } else if (node->serial < first || node->is_leaf()) {
+      reach.outer = true;
+    } else if (seen.insert(node.get()).second) {
+      nodes.push_back(node);
+    }
+  };
+  for (const Var& y : outputs)
+    if (y->tracked && y->node) see(y->node);
+  for (std::size_t next = 0; next < nodes.size(); ++next) {
+    const Ref<Node> node = nodes[next];
+    if (ends.contains(node.get())) continue;
+    for (const Edge& edge : node->inputs)
+      if (edge.node) see(edge.node);
+  }
+  std::sort(nodes.begin(), nodes.end(), [](const auto& a, const auto& b) { return a->serial < b->serial; });
+  std::unordered_set<const Node*> wanted(ends.begin(), ends.end());
+  for (Ref<Node>& node : nodes) {
+    bool depends = ends.contains(node.get());
+    for (const Edge& edge : node->inputs) depends = depends || wanted.contains(edge.node.get());
+    if (!depends) continue;
+    wanted.insert(node.get());
+    reach.nodes.push_back(std::move(node));
+  }
+  return reach;
+}
+
+Vars reverse_sweep(std::span<const Var> outputs, std::span<const Var> seeds,
+                   std::span<const Var> targets, const SweepOptions& options, const Reach* reach) {
+  Sweep sweep(targets, options);
+  if (reach) sweep.limit_to(*reach);
+  for (std::size_t i = 0; i < outputs.size(); ++i)
+    if (seeds[i]) sweep.seed(outputs[i], seeds[i]);
+  return sweep.run();
+}
+
+}  // namespace wengert

@@ -1,0 +1,33 @@
+// The reverse sweep: adjoints from outputs to inputs, by descending serial. One loop serves
+// backward(), vjp and the rows whose adjoint follows from their meaning. Names no op.
+#pragma once
+#include "graph/node.h"
+
+namespace wengert {
+
+struct SweepOptions {
+  bool retain_graph = false;  // keep what the nodes saved, for another sweep
+  bool accumulate = false;    // add the adjoints of leaves to their `grad` (backward())
+};
+
+// The part of the graph that a transform sweeps: the nodes between its outputs and its targets.
+// `outer` tells whether anything else than the targets wants a gradient of the outputs: a transform
+// or a leaf outside, for which the sweep itself must be recorded.
+struct Reach {
+  std::vector<Ref<Node>> nodes;  // that depend on a target, by ascending serial; the targets' too
+  bool outer = false;
+};
+Reach find_reach(std::span<const Var> outputs, std::span<const Var> targets);
+
+// Sweeps from `outputs` with cotangents `seeds` and returns the adjoints of `targets` (null: the
+// outputs do not depend on it). Only nodes of `reach` are visited, if one is given; the nodes of the
+// targets are not passed. Emitted operations are recorded as the grad mode says.
+Vars reverse_sweep(std::span<const Var> outputs, std::span<const Var> seeds,
+                   std::span<const Var> targets, const SweepOptions& options,
+                   const Reach* reach = nullptr);
+
+// The leaf of a function transform: x as a new value, which a sweep can tell from x, connected to
+// whatever transform tracks x.
+Var transform_leaf(const Var& x);
+
+}  // namespace wengert

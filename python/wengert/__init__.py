@@ -1,0 +1,77 @@
+"""wengert: reverse-mode automatic differentiation on the CPU, with a C++ core."""
+
+import importlib as _importlib
+import os as _os
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
+import numpy as _numpy  # noqa: F401  (loads its own BLAS before the setting below)
+
+# Our copy of OpenBLAS starts no threads of its own: the engine has its pool.
+_before = _os.environ.get("OPENBLAS_NUM_THREADS")
+_os.environ["OPENBLAS_NUM_THREADS"] = "1"
+from . import _core  # noqa: E402
+
+if _before is None:
+    del _os.environ["OPENBLAS_NUM_THREADS"]
+else:
+    _os.environ["OPENBLAS_NUM_THREADS"] = _before
+from ._core import (  # noqa: E402
+    ArgumentError,
+    ArgumentTypeError,
+    BoundsError,
+    DTypeError,
+    Error,
+    GraphError,
+    OutOfMemory,
+    ShapeError,
+    Tensor,
+    TraceError,
+    __version__,
+    asarray,
+    config,
+    get_num_threads,
+    is_grad_enabled,
+    memory,
+    set_num_threads,
+    tensor,
+)
+
+_core._set_package_folder(_os.path.dirname(_os.path.abspath(__file__)) + _os.sep)
+
+from . import tensor_methods as _tensor_methods  # noqa: E402  (adds the methods of Tensor)
+from . import linalg, random  # noqa: E402
+from .creation import *  # noqa: E402, F403
+from .functions import *  # noqa: E402, F403
+from .grad_mode import enable_grad, no_grad  # noqa: E402
+from .transforms import grad, jvp, value_and_grad, vjp, vmap  # noqa: E402
+
+if _TYPE_CHECKING:
+    from . import nn, optim
+    from .io import FileError, load, save
+    from .nn import functional_call
+
+# Loaded at first use, so that importing the package stays cheap.
+_lazy = {
+    "FileError": "io",
+    "examples": None,
+    "functional_call": "nn",
+    "load": "io",
+    "nn": None,
+    "optim": None,
+    "save": "io",
+}
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _lazy:
+        raise AttributeError(f"module 'wengert' has no attribute '{name}'")
+    home = _lazy[name]
+    module = _importlib.import_module(f".{home or name}", __name__)
+    value = getattr(module, name) if home else module
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_lazy})

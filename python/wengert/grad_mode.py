@@ -1,0 +1,65 @@
+"""Whether operations are recorded: context managers that also decorate functions."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from types import TracebackType
+from typing import TypeVar
+
+from . import _core
+
+F = TypeVar("F", bound=Callable)
+
+
+class _GradMode:
+    _enabled: bool
+
+    def __init__(self) -> None:
+        self._before: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._before.append(_core._set_grad_enabled(self._enabled))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _core._set_grad_enabled(self._before.pop())
+
+    def __call__(self, f: F) -> F:
+        @functools.wraps(f)
+        def wrapped(*args, **kwargs):
+            with type(self)():
+                return f(*args, **kwargs)
+
+        return wrapped  # type: ignore[return-value]
+
+
+class no_grad(_GradMode):
+    """Within it (or within a function it decorates) nothing is recorded.
+
+    >>> x = wg.tensor(2.0, requires_grad=True)
+    >>> with wg.no_grad():
+    ...     y = x * x
+    >>> y.requires_grad
+    False
+    """
+
+    _enabled = False
+
+
+class enable_grad(_GradMode):
+    """Within it operations are recorded, also inside ``no_grad``.
+
+    >>> x = wg.tensor(2.0, requires_grad=True)
+    >>> with wg.no_grad():
+    ...     with wg.enable_grad():
+    ...         y = x * x
+    >>> y.requires_grad
+    True
+    """
+
+    _enabled = True

@@ -1,0 +1,348 @@
+"""Functions of a model under the names of PyTorch's `nn.functional`, called as there. `inplace` is
+accepted and has no effect: results are always new. Losses are in losses.py.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from .. import _core
+from .._core import ArgumentError, DTypeError, ShapeError, Tensor
+from .losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    nll_loss,
+    smooth_l1_loss,
+)
+
+__all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "dropout",
+    "elu",
+    "embedding",
+    "gelu",
+    "hardtanh",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
+    "layer_norm",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "logsigmoid",
+    "mish",
+    "mse_loss",
+    "nll_loss",
+    "normalize",
+    "one_hot",
+    "relu",
+    "relu6",
+    "rms_norm",
+    "scaled_dot_product_attention",
+    "selu",
+    "sigmoid",
+    "silu",
+    "smooth_l1_loss",
+    "softmax",
+    "softmin",
+    "softplus",
+    "tanh",
+]
+
+_ops = _core.ops
+_relu = _ops.relu
+_gelu = _ops.gelu
+_gelu_tanh = _ops.gelu_tanh
+_silu = _ops.silu
+_sigmoid = _ops.sigmoid
+_tanh = _ops.tanh
+_linear = _ops.linear
+_softmax = _ops.softmax
+_log_softmax = _ops.log_softmax
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(x, 0), with derivative 0 at 0.
+
+    >>> wg.nn.relu(wg.tensor([-1.0, 2.0])).tolist()
+    [0.0, 2.0]
+    """
+    return _relu(input)
+
+
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """x clipped to [0, 6]."""
+    return _ops.clip(input, 0.0, 6.0)
+
+
+def hardtanh(
+    input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> Tensor:
+    """x clipped to [min_val, max_val]."""
+    return _ops.clip(input, float(min_val), float(max_val))
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """x where it is positive, else negative_slope * x."""
+    return _ops.leaky_relu(input, negative_slope)
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x where it is positive, else alpha * (exp(x) - 1)."""
+    return _ops.elu(input, alpha)
+
+
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """The self-normalising scale * elu(x, alpha)."""
+    return _ops.elu(input, 1.6732632423543772) * 1.0507009873554805
+
+
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """x * Phi(x), Phi the normal distribution; ``approximate="tanh"`` for the usual approximation.
+
+    >>> round(wg.nn.gelu(wg.tensor(1.0)).item(), 4)
+    0.8413
+    """
+    if approximate == "none":
+        return _gelu(input)
+    if approximate == "tanh":
+        return _gelu_tanh(input)
+    raise ArgumentError(f"gelu: approximate must be 'none' or 'tanh'; got {approximate!r}")
+
+
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
+    """x * sigmoid(x)."""
+    return _silu(input)
+
+
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x * tanh(softplus(x))."""
+    return input * _tanh(_ops.softplus(input))
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return _sigmoid(input)
+
+
+def logsigmoid(input: Tensor) -> Tensor:
+    """log(sigmoid(x)) without overflow."""
+    return _ops.log_sigmoid(input)
+
+
+def tanh(input: Tensor) -> Tensor:
+    """The hyperbolic tangent."""
+    return _tanh(input)
+
+
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta * x)) / beta, without overflow; x itself where beta * x > threshold.
+
+    >>> round(wg.nn.softplus(wg.tensor(0.0)).item(), 4)
+    0.6931
+    """
+    if beta == 1 and threshold == 20:
+        return _ops.softplus(input)
+    scaled = input * beta
+    return _ops.where(scaled > threshold, input, _ops.softplus(scaled) / beta)
+
+
+def _dimension(name: str, input: Any, dim: int | None) -> int:
+    if dim is not None:
+        return dim
+    warnings.warn(f"{name}: choose the axis, for example dim=-1", UserWarning, stacklevel=3)
+    return 0 if input.ndim in (0, 1, 3) else 1
+
+
+def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """exp(x) / sum(exp(x)) along ``dim``, without overflow.
+
+    >>> wg.nn.softmax(wg.tensor([0.0, 0.0]), dim=-1).tolist()
+    [0.5, 0.5]
+    """
+    if dtype is not None:
+        input = _ops.astype(input, dtype)
+    return _softmax(input, dim if dim is not None else _dimension("softmax", input, dim))
+
+
+def softmin(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """softmax(-x)."""
+    return softmax(-input, _dimension("softmin", input, dim), dtype)
+
+
+def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """x - log(sum(exp(x))) along ``dim``, without overflow."""
+    if dtype is not None:
+        input = _ops.astype(input, dtype)
+    return _log_softmax(input, dim if dim is not None else _dimension("log_softmax", input, dim))
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x @ weight.T + bias for x (..., in), weight (out, in), bias (out,).
+
+    >>> wg.nn.linear(wg.tensor([1.0, 2.0]), wg.tensor([[3.0, 4.0]])).tolist()
+    [11.0]
+    """
+    return _linear(input, weight) if bias is None else _linear(input, weight, bias)
+
+
+def _normalized_ndim(name: str, input: Tensor, normalized_shape: int | Sequence[int]) -> int:
+    if isinstance(normalized_shape, int):
+        normalized_shape = (normalized_shape,)
+    shape = tuple(normalized_shape)
+    if not shape or input.shape[-len(shape) :] != shape:
+        raise ShapeError(
+            f"{name}: the last axes of the input, {input.shape}, must be normalized_shape; "
+            f"got {shape}"
+        )
+    return len(shape)
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: int | Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) * weight + bias over the last axes, whose sizes are
+    ``normalized_shape``."""
+    ndim = _normalized_ndim("layer_norm", input, normalized_shape)
+    if weight is None:
+        y = _ops.layer_norm(input, normalized_ndim=ndim, eps=eps)
+        return y if bias is None else y + bias
+    if bias is None:
+        return _ops.layer_norm(input, weight, normalized_ndim=ndim, eps=eps)
+    return _ops.layer_norm(input, weight, bias, normalized_ndim=ndim, eps=eps)
+
+
+def rms_norm(
+    input: Tensor,
+    normalized_shape: int | Sequence[int],
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    """x / sqrt(mean(x**2) + eps) * weight over the last axes, whose sizes are
+    ``normalized_shape``; eps is by default the dtype's."""
+    ndim = _normalized_ndim("rms_norm", input, normalized_shape)
+    if eps is None:
+        eps = 2.0**-52 if input.dtype == "float64" else 2.0**-23
+    if weight is None:
+        return _ops.rms_norm(input, normalized_ndim=ndim, eps=eps)
+    return _ops.rms_norm(input, weight, normalized_ndim=ndim, eps=eps)
+
+
+def dropout(
+    input: Tensor,
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,
+    generator: Any = None,
+) -> Tensor:
+    """In training, zeros with probability p and the other elements over 1 - p; else x itself. Draws
+    from ``wg.random.default_generator()`` unless another generator is given."""
+    if not 0.0 <= p <= 1.0:
+        raise ArgumentError(f"dropout: p must be between 0 and 1; got {p}")
+    if not training or p == 0.0:
+        return input
+    if p == 1.0:
+        return _ops.where(False, input, 0.0)
+    if generator is None:
+        from .. import random
+
+        generator = random.default_generator()
+    keep = generator.random(input.shape) >= p
+    return _ops.where(keep, input * (1.0 / (1.0 - p)), 0.0)
+
+
+def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+    """The rows of weight (n, d) at integer indices of any shape: (...) to (..., d). The row at
+    ``padding_idx`` gets no gradient.
+
+    >>> wg.nn.embedding(wg.tensor([1, 0]), wg.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[3.0, 4.0], [1.0, 2.0]]
+    """
+    rows = _ops.take(weight, input, 0)
+    if padding_idx is None:
+        return rows
+    size = weight.shape[0]
+    if not -size <= padding_idx < size:
+        raise ArgumentError(f"embedding: padding_idx {padding_idx} is not one of {size} rows")
+    padding = _ops.expand_dims(_ops.equal(input, padding_idx % size), -1)
+    return _ops.where(padding, _ops.stop_gradient(rows), rows)
+
+
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """int64 vectors that are 1 at the class and 0 elsewhere: (...) to (..., num_classes). By
+    default there are as many classes as the largest index asks for.
+
+    >>> wg.nn.one_hot(wg.tensor([0, 2])).tolist()
+    [[1, 0, 0], [0, 0, 1]]
+    """
+    if num_classes == -1:
+        tensor = _core.asarray(tensor)
+        if tensor.dtype.kind not in "iu":
+            raise DTypeError(f"one_hot: indices must be integers; got {tensor.dtype}")
+        if tensor.size == 0:
+            raise ArgumentError("one_hot: give num_classes where there are no indices")
+        num_classes = int(_ops.max(tensor)) + 1
+    return _ops.one_hot(tensor, num_classes, dtype="int64")
+
+
+def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+    """x / max(norm, eps), where norm is the p-norm along ``dim``.
+
+    >>> wg.nn.normalize(wg.tensor([3.0, 4.0]), dim=0).tolist()
+    [0.6000000238418579, 0.800000011920929]
+    """
+    if p == 2:
+        norm = _ops.vector_norm(input, dim, True)
+    elif p == 1:
+        norm = _ops.sum(_ops.abs(input), dim, keepdims=True)
+    elif p == math.inf:
+        norm = _ops.max(_ops.abs(input), dim, keepdims=True)
+    else:
+        sums = _ops.sum(_ops.power(_ops.abs(input), p), dim, keepdims=True)
+        zero = _ops.equal(sums, 0.0)
+        norm = _ops.where(zero, 0.0, _ops.power(_ops.where(zero, 1.0, sums), 1.0 / p))
+    return input / _ops.maximum(norm, eps)
+
+
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """softmax(query @ key.T * scale + mask) @ value for query (..., L, E), key (..., S, E) and
+    value (..., S, D). A boolean mask is True where attention is allowed, a float one is added;
+    scale is 1 / sqrt(E) unless given."""
+    if is_causal and attn_mask is not None:
+        raise ArgumentError("scaled_dot_product_attention: give attn_mask or is_causal, not both")
+    if scale is None:
+        scale = 1.0 / math.sqrt(query.shape[-1])
+    scores = _ops.matmul(query * scale, _ops.matrix_transpose(key))
+    if is_causal:
+        rows, columns = scores.shape[-2:]
+        attn_mask = _core.tensor([[j <= i for j in range(columns)] for i in range(rows)])
+    if attn_mask is not None:
+        attn_mask = _core.asarray(attn_mask)
+        if attn_mask.dtype == "bool":
+            scores = _ops.where(attn_mask, scores, -math.inf)
+        else:
+            scores = scores + attn_mask
+    weights = dropout(_softmax(scores, -1), dropout_p)
+    return _ops.matmul(weights, value)

@@ -1,0 +1,157 @@
+"""The update rules, with PyTorch's names, defaults and formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .._core import ArgumentError, _adam_step, _sgd_step
+from .optimizer import Optimizer, Schedule
+
+
+class SGD(Optimizer):
+    """Gradient descent: p -= lr d, where d = grad + weight_decay p. With momentum
+    b = momentum b + (1 - dampening) d (the first b is d), and d is b, or d + momentum b (Nesterov).
+
+    >>> w = wg.tensor([1.0], requires_grad=True)
+    >>> optimizer = wg.optim.SGD([w], lr=0.25)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.tolist()
+    [0.5]
+    """
+
+    _states = ("momentum",)
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Schedule = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        options = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+            "maximize": maximize,
+        }
+        super().__init__(params, options)
+
+    def _check(self, options: dict[str, Any]) -> None:
+        super()._check(options)
+        if options["nesterov"] and (options["momentum"] == 0 or options["dampening"] != 0):
+            raise ArgumentError(
+                "SGD: nesterov needs momentum > 0 and dampening 0; got momentum="
+                f"{options['momentum']}, dampening={options['dampening']}"
+            )
+
+    def _update(self, index: int, group: dict[str, Any], lr: float) -> None:
+        momentum = group["momentum"]
+        _sgd_step(
+            group["params"],
+            self._state_of(index, "momentum") if momentum else [],
+            self._counts[index],
+            lr,
+            momentum,
+            group["dampening"],
+            group["weight_decay"],
+            group["nesterov"],
+            group["maximize"],
+        )
+
+
+class Adam(Optimizer):
+    """Adam: m and v are running means of grad and grad**2, and
+    p -= lr m / (1 - beta1**t) / (sqrt(v / (1 - beta2**t)) + eps). ``weight_decay`` adds
+    weight_decay p to the gradient; with ``amsgrad`` the largest v so far takes its place.
+
+    >>> w = wg.tensor([1.0], requires_grad=True)
+    >>> optimizer = wg.optim.Adam([w], lr=0.25)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.tolist()
+    [0.75]
+    """
+
+    _states = ("mean", "square", "largest")
+    _decoupled = False
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Schedule = 1e-3,
+        betas: Sequence[float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        options = {
+            "lr": lr,
+            "betas": tuple(betas),
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "maximize": maximize,
+        }
+        super().__init__(params, options)
+
+    def _check(self, options: dict[str, Any]) -> None:
+        super()._check(options)
+        betas = options["betas"]
+        if len(betas) != 2 or not all(0.0 <= beta < 1.0 for beta in betas):
+            raise ArgumentError(
+                f"{type(self).__name__}: betas must be two numbers in [0, 1); got {betas}"
+            )
+
+    def _update(self, index: int, group: dict[str, Any], lr: float) -> None:
+        beta1, beta2 = group["betas"]
+        _adam_step(
+            group["params"],
+            self._state_of(index, "mean"),
+            self._state_of(index, "square"),
+            self._state_of(index, "largest") if group["amsgrad"] else [],
+            self._counts[index],
+            lr,
+            beta1,
+            beta2,
+            group["eps"],
+            group["weight_decay"],
+            self._decoupled,
+            group["maximize"],
+        )
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: p *= 1 - lr weight_decay before the update.
+
+    >>> w = wg.tensor([1.0], requires_grad=True)
+    >>> optimizer = wg.optim.AdamW([w], lr=0.5, weight_decay=1.0)
+    >>> (w * 0.0).sum().backward()
+    >>> optimizer.step()
+    >>> w.tolist()
+    [0.5]
+    """
+
+    _decoupled = True
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Schedule = 1e-3,
+        betas: Sequence[float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)

@@ -1,0 +1,280 @@
+"""Function transforms: grad, vjp, jvp, vmap. Trees and signatures here, the sweeps in C++."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import _core, tree
+from ._core import ArgumentError, ArgumentTypeError, DTypeError, ShapeError, Tensor
+from .creation import ones_like, zeros_like
+from .grad_mode import enable_grad
+
+
+def _float_leaves(where: str, what: str, argument: Any) -> tuple[list[Tensor], tree.Structure]:
+    """The leaves of an argument that is differentiated, as float tensors."""
+    leaves, structure = tree.flatten(argument)
+    out = []
+    for leaf in leaves:
+        x = leaf if isinstance(leaf, Tensor) else _as_leaf(where, leaf)
+        if x.dtype.kind != "f":
+            raise DTypeError(
+                f"{where}: {what} must be floating point to be differentiated; got {x.dtype}. "
+                "Convert it with astype, or leave it out of argnums"
+            )
+        out.append(x)
+    return out, structure
+
+
+def _as_leaf(where: str, leaf: Any) -> Tensor:
+    try:
+        return _core.asarray(leaf)
+    except ArgumentTypeError as error:
+        raise ArgumentTypeError(
+            f"{where}: leaves must be tensors, arrays or numbers; got {leaf!r}"
+        ) from error
+
+
+def _positions(where: str, argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
+    wanted = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    for position in wanted:
+        if not -count <= position < count:
+            raise ArgumentError(f"{where}: argnums {position} for a call with {count} arguments")
+    return tuple(position % count for position in wanted)
+
+
+class _Linearised:
+    """A call of f on leaves of its own: the outputs and the targets of later sweeps."""
+
+    def __init__(
+        self, where: str, f: Callable, primals: Sequence[Any], kwargs: dict, has_aux: bool
+    ) -> None:
+        flat: list[Tensor] = []
+        self.structures = []
+        for i, primal in enumerate(primals):
+            leaves, structure = _float_leaves(where, f"argument {i}", primal)
+            flat += leaves
+            self.structures.append(structure)
+        with enable_grad():
+            self.targets = [_core._alias(x) for x in flat]
+            result = f(*self.unflatten(self.targets), **kwargs)
+        self.aux = None
+        if has_aux:
+            if not (isinstance(result, tuple) and len(result) == 2):
+                raise ArgumentTypeError(f"{where}: with has_aux=True f must return (output, aux)")
+            result, self.aux = result
+        self.out = result
+        leaves, self.out_structure = tree.flatten(result)
+        self.outputs = [_as_leaf(where, leaf) for leaf in leaves]
+
+    def unflatten(self, flat: Sequence[Any]) -> list[Any]:
+        parts, start = [], 0
+        for structure in self.structures:
+            parts.append(tree.unflatten(structure, flat[start : start + structure.leaves]))
+            start += structure.leaves
+        return parts
+
+    def plain(self, result: Any) -> Any:
+        """The result, without the history that the transform left where nothing outside wants it."""
+        if self.outer:
+            return result
+        return tree.map(lambda x: _core._release(x) if isinstance(x, Tensor) else x, result)
+
+    def pull(self, seeds: list[Tensor], retain_graph: bool) -> list[Any]:
+        found, self.outer = _core._reverse(self.outputs, seeds, self.targets, retain_graph)
+        return self.unflatten(
+            [zeros_like(x) if g is None else g for g, x in zip(found, self.targets)]
+        )
+
+
+def value_and_grad(
+    f: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Callable[..., Any]:
+    """A function that returns ``(f(*args), gradient)``.
+
+    f must return one number (with ``has_aux``: a pair of it and anything else). The gradient has
+    the structure of the argument, or is a tuple where ``argnums`` is one.
+
+    >>> wg.value_and_grad(lambda x: (x**2).sum())(wg.tensor([1.0, 2.0]))
+    (tensor(5.), tensor([2., 4.]))
+    """
+
+    @functools.wraps(f)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        chosen = _positions("grad", argnums, len(args))
+
+        def of_chosen(*values: Any, **named: Any) -> Any:
+            merged = list(args)
+            for position, value in zip(chosen, values):
+                merged[position] = value
+            return f(*merged, **named)
+
+        call = _Linearised("grad", of_chosen, [args[i] for i in chosen], kwargs, has_aux)
+        if len(call.outputs) != 1 or call.outputs[0].size != 1:
+            shapes = ", ".join(str(y.shape) for y in call.outputs)
+            raise ShapeError(
+                f"grad: defined for functions that return one number; the output has shape "
+                f"{shapes or 'none'}. Reduce it with .sum(), or use wg.jacobian"
+            )
+        y = call.outputs[0]
+        grads = call.pull([ones_like(y)], retain_graph=False)
+        gradient = grads[0] if isinstance(argnums, int) else tuple(grads)
+        value = call.plain(call.out)
+        return ((value, call.plain(call.aux)) if has_aux else value), gradient
+
+    return wrapped
+
+
+def grad(
+    f: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Callable[..., Any]:
+    """The gradient of a function that returns one number, as a function.
+
+    >>> wg.grad(lambda x: (x**2).sum())(wg.tensor([1.0, 2.0]))
+    tensor([2., 4.])
+    """
+    both = value_and_grad(f, argnums, has_aux)
+
+    @functools.wraps(f)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        value, gradient = both(*args, **kwargs)
+        return (gradient, value[1]) if has_aux else gradient
+
+    return wrapped
+
+
+def vjp(f: Callable, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
+    """``(f(*primals), vjp_fn)``, where ``vjp_fn(cotangent)`` returns one cotangent a primal.
+
+    >>> y, vjp_fn = wg.vjp(lambda x: wg.sin(x), wg.tensor(0.0))
+    >>> vjp_fn(wg.tensor(2.0))
+    (tensor(2.),)
+    """
+    call = _Linearised("vjp", f, primals, {}, has_aux)
+
+    def vjp_fn(cotangent: Any) -> tuple[Any, ...]:
+        leaves, structure = tree.flatten(cotangent)
+        if structure != call.out_structure:
+            raise ArgumentError(
+                f"vjp: the cotangent must have the output's structure {call.out_structure}; "
+                f"got {structure}"
+            )
+        seeds = [_like("vjp", "cotangent", g, y) for g, y in zip(leaves, call.outputs)]
+        return tuple(call.pull(seeds, retain_graph=True))
+
+    call.outer = _core._is_outer(call.outputs, call.targets)
+    out = call.plain(call.out)
+    return (out, vjp_fn, call.plain(call.aux)) if has_aux else (out, vjp_fn)
+
+
+def _like(where: str, what: str, given: Any, primal: Tensor) -> Tensor:
+    x = _core.asarray(given)
+    if x.shape != primal.shape:
+        raise ShapeError(f"{where}: the {what} must have shape {primal.shape}; got {x.shape}")
+    return x if x.dtype == primal.dtype else x.astype(primal.dtype)
+
+
+def jvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
+    """``(f(*primals), J tangents)``: forward mode, in one pass and about the primal's memory.
+
+    >>> wg.jvp(wg.sin, (wg.tensor(0.0),), (wg.tensor(2.0),))
+    (tensor(0.), tensor(2.))
+    """
+    if len(primals) != len(tangents):
+        raise ArgumentError(f"jvp: {len(primals)} primals but {len(tangents)} tangents")
+    flat, structure = _float_leaves("jvp", "primals", tuple(primals))
+    directions, other = tree.flatten(tuple(tangents))
+    if other != structure:
+        raise ArgumentError(f"jvp: tangents must be like the primals {structure}; got {other}")
+    directions = [_like("jvp", "tangent", t, x) for t, x in zip(directions, flat)]
+    aux = None
+
+    def call(leaves: list[Tensor]) -> Any:
+        nonlocal aux
+        result = f(*tree.unflatten(structure, leaves))
+        if has_aux:
+            result, aux = result
+        return result
+
+    out, found = _core._forward(call, flat, directions, tree.leaves)
+    leaves, out_structure = tree.flatten(out)
+    leaves = [_as_leaf("jvp", y) for y in leaves]
+    pushed = [zeros_like(y) if t is None else t for t, y in zip(found, leaves)]
+    tangent = tree.unflatten(out_structure, pushed)
+    return (out, tangent, aux) if has_aux else (out, tangent)
+
+
+def vmap(f: Callable, in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:
+    """f over an axis of its arguments, all at once.
+
+    ``in_axes`` is one axis for all arguments, or one an argument (None: not mapped; a tree within
+    an argument may give one a leaf). ``out_axes`` says where the mapped axis goes in the outputs.
+
+    >>> dot = wg.vmap(lambda a, b: (a * b).sum())
+    >>> dot(wg.ones((3, 2)), wg.ones((3, 2)))
+    tensor([2., 2., 2.])
+    """
+
+    @functools.wraps(f)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        flat, structure = tree.flatten(args)
+        flat = [_as_leaf("vmap", x) for x in flat]
+        axes = _axes_of(in_axes, args)
+        moved, batched, sizes = [], [], []
+        for x, axis in zip(flat, axes):
+            batched.append(axis is not None)
+            if axis is None:
+                moved.append(x)
+                continue
+            if not -x.ndim <= axis < x.ndim:
+                raise ShapeError(f"vmap: in_axes {axis} for an argument of shape {x.shape}")
+            sizes.append(x.shape[axis])
+            moved.append(_move(x, axis % x.ndim, 0))
+        if not sizes:
+            raise ArgumentError("vmap: at least one argument must be mapped (in_axes is None)")
+        if len(set(sizes)) > 1:
+            raise ShapeError(f"vmap: mapped axes must have one size; got {sorted(set(sizes))}")
+
+        def call(leaves: list[Tensor]) -> Any:
+            return f(*tree.unflatten(structure, leaves), **kwargs)
+
+        result, found = _core._batch(call, moved, batched, sizes[0], tree.leaves)
+        _, out_structure = tree.flatten(result)
+        wanted = _axes_of(out_axes, result)
+        outputs = []
+        for (y, carries), axis in zip(found, wanted):
+            if axis is None:
+                if carries:
+                    raise ArgumentError("vmap: out_axes is None for an output that is mapped")
+                outputs.append(y)
+                continue
+            if not carries:
+                y = _core.ops.broadcast_to(y, (sizes[0], *y.shape))
+            if not -y.ndim <= axis < y.ndim:
+                raise ShapeError(f"vmap: out_axes {axis} for an output of shape {y.shape}")
+            outputs.append(_move(y, 0, axis % y.ndim))
+        return tree.unflatten(out_structure, outputs)
+
+    return wrapped
+
+
+def _move(x: Tensor, start: int, end: int) -> Tensor:
+    if start == end:
+        return x
+    order = [i for i in range(x.ndim) if i != start]
+    order.insert(end, start)
+    return _core.ops.permute_dims(x, tuple(order))
+
+
+def _axes_of(axes: Any, values: Any) -> list[int | None]:
+    """One axis a leaf of ``values``: ``axes`` is an int, None, or a prefix of its tree."""
+    if axes is None or isinstance(axes, int):
+        return [axes] * len(tree.leaves(values))
+    if isinstance(axes, (list, tuple)) and isinstance(values, (list, tuple)):
+        if len(axes) != len(values):
+            raise ArgumentError(f"vmap: {len(axes)} axes for {len(values)} values")
+        return [axis for a, v in zip(axes, values) for axis in _axes_of(a, v)]
+    if isinstance(axes, dict) and isinstance(values, dict):
+        return [axis for key in values for axis in _axes_of(axes.get(key), values[key])]
+    raise ArgumentTypeError(f"vmap: axes must be ints, None or a tree of them; got {axes!r}")
