@@ -337,14 +337,12 @@ def test_vmap_of_derivatives(row, case):
 def layouts(x: np.ndarray):
     """The same values at other strides: transposed, backwards, in steps of 2."""
     yield "transposed", np.array(x.T, order="C").T
-    if x.ndim == 0:
-        return
     back = (slice(None, None, -1),) * x.ndim
-    yield "negative strides", np.array(x[back], order="C")[back]
+    yield "negative strides", np.array(x[back], order="C")[back] if x.ndim else x
     wide = np.zeros([2 * n for n in x.shape], x.dtype)
     steps = (slice(1, None, 2),) * x.ndim
     wide[steps] = x
-    yield "steps of 2", wide[steps]
+    yield "steps of 2", wide[steps] if x.ndim else wide
 
 
 def assert_same_in_layout(row, case, dtype, plain, strided, what):
@@ -471,5 +469,6 @@ ERRORS = [
 @pytest.mark.parametrize("row, shapes, attrs, message", ERRORS)
 def test_errors_name_the_law_and_the_values(row, shapes, attrs, message):
     arrays = row.arrays(Case(shapes, attrs), best_dtype(row))
-    with pytest.raises(wg.Error, match=f"^{row.name}: .*({message})"):
+    whole = message if message.startswith("^") else f"^{row.name}: .*({message})"
+    with pytest.raises(wg.Error, match=whole):
         call(row, arrays, attrs)

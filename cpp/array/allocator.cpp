@@ -6,6 +6,7 @@
 #include <array>
 #include <bit>
 #include <cstdlib>
+#include <mutex>
 #include <vector>
 
 #include "base/error.h"
@@ -31,6 +32,28 @@ Pool& pool() {
     return made;
   }();
   return *instance;
+}
+
+std::mutex pool_mutex;
+int sharers = 0;
+
+// Locks only where threads can meet: a mutex at every turn would cost a tenth of a small operation.
+class Turn {
+ public:
+  Turn() : locked_(sharers > 0) { if (locked_) pool_mutex.lock(); }
+  ~Turn() { if (locked_) pool_mutex.unlock(); }
+  Turn(const Turn&) = delete;
+
+ private:
+  bool locked_;
+};
+
+void free_cache(Pool& p) {
+  for (auto& blocks : p.free_blocks) {
+    for (void* block : blocks) std::free(block);
+    blocks.clear();
+  }
+  p.cached = 0;
 }
 
 int size_class(std::size_t bytes) {
@@ -61,7 +84,7 @@ void* take(std::size_t bytes) {
   }
   void* block = std::aligned_alloc(alignment, class_bytes(index));
   if (!block) {
-    release_cache();
+    free_cache(p);
     block = std::aligned_alloc(alignment, class_bytes(index));
   }
   if (!block) fail(ErrorKind::memory, "memory: the system refused ", bytes, " bytes");
@@ -73,12 +96,16 @@ void give(void* block, std::size_t bytes) {
   const int index = size_class(bytes);
   p.cached += class_bytes(index);
   p.free_blocks[std::size_t(index)].push_back(block);
-  if (p.cached > std::max(cache_floor, std::size_t(p.peak))) release_cache();
+  if (p.cached > std::max(cache_floor, std::size_t(p.peak))) free_cache(p);
 }
 
 }  // namespace
 
+Shared::Shared() { ++sharers; }
+Shared::~Shared() { --sharers; }
+
 void* allocate(std::size_t bytes, std::size_t counted) {
+  const Turn turn;
   void* block = take(bytes);
   Pool& p = pool();
   p.live += int64_t(counted);
@@ -87,16 +114,19 @@ void* allocate(std::size_t bytes, std::size_t counted) {
 }
 
 void deallocate(void* block, std::size_t bytes, std::size_t counted) {
+  const Turn turn;
   pool().live -= int64_t(counted);
   give(block, bytes);
 }
 
 void* allocate_object(std::size_t bytes) {
+  const Turn turn;
   ++pool().objects;
   return take(bytes);
 }
 
 void deallocate_object(void* block, std::size_t bytes) {
+  const Turn turn;
   --pool().objects;
   give(block, bytes);
 }
@@ -107,12 +137,8 @@ void reset_peak() { pool().peak = pool().live; }
 int64_t live_objects() { return pool().objects; }
 
 void release_cache() {
-  Pool& p = pool();
-  for (auto& blocks : p.free_blocks) {
-    for (void* block : blocks) std::free(block);
-    blocks.clear();
-  }
-  p.cached = 0;
+  const Turn turn;
+  free_cache(pool());
 }
 
 }  // namespace wengert::memory

@@ -1,5 +1,5 @@
 // Pooled, aligned memory for array data that counts what is live. One thread at a time, like all
-// graph work: the bindings hold the interpreter lock.
+// graph work, but for kernels that run beside it: see Shared.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -16,6 +16,15 @@ void deallocate(void* block, std::size_t bytes, std::size_t counted);
 // Small objects of the graph (nodes, values): pooled, not counted as array bytes.
 void* allocate_object(std::size_t bytes);
 void deallocate_object(void* block, std::size_t bytes);
+
+// While one is alive several threads may allocate. Made and ended where graph work is done (in the
+// bindings: with the interpreter lock held), around kernels that run without it.
+class Shared {
+ public:
+  Shared();
+  ~Shared();
+  Shared(const Shared&) = delete;
+};
 
 int64_t live_bytes();
 int64_t peak_bytes();

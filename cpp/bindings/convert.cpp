@@ -117,7 +117,7 @@ Var from_object(PyObject* object, std::optional<DType> company) {
   if (is_number(object)) return weak_scalar(object, company);
   if (is_array_like(object)) return tensor_from(object, {}, true);
   fail(ErrorKind::type, "tensor: cannot make a tensor of a ", Py_TYPE(object)->tp_name,
-       "; got ", std::string(py::str(py::repr(object))).substr(0, 60));
+       "; got ", show(object));
 }
 
 }  // namespace
@@ -137,7 +137,7 @@ DType to_dtype(py::handle object) {
   try {
     converted = numpy().attr("dtype")(object);
   } catch (py::error_already_set&) {
-    fail(ErrorKind::dtype, "dtype: not a dtype: ", std::string(py::str(py::repr(object))),
+    fail(ErrorKind::dtype, "dtype: not a dtype: ", show(object),
          "; use bool, uint8, int32, int64, float32 or float64");
   }
   if (const auto dtype = known_dtype(py::reinterpret_borrow<py::dtype>(converted))) return *dtype;
@@ -162,14 +162,15 @@ Var tensor_from(py::handle data, std::optional<DType> dtype, std::optional<bool>
     if (x.is_abstract() || copy != true) return dtype ? astype(x, *dtype) : x;
     return finish(x.array(), false);
   }
-  if (is_number(data.ptr())) {
+  // A NumPy scalar is data with a dtype of its own, though np.float64 is a Python float too.
+  if (PyFloat_CheckExact(data.ptr()) || PyLong_Check(data.ptr())) {
     Var x = weak_scalar(data.ptr(), dtype);
     x->weak = false;
     return finish(x.array(), true);
   }
   if (!is_array_like(data.ptr()))
     fail(ErrorKind::type, "tensor: cannot make a tensor of a ", Py_TYPE(data.ptr())->tp_name, "; got ",
-         std::string(py::str(py::repr(data))).substr(0, 60));
+         show(data));
   const bool sequence = PyList_Check(data.ptr()) || PyTuple_Check(data.ptr());
   py::array array;
   try {
@@ -207,7 +208,8 @@ void bind_convert(py::module_& m) {
     if (dtype.is_none()) return {};
     return to_dtype(dtype);
   };
-  m.def("tensor", [optional_dtype](py::object data, py::object dtype, bool requires_grad) {
+  m.def("tensor", [optional_dtype](py::object data, py::object dtype, py::object wants_grad) {
+          const bool requires_grad = to_bool("tensor", "requires_grad", wants_grad);
           Var x = tensor_from(data, optional_dtype(dtype), true);
           if (x->node || x->tracked) x = detach(x);
           if (requires_grad) {
@@ -221,9 +223,10 @@ void bind_convert(py::module_& m) {
         "A new tensor that copies `data` (a number, nested sequence, array or tensor). Python floats become\n"
         "float32; arrays keep their dtype.\n\n"
         ">>> wg.tensor([1.0, 2.0], requires_grad=True)\ntensor([1., 2.], requires_grad=True)");
-  m.def("asarray", [optional_dtype](py::object obj, py::object dtype, std::optional<bool> copy, py::object device) {
+  m.def("asarray", [optional_dtype](py::object obj, py::object dtype, py::object copies, py::object device) {
+          const auto copy = copies.is_none() ? std::optional<bool>() : to_bool("asarray", "copy", copies);
           if (!device.is_none() && !(PyUnicode_Check(device.ptr()) && std::string(py::str(device)) == "cpu"))
-            fail(ErrorKind::argument, "asarray: the only device is 'cpu'; got ", std::string(py::str(py::repr(device))));
+            fail(ErrorKind::argument, "asarray: the only device is 'cpu'; got ", show(device));
           return tensor_from(obj, optional_dtype(dtype), copy);
         },
         py::arg("obj"), py::kw_only(), py::arg("dtype") = py::none(), py::arg("copy") = py::none(),

@@ -9,27 +9,7 @@ namespace wengert::bindings {
 namespace {
 
 Shape to_shape(const char* where, py::handle object) {
-  auto one = [&](PyObject* item) -> int64_t {
-    PyObject* index = PyFloat_Check(item) ? nullptr : PyNumber_Index(item);
-    if (!index) {
-      PyErr_Clear();
-      fail(ErrorKind::type, where, ": 'shape' takes an int or a sequence of ints; got ",
-           std::string(py::str(py::repr(object))).substr(0, 60));
-    }
-    int overflow = 0;
-    const long long value = PyLong_AsLongLongAndOverflow(index, &overflow);
-    Py_DECREF(index);
-    if (overflow)
-      fail(overflow > 0 ? ErrorKind::memory : ErrorKind::shape, where, ": shape ",
-           std::string(py::str(py::repr(object))).substr(0, 60), " is beyond any memory");
-    return value;
-  };
-  Shape shape;
-  if (PySequence_Check(object.ptr()) && !PyUnicode_Check(object.ptr()) && !is_tensor(object.ptr()))
-    for (py::handle item : py::reinterpret_borrow<py::sequence>(object))
-      shape.push_back(one(item.ptr()));
-  else
-    shape.push_back(one(object.ptr()));
+  const Shape shape = to_ints(where, "shape", object);
   check_shape(where, shape);
   return shape;
 }
@@ -65,26 +45,6 @@ Var sequence(const char* where, int64_t n, DType dtype, F&& f) {
   return Var(std::move(out));
 }
 
-int64_t to_int(py::handle number, const char* what) {
-  int overflow = 0;
-  const long long value = PyLong_AsLongLongAndOverflow(
-      py::reinterpret_steal<py::object>(PyNumber_Index(number.ptr())).ptr(), &overflow);
-  if (overflow)
-    fail(ErrorKind::argument, "arange: '", what, "' must fit int64; got ",
-         std::string(py::str(number)));
-  return value;
-}
-
-double to_double(const char* where, py::handle number, const char* what) {
-  const double value = PyFloat_AsDouble(number.ptr());
-  if (value == -1.0 && PyErr_Occurred()) {
-    PyErr_Clear();
-    fail(ErrorKind::type, where, ": '", what, "' takes a number; got ",
-         std::string(py::str(py::repr(number))).substr(0, 60));
-  }
-  return value;
-}
-
 bool is_whole(py::handle number) {
   return !PyFloat_Check(number.ptr()) && PyIndex_Check(number.ptr()) &&
          (!is_tensor(number.ptr()) || is_integer(value_of(number.ptr())->array.dtype()));
@@ -92,8 +52,8 @@ bool is_whole(py::handle number) {
 
 Var arange(py::handle start, py::handle stop, py::handle step, py::handle dtype) {
   if (is_whole(start) && is_whole(stop) && is_whole(step)) {
-    const int64_t first = to_int(start, "start"), end = to_int(stop, "stop"),
-                  by = to_int(step, "step");
+    const int64_t first = to_int("arange", "start", start), end = to_int("arange", "stop", stop),
+                  by = to_int("arange", "step", step);
     if (by == 0) fail(ErrorKind::argument, "arange: 'step' must not be 0");
     // The distance may need 64 bits without a sign.
     const bool none = by > 0 ? first >= end : first <= end;
@@ -107,8 +67,8 @@ Var arange(py::handle start, py::handle stop, py::handle step, py::handle dtype)
         "arange", int64_t(count), optional_dtype(dtype).value_or(DType::int64),
         [&](int64_t i) { return int64_t(uint64_t(first) + uint64_t(i) * uint64_t(by)); });
   }
-  const double first = to_double("arange", start, "start"), end = to_double("arange", stop, "stop");
-  const double by = to_double("arange", step, "step");
+  const double first = to_real("arange", "start", start), end = to_real("arange", "stop", stop);
+  const double by = to_real("arange", "step", step);
   if (by == 0) fail(ErrorKind::argument, "arange: 'step' must not be 0");
   const double count = std::ceil((end - first) / by);
   if (std::isnan(count))
@@ -121,9 +81,11 @@ Var arange(py::handle start, py::handle stop, py::handle step, py::handle dtype)
                   [&](int64_t i) { return first + double(i) * delta; });
 }
 
-Var linspace(py::handle start, py::handle stop, int64_t num, bool endpoint, py::handle dtype) {
-  const double first = to_double("linspace", start, "start"),
-               last = to_double("linspace", stop, "stop");
+Var linspace(py::handle start, py::handle stop, py::handle count, py::handle inclusive, py::handle dtype) {
+  const int64_t num = to_int("linspace", "num", count);
+  const bool endpoint = to_bool("linspace", "endpoint", inclusive);
+  const double first = to_real("linspace", "start", start),
+               last = to_real("linspace", "stop", stop);
   if (num < 0) fail(ErrorKind::shape, "linspace: 'num' must not be negative; got ", num);
   const double parts = double(endpoint ? num - 1 : num);
   const double step = parts > 0 ? (last - first) / parts : 0;
@@ -132,7 +94,9 @@ Var linspace(py::handle start, py::handle stop, int64_t num, bool endpoint, py::
   });
 }
 
-Var eye(int64_t rows, int64_t columns, int64_t k, py::handle dtype) {
+Var eye(py::handle n_rows, py::handle n_cols, py::handle diagonal, py::handle dtype) {
+  const int64_t rows = to_int("eye", "n_rows", n_rows), columns = to_int("eye", "n_cols", n_cols);
+  int64_t k = to_int("eye", "k", diagonal);
   check_shape("eye", {rows, columns});
   Array out = Array::empty(optional_dtype(dtype).value_or(DType::float32), {rows, columns});
   kernels::fill(out, 0);

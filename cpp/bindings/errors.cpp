@@ -17,7 +17,11 @@ PyObject* make_class(py::module_& m, const char* name, const char* doc, py::obje
 }  // namespace
 
 void set_python_error(const Error& error) {
-  PyErr_SetString(classes[int(error.kind)], error.what());
+  const std::string text = error.what();
+  PyObject* message = PyUnicode_DecodeUTF8(text.data(), Py_ssize_t(text.size()), "replace");
+  if (!message) return;
+  PyErr_SetObject(classes[int(error.kind)], message);
+  Py_DECREF(message);
 }
 
 void bind_errors(py::module_& m) {
@@ -40,6 +44,8 @@ void bind_errors(py::module_& m) {
       if (p) std::rethrow_exception(p);
     } catch (const Error& error) {
       set_python_error(error);
+    } catch (const std::bad_alloc&) {
+      set_python_error(Error(ErrorKind::memory, "memory: the system refused what was asked for"));
     }
   });
 }

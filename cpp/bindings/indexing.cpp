@@ -39,7 +39,7 @@ struct Selection {
 [[noreturn]] void refuse_key(PyObject* object) {
   fail(ErrorKind::type, where,
        ": takes ints, slices, `...`, None, and integer or boolean arrays; got ",
-       std::string(py::str(py::repr(object))).substr(0, 60));
+       show(object));
 }
 
 int64_t to_index(PyObject* object) {
@@ -114,7 +114,7 @@ class Builder {
       if (PyErr_ExceptionMatches(PyExc_ValueError)) {
         PyErr_Clear();
         fail(ErrorKind::argument, where, ": the step of a slice must not be 0; got ",
-             std::string(py::str(py::repr(slice))));
+             show(slice));
       }
       py::error_already_set error;
       if (!error.type().is(py::handle(PyExc_TypeError))) throw error;  // a TraceError says more

@@ -18,56 +18,18 @@ struct PyOp {
 
 PyTypeObject* op_type = nullptr;
 
-Ints to_ints(const Op& op, const Param& param, PyObject* object) {
-  auto one = [&](PyObject* item) -> int64_t {
-    py::object index = py::reinterpret_steal<py::object>(PyFloat_Check(item) ? nullptr : PyNumber_Index(item));
-    if (!index) {
-      PyErr_Clear();
-      fail(ErrorKind::type, op.name, ": '", param.name, "' takes an int or a sequence of ints; got ",
-           std::string(py::str(py::repr(object))).substr(0, 60));
-    }
-    const int64_t value = PyLong_AsLongLong(index.ptr());
-    if (value == -1 && PyErr_Occurred()) {
-      PyErr_Clear();
-      fail(ErrorKind::argument, op.name, ": '", param.name, "' is too large; got ", std::string(py::str(index)));
-    }
-    return value;
-  };
-  if (!PySequence_Check(object) || PyUnicode_Check(object) || is_tensor(object)) return {one(object)};
-  Ints out;
-  for (py::handle item : py::reinterpret_borrow<py::sequence>(object)) out.push_back(one(item.ptr()));
-  return out;
-}
-
 Attr to_attr(const Op& op, const Param& param, PyObject* object) {
   const bool none_allowed = param.none_allowed || (param.fallback && std::holds_alternative<None>(*param.fallback));
   if (object == Py_None && none_allowed) return None{};
-  auto refuse = [&](const char* wanted) {
-    fail(ErrorKind::type, op.name, ": '", param.name, "' takes ", wanted, "; got ",
-         std::string(py::str(py::repr(object))).substr(0, 60));
-  };
   switch (param.kind) {
-    case AttrKind::boolean: {
-      const int truth = is_tensor(object) ? -1 : PyObject_IsTrue(object);
-      if (truth < 0) refuse("a bool");
-      return truth == 1;
-    }
-    case AttrKind::integer: return to_ints(op, param, object)[0];
-    case AttrKind::real: {
-      const double value = PyFloat_AsDouble(object);
-      if (value == -1.0 && PyErr_Occurred()) {
-        if (PyErr_ExceptionMatches(PyExc_TypeError)) {
-          PyErr_Clear();
-          refuse("a number");
-        }
-        throw py::error_already_set();
-      }
-      return value;
-    }
-    case AttrKind::ints: return to_ints(op, param, object);
+    case AttrKind::boolean: return to_bool(op.name, param.name, object);
+    case AttrKind::integer: return to_int(op.name, param.name, object);
+    case AttrKind::real: return to_real(op.name, param.name, object);
+    case AttrKind::ints: return to_ints(op.name, param.name, object);
     case AttrKind::dtype: return to_dtype(object);
     default:
-      if (!PyUnicode_Check(object)) refuse("a string");
+      if (!PyUnicode_Check(object))
+        fail(ErrorKind::type, op.name, ": '", param.name, "' takes a string; got ", show(object));
       return std::string(py::str(object));
   }
 }
@@ -90,7 +52,7 @@ Vars convert_inputs(const Op& op, const std::vector<PyObject*>& objects) {
   Var company;
   for (std::size_t i = 0; i < objects.size(); ++i) {
     if (!is_convertible(objects[i]))
-      fail(ErrorKind::type, op.name, ": takes tensors, arrays and numbers; got a ", Py_TYPE(objects[i])->tp_name);
+      fail(ErrorKind::type, op.name, ": takes tensors, arrays and numbers; got ", show(objects[i]));
     if (is_number(objects[i])) continue;
     out[i] = to_var(objects[i]);
     if (!company || company.dtype() < out[i].dtype()) company = out[i];
@@ -107,8 +69,10 @@ PyObject* call_op(PyObject* self, PyObject* const* args, std::size_t flagged, Py
     std::vector<PyObject*> tensors;
     std::vector<PyObject*> params(op.params.size(), nullptr);
     std::size_t next = 0;
+    py::tuple held;  // a conversion runs Python code, which may change the list
     if (op.variadic() && positional > 0 && op.inputs.size() == 1 && (PyList_Check(args[0]) || PyTuple_Check(args[0]))) {
-      for (py::handle item : py::reinterpret_borrow<py::sequence>(args[0])) tensors.push_back(item.ptr());
+      held = py::reinterpret_steal<py::tuple>(PySequence_Tuple(args[0]));
+      for (py::handle item : held) tensors.push_back(item.ptr());
       next = 1;
     } else {
       next = leading(op, args, positional);
@@ -121,6 +85,7 @@ PyObject* call_op(PyObject* self, PyObject* const* args, std::size_t flagged, Py
     const Py_ssize_t named = names ? PyTuple_GET_SIZE(names) : 0;
     for (Py_ssize_t k = 0; k < named; ++k) {
       const char* name = PyUnicode_AsUTF8(PyTuple_GET_ITEM(names, k));
+      if (!name) throw py::error_already_set();
       PyObject* value = args[positional + std::size_t(k)];
       PyObject** place = nullptr;
       for (std::size_t i = 0; i < op.params.size(); ++i)
@@ -133,6 +98,8 @@ PyObject* call_op(PyObject* self, PyObject* const* args, std::size_t flagged, Py
     }
     for (std::size_t i = 0; i < tensors.size(); ++i)
       if (!tensors[i]) fail(ErrorKind::type, op.name, ": the argument '", op.inputs[i], "' is missing");
+    const std::size_t least = op.variadic() ? op.inputs.size() - 1 : op.inputs.size();
+    if (tensors.size() < least) fail(ErrorKind::type, op.name, ": the argument '", op.inputs[tensors.size()], "' is missing");
     if (tensors.empty()) fail(ErrorKind::type, op.name, ": needs at least one tensor");
     Attrs attrs;
     if (!op.params.empty()) {

@@ -26,6 +26,7 @@ void run_unlocked(const Op& op, const Call& call) {
   };
   for (const Array& array : call.in) in.push_back(borrow(array));
   for (const Array& array : call.out) out.push_back(borrow(array));
+  const memory::Shared shared;
   py::gil_scoped_release unlocked;
   op.kernel({.in = {in.data(), in.size()}, .out = {out.data(), out.size()}, .attrs = call.attrs});
 }
@@ -52,7 +53,8 @@ void bind_runtime(py::module_& m) {
   memory.def("release_cache", memory::release_cache, "Hands pooled, unused memory back to the system.");
 
   m.def("get_num_threads", parallel::num_threads, "Threads that large operations may use.");
-  m.def("set_num_threads", [](int64_t n) {
+  m.def("set_num_threads", [](py::handle threads) {
+          const int64_t n = to_int("set_num_threads", "n", threads);
           if (n < 1 || n > parallel::max_threads)
             fail(ErrorKind::argument, "set_num_threads: takes 1 to ", parallel::max_threads, "; got ", n);
           parallel::set_num_threads(int(n));

@@ -12,7 +12,8 @@ namespace {
 
 using List = std::vector<Var>;
 
-void backward(const Var& y, py::object gradient, bool retain_graph, bool create_graph) {
+void backward(py::handle self, py::object gradient, bool retain_graph, bool create_graph) {
+  const Var y = to_tensor("backward", "self", self);
   if (!y->tracked)
     fail(ErrorKind::graph, "backward: the tensor does not depend on any tensor with requires_grad=True");
   Var g;

@@ -455,7 +455,9 @@ void bind_tensor(py::module_& m) {
     if (!x->tracked) fail(ErrorKind::graph, "retain_grad: the tensor does not require a gradient");
     if (!x->is_leaf && !leaf_grad(*x.get())) set_grad(*x.get(), {});
   });
-  m.def("_register_hook", [](const Var& x, py::function call) {
+  m.def("_register_hook", [](const Var& x, py::object call) {
+    if (!PyCallable_Check(call.ptr()))
+      fail(ErrorKind::type, "register_hook: 'hook' takes a function of one tensor; got ", show(call));
     if (!x->tracked) fail(ErrorKind::graph, "register_hook: the tensor does not require a gradient");
     static int64_t next_id = 0;
     const int64_t id = ++next_id;
@@ -463,7 +465,7 @@ void bind_tensor(py::module_& m) {
       py::object replaced = call(g);
       if (replaced.is_none()) return {};
       if (!is_tensor(replaced.ptr()))
-        fail(ErrorKind::type, "hook: must return a tensor or None; got a ", Py_TYPE(replaced.ptr())->tp_name);
+        fail(ErrorKind::type, "hook: must return a tensor or None; got ", show(replaced));
       Var out = var_of(replaced.ptr());
       if (!(out.shape() == g.shape()) || out.dtype() != g.dtype())
         fail(ErrorKind::shape, "hook: must return a gradient like the one it got, ", g->array.type(), "; got ", out->array.type());

@@ -33,6 +33,14 @@ DType to_dtype(py::handle object);   // wg.float32, "float32", np.float32, np.dt
 py::object to_numpy(const Var& x);
 PyObject* dtype_object(DType dtype); // new reference
 
+// Arguments of the function `where` under the name `what`, or an error that names both.
+int64_t to_int(const std::string& where, const std::string& what, py::handle object);
+Ints to_ints(const std::string& where, const std::string& what, py::handle object);
+double to_real(const std::string& where, const std::string& what, py::handle object);
+bool to_bool(const std::string& where, const std::string& what, py::handle object);
+Var to_tensor(const std::string& where, const std::string& what, py::handle object);
+std::string show(py::handle object);  // its repr, cut
+
 // In-place changes: what forbids one (it fails as `where`), and the note that one happened.
 void check_in_place(const char* where, const Var& to, const Var& from);
 void note_change(const Array& to);
@@ -52,7 +60,7 @@ PyObject* guarded(F&& f) {
   } catch (py::error_already_set& error) {
     error.restore();
   } catch (const std::bad_alloc&) {
-    PyErr_NoMemory();
+    set_python_error(Error(ErrorKind::memory, "memory: the system refused what was asked for"));
   } catch (const std::exception& error) {
     PyErr_SetString(PyExc_RuntimeError, error.what());
   }

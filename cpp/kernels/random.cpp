@@ -20,7 +20,8 @@ struct Words {
 
 constexpr uint32_t multiplier[2] = {0xD2511F53, 0xCD9E8D57}, weyl[2] = {0x9E3779B9, 0xBB67AE85};
 
-[[gnu::always_inline]] inline void make_words(RandomState state, int64_t first_block, Words& words) {
+[[gnu::always_inline]] inline void make_words(RandomState state, int64_t first_block,
+                                              Words& words) {
   auto& [w0, w1, w2, w3] = words.w;
   for (int64_t j = 0; j < group; ++j) {
     const uint64_t block = state.counter + uint64_t(first_block + j);
@@ -57,7 +58,8 @@ struct Uniform {
       if constexpr (sizeof(T) == 4) {
         for (int k = 0; k < 4; ++k) out[k * group + j] = float(int32_t(w[k][j] >> 8)) * 0x1p-24f;
       } else {
-        for (int k = 0; k < 2; ++k) out[k * group + j] = bits53(w[2 * k][j], w[2 * k + 1][j]) * 0x1p-53;
+        for (int k = 0; k < 2; ++k)
+          out[k * group + j] = bits53(w[2 * k][j], w[2 * k + 1][j]) * 0x1p-53;
       }
     }
   }
@@ -75,7 +77,8 @@ struct Normal {
         angle[j] = T(6.283185307179586) * v;
       }
       for (int64_t j = 0; j < group; ++j) out[2 * k * group + j] = radius[j] * math::cos(angle[j]);
-      for (int64_t j = 0; j < group; ++j) out[(2 * k + 1) * group + j] = radius[j] * math::sin(angle[j]);
+      for (int64_t j = 0; j < group; ++j)
+        out[(2 * k + 1) * group + j] = radius[j] * math::sin(angle[j]);
     }
   }
 
@@ -87,7 +90,8 @@ struct Normal {
     const auto& w = words.w;
     if constexpr (sizeof(T) == 4) {
       // All 32 bits for the radius: its logarithm decides how far the tail reaches.
-      const float u = float(whole(w[2 * k][j] >> 1) * 0x1p-31 + (0.5 * whole(w[2 * k][j] & 1) + 0.5) * 0x1p-31);
+      const float u =
+          float(whole(w[2 * k][j] >> 1) * 0x1p-31 + (0.5 * whole(w[2 * k][j] & 1) + 0.5) * 0x1p-31);
       return {u, float(int32_t(w[2 * k + 1][j] >> 8)) * 0x1p-24f};
     } else {
       return {(bits53(w[0][j], w[1][j]) + 1) * 0x1p-53, bits53(w[2][j], w[3][j]) * 0x1p-53};
@@ -131,7 +135,7 @@ void fill(RandomState state, T* out, int64_t n) {
 }
 
 uint64_t below(uint64_t bits, uint64_t range) {
-  return uint64_t((unsigned __int128)(bits) * range >> 64);
+  return uint64_t((unsigned __int128)(bits)*range >> 64);
 }
 
 // f(i, bits) with 64 random bits for each i in [0, n), in order within a chunk of the range.
@@ -152,19 +156,24 @@ void with_bits(RandomState state, int64_t begin, int64_t end, F f) {
 std::array<uint32_t, 4> philox(std::array<uint32_t, 4> c, std::array<uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round, key[0] += weyl[0], key[1] += weyl[1]) {
     const uint64_t p = uint64_t(multiplier[0]) * c[0], q = uint64_t(multiplier[1]) * c[2];
-    c = {uint32_t(q >> 32) ^ c[1] ^ key[0], uint32_t(q), uint32_t(p >> 32) ^ c[3] ^ key[1], uint32_t(p)};
+    c = {uint32_t(q >> 32) ^ c[1] ^ key[0], uint32_t(q), uint32_t(p >> 32) ^ c[3] ^ key[1],
+         uint32_t(p)};
   }
   return c;
 }
 
 void random_uniform(RandomState state, const Array& out) {
-  if (out.dtype() == DType::float32) fill<Uniform<float>>(state, out.data<float>(), out.size());
-  else fill<Uniform<double>>(state, out.data<double>(), out.size());
+  if (out.dtype() == DType::float32)
+    fill<Uniform<float>>(state, out.data<float>(), out.size());
+  else
+    fill<Uniform<double>>(state, out.data<double>(), out.size());
 }
 
 void random_normal(RandomState state, const Array& out) {
-  if (out.dtype() == DType::float32) fill<Normal<float>>(state, out.data<float>(), out.size());
-  else fill<Normal<double>>(state, out.data<double>(), out.size());
+  if (out.dtype() == DType::float32)
+    fill<Normal<float>>(state, out.data<float>(), out.size());
+  else
+    fill<Normal<double>>(state, out.data<double>(), out.size());
 }
 
 void random_integers(RandomState state, int64_t low, int64_t high, const Array& out) {
@@ -183,9 +192,8 @@ void random_permutation(RandomState state, const Array& out) {
   int64_t* to = out.data<int64_t>();
   const int64_t n = out.size();
   std::iota(to, to + n, int64_t(0));
-  with_bits(state, 0, n, [&](int64_t i, uint64_t bits) {
-    std::swap(to[i], to[below(bits, uint64_t(i) + 1)]);
-  });
+  with_bits(state, 0, n,
+            [&](int64_t i, uint64_t bits) { std::swap(to[i], to[below(bits, uint64_t(i) + 1)]); });
 }
 
 }  // namespace wengert::kernels

@@ -62,8 +62,10 @@ void for_numbers(DType dtype, F&& f) {
 }
 template <class F>
 void for_floats(DType dtype, F&& f) {
-  if (dtype == DType::float32) f(TypeTag<float>{});
-  else f(TypeTag<double>{});
+  if (dtype == DType::float32)
+    f(TypeTag<float>{});
+  else
+    f(TypeTag<double>{});
 }
 
 template <class F>
@@ -83,9 +85,12 @@ void run_mapped(const Array& x, const Ints& axes, const Array& out, Map f) {
 template <template <class, class> class Fold>
 void run_accumulating(const Array& x, const Ints& axes, const Array& out) {
   for_numbers(x.dtype(), [&]<class T>(TypeTag<T>) {
-    if constexpr (std::is_floating_point_v<T>) run<Fold<T, T>>(x, axes, out);
-    else if (out.dtype() == DType::int64) run<Fold<T, int64_t>>(x, axes, out);
-    else run_mapped<Fold<T, int64_t>, T>(x, axes, out, [](int64_t a) { return T(a); });
+    if constexpr (std::is_floating_point_v<T>)
+      run<Fold<T, T>>(x, axes, out);
+    else if (out.dtype() == DType::int64)
+      run<Fold<T, int64_t>>(x, axes, out);
+    else
+      run_mapped<Fold<T, int64_t>, T>(x, axes, out, [](int64_t a) { return T(a); });
   });
 }
 
@@ -100,18 +105,27 @@ void reduce(Fold fold, const Array& x, const Ints& axes, const Array& out) {
   auto numbers = [&](auto f) { for_numbers(x.dtype(), f); };
   auto floats = [&](auto f) { for_floats(x.dtype(), f); };
   switch (fold) {
-    case Fold::sum: return run_accumulating<Sum>(x, axes, out);
-    case Fold::prod: return run_accumulating<Product>(x, axes, out);
+    case Fold::sum:
+      return run_accumulating<Sum>(x, axes, out);
+    case Fold::prod:
+      return run_accumulating<Product>(x, axes, out);
     case Fold::mean:
-      return floats([&]<class T>(TypeTag<T>) { run<Sum<T, T>>(x, axes, out, {.divisor = double(count)}); });
+      return floats(
+          [&]<class T>(TypeTag<T>) { run<Sum<T, T>>(x, axes, out, {.divisor = double(count)}); });
     case Fold::norm:
       return floats([&]<class T>(TypeTag<T>) { run<SquareSum<T>>(x, axes, out, {.root = true}); });
-    case Fold::logsumexp: return floats([&]<class T>(TypeTag<T>) { run<LogSumExp<T>>(x, axes, out); });
-    case Fold::max: return numbers([&]<class T>(TypeTag<T>) { run<Extremum<T, true>>(x, axes, out); });
-    case Fold::min: return numbers([&]<class T>(TypeTag<T>) { run<Extremum<T, false>>(x, axes, out); });
-    case Fold::argmax: return numbers([&]<class T>(TypeTag<T>) { run<ArgExtremum<T, true>>(x, axes, out); });
-    case Fold::argmin: return numbers([&]<class T>(TypeTag<T>) { run<ArgExtremum<T, false>>(x, axes, out); });
-    case Fold::count: return numbers([&]<class T>(TypeTag<T>) { run<Count<T>>(x, axes, out); });
+    case Fold::logsumexp:
+      return floats([&]<class T>(TypeTag<T>) { run<LogSumExp<T>>(x, axes, out); });
+    case Fold::max:
+      return numbers([&]<class T>(TypeTag<T>) { run<Extremum<T, true>>(x, axes, out); });
+    case Fold::min:
+      return numbers([&]<class T>(TypeTag<T>) { run<Extremum<T, false>>(x, axes, out); });
+    case Fold::argmax:
+      return numbers([&]<class T>(TypeTag<T>) { run<ArgExtremum<T, true>>(x, axes, out); });
+    case Fold::argmin:
+      return numbers([&]<class T>(TypeTag<T>) { run<ArgExtremum<T, false>>(x, axes, out); });
+    case Fold::count:
+      return numbers([&]<class T>(TypeTag<T>) { run<Count<T>>(x, axes, out); });
     case Fold::all:
       return numbers([&]<class T>(TypeTag<T>) {
         run_mapped<Count<T>, bool>(x, axes, out, [count](int64_t n) { return n == count; });

@@ -35,8 +35,10 @@ struct Sum : Lanewise {
   [[gnu::always_inline]] static Acc map(T x, Acc) { return Acc(x); }
   [[gnu::always_inline]] static Acc merge(Acc a, Acc b) { return a + b; }
   static Out finish(Acc a, Ending ending) {
-    if constexpr (std::is_integral_v<T>) return Out(a);
-    else return Out(ending.root ? std::sqrt(a / ending.divisor) : a / ending.divisor);
+    if constexpr (std::is_integral_v<T>)
+      return Out(a);
+    else
+      return Out(ending.root ? std::sqrt(a / ending.divisor) : a / ending.divisor);
   }
 };
 
@@ -69,11 +71,12 @@ struct Extremum : Lanewise {
   using Out = T;
   using Acc = T;
   using Limits = std::numeric_limits<T>;
-  static constexpr Acc identity = largest ? (Limits::has_infinity ? -Limits::infinity() : Limits::lowest())
-                                          : (Limits::has_infinity ? Limits::infinity() : Limits::max());
+  static constexpr Acc identity =
+      largest ? (Limits::has_infinity ? -Limits::infinity() : Limits::lowest())
+              : (Limits::has_infinity ? Limits::infinity() : Limits::max());
   [[gnu::always_inline]] static T map(T x, T) { return x; }
-  // NaN wins and stays: it is taken as b, and no b is larger than it. Two selections, since compilers
-  // make a branch of one with two conditions.
+  // NaN wins and stays: it is taken as b, and no b is larger than it. Two selections, since
+  // compilers make a branch of one with two conditions.
   [[gnu::always_inline]] static T merge(T a, T b) {
     const T best = (largest ? b > a : b < a) ? b : a;
     return b != b ? b : best;
@@ -94,8 +97,8 @@ inline constexpr int rows_at_once = 8;
 
 // acc[j] is merged with the fold of column j of the rows, for n columns.
 template <class F>
-[[gnu::always_inline]] inline void fold_row(const typename F::In* row, int64_t n, typename F::Acc* acc,
-                                            const double* center) {
+[[gnu::always_inline]] inline void fold_row(const typename F::In* row, int64_t n,
+                                            typename F::Acc* acc, const double* center) {
 #pragma GCC ivdep
   for (int64_t j = 0; j < n; ++j)
     acc[j] = F::merge(acc[j], F::map(row[j], F::centered ? typename F::Acc(center[j]) : acc[j]));
@@ -258,7 +261,9 @@ struct Variance {
     const double mean = fold_run<Sum<T, double>>(x, n) / double(n);
     merge_states(s, {double(n), mean, fold_run<Deviation<T>>(x, n, mean)});
   }
-  static Out finish(const State& s, Ending ending) { return Deviation<T>::finish(s.squares, ending); }
+  static Out finish(const State& s, Ending ending) {
+    return Deviation<T>::finish(s.squares, ending);
+  }
 };
 
 }  // namespace wengert::kernels::folds

@@ -59,12 +59,14 @@ struct Job {
   typename F::Out* out;
   typename F::State* partial;  // where tasks that share an output leave their part; else null
   Ending ending;
-  int64_t fold = 1;            // dense rows taken as one, where rows are short
+  int64_t fold = 1;  // dense rows taken as one, where rows are short
   const double* center = nullptr;
 
   void emit(int64_t o, const typename F::State& s, int64_t part) const {
-    if (partial) partial[part * walk.outputs + o] = s;
-    else out[o] = F::finish(s, ending);
+    if (partial)
+      partial[part * walk.outputs + o] = s;
+    else
+      out[o] = F::finish(s, ending);
   }
 };
 
@@ -81,8 +83,7 @@ template <class F>
       for (int64_t o = begin; o < end; ++o) {
         const In* x = job.x + walk.kept_offset(o);
         auto s = F::identity;
-        for (int64_t r = 0; r < inner; ++r)
-          s = F::merge(s, F::map(x[r * stride], {}));
+        for (int64_t r = 0; r < inner; ++r) s = F::merge(s, F::map(x[r * stride], {}));
         job.emit(o, s, part);
       }
       return;
@@ -99,11 +100,14 @@ template <class F>
     for (int64_t k = 0; k < many; ++k) bases[k] = walk.kept_offset(o + k), states[k] = F::start();
     for (int64_t r = first; r < last;) {
       int64_t n = std::min(direct ? longest_run : gathered, last - r);
-      if (direct) n = std::min(n, inner - r % inner);
-      else list_places(walk, r, n, places);
+      if (direct)
+        n = std::min(n, inner - r % inner);
+      else
+        list_places(walk, r, n, places);
       for (int64_t k = 0; k < many; ++k) {
         const In* x = job.x + bases[k];
-        if (direct) x += walk.reduced_offset(r);
+        if (direct)
+          x += walk.reduced_offset(r);
         else {
           for (int64_t i = 0; i < n; ++i) copied[i] = x[places[i]];
           x = copied;
@@ -121,7 +125,8 @@ template <class F>
 // [first, last).
 template <class F>
 [[gnu::always_inline]] inline void walk_tile(const Job<F>& job, int64_t outer, int64_t begin,
-                                             int64_t end, int64_t first, int64_t last, int64_t part) {
+                                             int64_t end, int64_t first, int64_t last,
+                                             int64_t part) {
   const Walk& walk = job.walk;
   const int64_t columns = walk.kept.back(), n = (end - begin) * job.fold;
   const typename F::In* x = job.x + walk.kept_offset(outer * columns) + begin;
@@ -135,13 +140,11 @@ template <class F>
     for (int k = 0; k < rows_at_once; ++k) rows[k] = x + walk.reduced_offset(r + k * step);
     fold_rows<F>(rows, n, acc, center);
   }
-  for (; r + step <= last; r += step)
-    fold_row<F>(x + walk.reduced_offset(r), n, acc, center);
+  for (; r + step <= last; r += step) fold_row<F>(x + walk.reduced_offset(r), n, acc, center);
   const int64_t width = end - begin;
   for (int64_t k = 1; k < step; ++k)
     for (int64_t j = 0; j < width; ++j) acc[j] = F::merge(acc[j], acc[k * width + j]);
-  for (; r < last; ++r)
-    fold_row<F>(x + walk.reduced_offset(r), width, acc, center);
+  for (; r < last; ++r) fold_row<F>(x + walk.reduced_offset(r), width, acc, center);
   for (int64_t j = 0; j < width; ++j) job.emit(outer * columns + begin + j, acc[j], part);
 }
 
@@ -194,9 +197,9 @@ void reduce_rows(Job<F> job) {
   const Walk& walk = job.walk;
   const int64_t parts = (walk.count + grain - 1) / grain;
   if (parts == 1) {
-    parallel::parallel_for(walk.outputs, std::max<int64_t>(1, grain / walk.count), [&](int64_t b, int64_t e) {
-      run_part<Rows<F>, F, 5>(job, {b, e, 0, walk.count, 0});
-    });
+    parallel::parallel_for(
+        walk.outputs, std::max<int64_t>(1, grain / walk.count),
+        [&](int64_t b, int64_t e) { run_part<Rows<F>, F, 5>(job, {b, e, 0, walk.count, 0}); });
     return;
   }
   std::vector<typename F::State> partial(std::size_t(parts * walk.outputs));
@@ -236,14 +239,15 @@ void reduce_columns(Job<F> job) {
     job.partial = partial.data();
   }
   const int64_t work = width * std::min(rows, walk.count);
-  parallel::parallel_for(outer * tiles * parts, std::max<int64_t>(1, grain / work), [&](int64_t b, int64_t e) {
-    for (int64_t i = b; i < e; ++i) {
-      const int64_t tile = i % tiles, part = i / tiles % parts, o = i / (tiles * parts);
-      run_part<Tile<F>, F, 6>(
-          job, {o, tile * tile_width, std::min(columns, (tile + 1) * tile_width), part * rows,
-                std::min(walk.count, (part + 1) * rows), part});
-    }
-  });
+  parallel::parallel_for(
+      outer * tiles * parts, std::max<int64_t>(1, grain / work), [&](int64_t b, int64_t e) {
+        for (int64_t i = b; i < e; ++i) {
+          const int64_t tile = i % tiles, part = i / tiles % parts, o = i / (tiles * parts);
+          run_part<Tile<F>, F, 6>(
+              job, {o, tile * tile_width, std::min(columns, (tile + 1) * tile_width), part * rows,
+                    std::min(walk.count, (part + 1) * rows), part});
+        }
+      });
   if (parts > 1) join_parts(job, parts);
 }
 
@@ -257,8 +261,12 @@ void run_fold(const Array& x, const Walk& walk, typename Fold::Out* out, Ending 
     std::fill_n(out, walk.outputs, F::finish(F::start(), ending));
     return;
   }
-  Job<F> job{.walk = walk, .x = static_cast<const typename F::In*>(x.raw()), .out = out,
-             .partial = nullptr, .ending = ending, .center = center};
+  Job<F> job{.walk = walk,
+             .x = static_cast<const typename F::In*>(x.raw()),
+             .out = out,
+             .partial = nullptr,
+             .ending = ending,
+             .center = center};
   if constexpr (Fold::lanewise) {
     const int64_t fold = column_fold(walk, !Fold::centered);
     if (fold > 0) {

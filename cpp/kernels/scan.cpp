@@ -18,20 +18,30 @@ using Wide = std::conditional_t<std::is_floating_point_v<T>, double, uint64_t>;
 struct Add {
   static constexpr int arity = 1;
   template <class W>
-  [[gnu::always_inline]] static W first(W x, W) { return x; }
+  [[gnu::always_inline]] static W first(W x, W) {
+    return x;
+  }
   template <class W>
-  [[gnu::always_inline]] static W next(W acc, W x, W) { return acc + x; }
+  [[gnu::always_inline]] static W next(W acc, W x, W) {
+    return acc + x;
+  }
 };
 struct Multiply : Add {
   template <class W>
-  [[gnu::always_inline]] static W next(W acc, W x, W) { return acc * x; }
+  [[gnu::always_inline]] static W next(W acc, W x, W) {
+    return acc * x;
+  }
 };
 struct Recur {
   static constexpr int arity = 2;
   template <class W>
-  [[gnu::always_inline]] static W first(W, W b) { return b; }
+  [[gnu::always_inline]] static W first(W, W b) {
+    return b;
+  }
   template <class W>
-  [[gnu::always_inline]] static W next(W acc, W a, W b) { return a * acc + b; }
+  [[gnu::always_inline]] static W next(W acc, W a, W b) {
+    return a * acc + b;
+  }
 };
 
 // `width` lines of `n` elements: steps along the axis, and from line to line.
@@ -48,8 +58,10 @@ template <class Step, class T, class R>
 struct RunTile {
   template <int>
   [[gnu::always_inline]] static void run(const Tile<T, R>& tile) {
-    if (tile.x_line == 1 && tile.y_line == 1) walk(tile, 1, 1);
-    else walk(tile, tile.x_line, tile.y_line);
+    if (tile.x_line == 1 && tile.y_line == 1)
+      walk(tile, 1, 1);
+    else
+      walk(tile, tile.x_line, tile.y_line);
   }
   [[gnu::always_inline]] static void walk(Tile<T, R> t, int64_t x_line, int64_t y_line) {
     using W = Wide<T>;
@@ -100,24 +112,32 @@ void run_scan(const Array& x, const Array& y, int axis, bool reverse, const Arra
   const bool side_by_side = inner >= 0 && inner == out.ndim() - 1;
   const int64_t most = side_by_side ? tile_width : 1;
   const int64_t tiles = (lines + most - 1) / most, outer = out.size() / (n * lines);
-  auto stride = [](const Array& a, int i) { return i < 0 ? int64_t(1) : a.strides()[std::size_t(i)]; };
+  auto stride = [](const Array& a, int i) {
+    return i < 0 ? int64_t(1) : a.strides()[std::size_t(i)];
+  };
   const int64_t start = reverse ? n - 1 : 0, sign = reverse ? -1 : 1;
   const int64_t work = n * std::min(lines, most);
-  parallel::parallel_for(outer * tiles, std::max<int64_t>(1, grain / work), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t first = i % tiles * most;
-      auto at = [&](const Array& a) {
-        return outer_offset(a, axis, inner, i / tiles) + first * stride(a, inner) + start * stride(a, axis);
-      };
-      const Tile<T, R> tile{
-          .x = x.data<T>() + at(x), .y = y.data<T>() + at(y), .out = out.data<R>() + at(out),
-          .n = n, .width = std::min(most, lines - first),
-          .x_step = sign * stride(x, axis), .y_step = sign * stride(y, axis),
-          .out_step = sign * stride(out, axis),
-          .x_line = most == 1 ? 1 : stride(x, inner), .y_line = most == 1 ? 1 : stride(y, inner)};
-      for_isa<RunTile<Step, T, R>>(tile);
-    }
-  });
+  parallel::parallel_for(outer * tiles, std::max<int64_t>(1, grain / work),
+                         [&](int64_t begin, int64_t end) {
+                           for (int64_t i = begin; i < end; ++i) {
+                             const int64_t first = i % tiles * most;
+                             auto at = [&](const Array& a) {
+                               return outer_offset(a, axis, inner, i / tiles) +
+                                      first * stride(a, inner) + start * stride(a, axis);
+                             };
+                             const Tile<T, R> tile{.x = x.data<T>() + at(x),
+                                                   .y = y.data<T>() + at(y),
+                                                   .out = out.data<R>() + at(out),
+                                                   .n = n,
+                                                   .width = std::min(most, lines - first),
+                                                   .x_step = sign * stride(x, axis),
+                                                   .y_step = sign * stride(y, axis),
+                                                   .out_step = sign * stride(out, axis),
+                                                   .x_line = most == 1 ? 1 : stride(x, inner),
+                                                   .y_line = most == 1 ? 1 : stride(y, inner)};
+                             for_isa<RunTile<Step, T, R>>(tile);
+                           }
+                         });
 }
 
 }  // namespace
@@ -126,8 +146,10 @@ void scan(Scan scan, const Array& x, int axis, bool reverse, const Array& out) {
   dispatch(x.dtype(), [&]<class T>(TypeTag<T>) {
     using Same = std::conditional_t<std::is_same_v<T, bool>, int64_t, T>;
     auto run = [&]<class R>(TypeTag<R>) {
-      if (scan == Scan::sum) run_scan<Add, T, R>(x, x, axis, reverse, out);
-      else run_scan<Multiply, T, R>(x, x, axis, reverse, out);
+      if (scan == Scan::sum)
+        run_scan<Add, T, R>(x, x, axis, reverse, out);
+      else
+        run_scan<Multiply, T, R>(x, x, axis, reverse, out);
     };
     if constexpr (std::is_integral_v<T>)
       if (out.dtype() == DType::int64) return run(TypeTag<int64_t>{});
@@ -136,8 +158,10 @@ void scan(Scan scan, const Array& x, int axis, bool reverse, const Array& out) {
 }
 
 void recurrence(const Array& a, const Array& b, int axis, bool reverse, const Array& out) {
-  if (out.dtype() == DType::float32) run_scan<Recur, float, float>(a, b, axis, reverse, out);
-  else run_scan<Recur, double, double>(a, b, axis, reverse, out);
+  if (out.dtype() == DType::float32)
+    run_scan<Recur, float, float>(a, b, axis, reverse, out);
+  else
+    run_scan<Recur, double, double>(a, b, axis, reverse, out);
 }
 
 }  // namespace wengert::kernels

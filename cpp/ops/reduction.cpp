@@ -19,7 +19,9 @@ const Ints& axes_of(const Attrs& at) { return at.ints("axis"); }
 bool keeps(const Attrs& at) { return at.flag("keepdims"); }
 
 // What a rule's reduced operands become: g, or another value of the output's shape, over the input.
-Var over_input(const Rule& r, const Var& y) { return spread(y, axes_of(r.attrs), keeps(r.attrs), r.shape()); }
+Var over_input(const Rule& r, const Var& y) {
+  return spread(y, axes_of(r.attrs), keeps(r.attrs), r.shape());
+}
 Var reduce_like(const Rule& r, const Var& x) { return sum(x, axes_of(r.attrs), keeps(r.attrs)); }
 
 int64_t reduced_count(const Shape& shape, const Ints& axes) {
@@ -35,18 +37,19 @@ void need_floats(const std::string&, Vars& args, Attrs&) {
 void need_elements(const std::string& name, Vars& args, Attrs& at) {
   for (int64_t axis : axes_of(at))
     if (args[0].shape()[std::size_t(axis)] == 0)
-      fail(ErrorKind::shape, name, ": needs at least one element to choose from; axis ", axis, " of ",
-           args[0].shape(), " has size 0");
+      fail(ErrorKind::shape, name, ": needs at least one element to choose from; axis ", axis,
+           " of ", args[0].shape(), " has size 0");
 }
 
-// The attribute `dtype` becomes the dtype of the result: int64 for integers and bool if none is asked
-// for. x is converted first, but for what accumulates in int64 anyway.
+// The attribute `dtype` becomes the dtype of the result: int64 for integers and bool if none is
+// asked for. x is converted first, but for what accumulates in int64 anyway.
 void choose_dtype(const std::string& name, Vars& args, Attrs& at) {
   Var& x = args[0];
   if (at.is_none("dtype")) at = at.with("dtype", is_float(x.dtype()) ? x.dtype() : DType::int64);
   const DType dtype = at.dtype("dtype");
   if (dtype == DType::bool_)
-    fail(ErrorKind::dtype, name, ": dtype must be a number's; got bool. Use any() or all() for truth values");
+    fail(ErrorKind::dtype, name,
+         ": dtype must be a number's; got bool. Use any() or all() for truth values");
   const bool narrows = is_integer(dtype) && dtype != DType::int64;
   if (narrows || is_float(dtype) || is_float(x.dtype())) x = astype(x, dtype);
 }
@@ -59,14 +62,16 @@ Vars batch_axes(const Batched& b) {
 
 // A row over axes. `result`: its dtype, given that of the (prepared) input.
 Op over_axes(std::string name, std::string doc, Schema extra, Prepare prepare,
-             std::function<DType(DType, const Attrs&)> result, std::function<void(const Call&)> kernel) {
+             std::function<DType(DType, const Attrs&)> result,
+             std::function<void(const Call&)> kernel) {
   Op op{.name = name, .doc = std::move(doc), .family = Family::reduction, .inputs = {"x"}};
   op.params = {{"axis", AttrKind::ints, None{}}};
   for (Param& param : extra) op.params.push_back(std::move(param));
   op.params.push_back({"keepdims", AttrKind::boolean, false});
   op.prepare = [name, prepare](Vars& args, Attrs& at) {
     const int ndim = args[0].ndim();
-    at = at.with("axis", at.is_none("axis") ? all_axes(ndim) : normalize_axes(name.c_str(), axes_of(at), ndim));
+    at = at.with("axis", at.is_none("axis") ? all_axes(ndim)
+                                            : normalize_axes(name.c_str(), axes_of(at), ndim));
     if (prepare) prepare(name, args, at);
   };
   op.infer = [result](std::span<const Type> in, const Attrs& at) {
@@ -78,7 +83,9 @@ Op over_axes(std::string name, std::string doc, Schema extra, Prepare prepare,
 }
 
 std::function<void(const Call&)> folding(Fold fold) {
-  return [fold](const Call& call) { kernels::reduce(fold, call.in[0], axes_of(call.attrs), call.out[0]); };
+  return [fold](const Call& call) {
+    kernels::reduce(fold, call.in[0], axes_of(call.attrs), call.out[0]);
+  };
 }
 DType same_dtype(DType x, const Attrs&) { return x; }
 DType int64_dtype(DType, const Attrs&) { return DType::int64; }
@@ -90,16 +97,17 @@ const Param correction_param{"correction", AttrKind::real, 0.0};
 
 Op sum_row() {
   Op op = over_axes("sum",
-                    "The sum of x over axis (an int, several, or None for all). Integers and bool are summed in int64, "
-                    "floats accumulate in double; dtype sets the result's.",
+                    "The sum of x over axis (an int, several, or None for all). Integers and bool "
+                    "are summed in int64, floats accumulate in double; dtype sets the result's.",
                     {dtype_param}, choose_dtype, chosen_dtype, folding(Fold::sum));
   op.adjoints = {{.rule = [](const Rule& r) { return over_input(r, r.g()); }}};
   return linear(std::move(op));
 }
 
 Op mean_row() {
-  Op op = over_axes("mean", "The mean of x over axis; NaN of no elements. Integers and bool become float32.", {},
-                    need_floats, same_dtype, folding(Fold::mean));
+  Op op = over_axes(
+      "mean", "The mean of x over axis; NaN of no elements. Integers and bool become float32.", {},
+      need_floats, same_dtype, folding(Fold::mean));
   op.adjoints = {{.rule = [](const Rule& r) {
     return over_input(r, r.g() / double(reduced_count(r.shape(), axes_of(r.attrs))));
   }}};
@@ -152,12 +160,14 @@ Var products_of_others(const Var& x, const Ints& axes) {
 
 Op prod_row() {
   Op op = over_axes("prod",
-                    "The product of x over axis; 1 of no elements. Integers and bool are multiplied in int64, floats in "
-                    "double; dtype sets the result's. The derivative is right where factors are 0.",
+                    "The product of x over axis; 1 of no elements. Integers and bool are "
+                    "multiplied in int64, floats in double; dtype sets the result's. The "
+                    "derivative is right where factors are 0.",
                     {dtype_param}, choose_dtype, chosen_dtype, folding(Fold::prod));
-  op.adjoints = {{.rule = [](const Rule& r) {
-                    return over_input(r, r.g()) * products_of_others(r.in(0), axes_of(r.attrs));
-                  },
+  op.adjoints = {{.rule =
+                      [](const Rule& r) {
+                        return over_input(r, r.g()) * products_of_others(r.in(0), axes_of(r.attrs));
+                      },
                   .saves_in = saves_all}};
   op.tangent = [](const Rule& r) {
     if (!r.dx(0)) return Vars{Var()};
@@ -177,13 +187,15 @@ Winners winners(const Rule& r) {
 
 Op extremum(std::string name, std::string doc, Fold fold) {
   Op op = over_axes(std::move(name),
-                    doc + " over axis; NaN if there is one. An axis of size 0 is an error. Ties share the derivative "
-                          "evenly.",
+                    doc +
+                        " over axis; NaN if there is one. An axis of size 0 is an error. Ties "
+                        "share the derivative evenly.",
                     {}, need_elements, same_dtype, folding(fold));
-  op.adjoints = {{.rule = [](const Rule& r) {
-                    const auto [mask, count] = winners(r);
-                    return where(mask, over_input(r, r.g() / count), constant(0, r.dtype()));
-                  },
+  op.adjoints = {{.rule =
+                      [](const Rule& r) {
+                        const auto [mask, count] = winners(r);
+                        return where(mask, over_input(r, r.g() / count), constant(0, r.dtype()));
+                      },
                   .saves_in = saves_all,
                   .saves_out = true}};
   op.tangent = [](const Rule& r) {
@@ -195,9 +207,12 @@ Op extremum(std::string name, std::string doc, Fold fold) {
 }
 
 Op place(std::string name, std::string doc, Fold fold) {
-  return over_axes(std::move(name), doc + " of x along axis, int64: the first one, and NaN before all others. Over all "
-                                          "axes (None) or several, its place in their row-major order.",
-                   {}, need_elements, int64_dtype, folding(fold));
+  return over_axes(
+      std::move(name),
+      doc +
+          " of x along axis, int64: the first one, and NaN before all others. Over all axes "
+          "(None) or several, its place in their row-major order.",
+      {}, need_elements, int64_dtype, folding(fold));
 }
 
 // The centered input, x - mean(x).
@@ -208,22 +223,26 @@ Var centered(const Rule& r) {
 }
 
 double divisor(const Rule& r) {
-  return std::max(0.0, double(reduced_count(r.shape(), axes_of(r.attrs))) - r.attrs.real("correction"));
+  return std::max(0.0,
+                  double(reduced_count(r.shape(), axes_of(r.attrs))) - r.attrs.real("correction"));
 }
 
 std::function<void(const Call&)> spreading(bool root) {
   return [root](const Call& call) {
-    kernels::variance(call.in[0], axes_of(call.attrs), call.attrs.real("correction"), root, call.out[0]);
+    kernels::variance(call.in[0], axes_of(call.attrs), call.attrs.real("correction"), root,
+                      call.out[0]);
   };
 }
 
 Op var_row() {
-  Op op = over_axes("var",
-                    "sum((x - mean(x))**2) / (n - correction) over axis, n elements each; not finite where n <= "
-                    "correction. Integers and bool become float32.",
-                    {correction_param}, need_floats, same_dtype, spreading(false));
-  op.adjoints = {{.rule = [](const Rule& r) { return over_input(r, r.g() * (2 / divisor(r))) * centered(r); },
-                  .saves_in = saves_all}};
+  Op op = over_axes(
+      "var",
+      "sum((x - mean(x))**2) / (n - correction) over axis, n elements each; not finite where n <= "
+      "correction. Integers and bool become float32.",
+      {correction_param}, need_floats, same_dtype, spreading(false));
+  op.adjoints = {
+      {.rule = [](const Rule& r) { return over_input(r, r.g() * (2 / divisor(r))) * centered(r); },
+       .saves_in = saves_all}};
   op.tangent = [](const Rule& r) {
     if (!r.dx(0)) return Vars{Var()};
     return Vars{reduce_like(r, centered(r) * r.dx(0)) * (2 / divisor(r))};
@@ -239,11 +258,13 @@ Var per_root(const Var& v, const Var& y, double scale) {
 }
 
 Op std_row() {
-  Op op = over_axes("std", "The square root of var(x) over axis. Its derivative is 0 where it is 0.",
-                    {correction_param}, need_floats, same_dtype, spreading(true));
-  op.adjoints = {{.rule = [](const Rule& r) {
-                    return over_input(r, per_root(r.g(), r.out(), divisor(r))) * centered(r);
-                  },
+  Op op =
+      over_axes("std", "The square root of var(x) over axis. Its derivative is 0 where it is 0.",
+                {correction_param}, need_floats, same_dtype, spreading(true));
+  op.adjoints = {{.rule =
+                      [](const Rule& r) {
+                        return over_input(r, per_root(r.g(), r.out(), divisor(r))) * centered(r);
+                      },
                   .saves_in = saves_all,
                   .saves_out = true}};
   op.tangent = [](const Rule& r) {
@@ -254,11 +275,13 @@ Op std_row() {
 }
 
 Op norm_row() {
-  Op op = over_axes("vector_norm", "The Euclidean norm of x over axis. Its derivative is 0 where it is 0.", {},
+  Op op = over_axes("vector_norm",
+                    "The Euclidean norm of x over axis. Its derivative is 0 where it is 0.", {},
                     need_floats, same_dtype, folding(Fold::norm));
-  op.adjoints = {{.rule = [](const Rule& r) { return over_input(r, per_root(r.g(), r.out(), 1)) * r.in(0); },
-                  .saves_in = saves_all,
-                  .saves_out = true}};
+  op.adjoints = {
+      {.rule = [](const Rule& r) { return over_input(r, per_root(r.g(), r.out(), 1)) * r.in(0); },
+       .saves_in = saves_all,
+       .saves_out = true}};
   op.tangent = [](const Rule& r) {
     if (!r.dx(0)) return Vars{Var()};
     return Vars{per_root(reduce_like(r, r.in(0) * r.dx(0)), r.out(), 1)};
@@ -283,8 +306,8 @@ Var softmax_weights(const Rule& r) {
 
 Op logsumexp_row() {
   Op op = over_axes("logsumexp",
-                    "log(sum(exp(x))) over axis without overflow: -inf (with derivative 0) where all x are -inf or there "
-                    "are none, inf where one is.",
+                    "log(sum(exp(x))) over axis without overflow: -inf (with derivative 0) where "
+                    "all x are -inf or there are none, inf where one is.",
                     {}, need_floats, same_dtype, folding(Fold::logsumexp));
   op.adjoints = {{.rule = [](const Rule& r) { return over_input(r, r.g()) * softmax_weights(r); },
                   .saves_in = saves_all,
@@ -297,35 +320,46 @@ Op logsumexp_row() {
 }
 
 // A row along one axis, that can run from the end.
-Op along_axis(std::string name, std::string doc, std::vector<std::string> inputs, Schema params, Prepare prepare) {
-  Op op{.name = name, .doc = std::move(doc), .inputs = std::move(inputs), .params = std::move(params)};
+Op along_axis(std::string name, std::string doc, std::vector<std::string> inputs, Schema params,
+              Prepare prepare) {
+  Op op{.name = name,
+        .doc = std::move(doc),
+        .inputs = std::move(inputs),
+        .params = std::move(params)};
   op.prepare = [name, prepare](Vars& args, Attrs& at) {
     prepare(name, args, at);
     const int ndim = args[0].ndim();
     if (ndim == 0) fail(ErrorKind::shape, name, ": needs at least one axis; got a 0-d tensor");
     if (at.is_none("axis") && ndim > 1)
-      fail(ErrorKind::argument, name, ": axis must be given for ", ndim, " dimensions; got axis=None");
-    at = at.with("axis", int64_t(at.is_none("axis") ? 0 : normalize_axis(name.c_str(), at.integer("axis"), ndim)));
+      fail(ErrorKind::argument, name, ": axis must be given for ", ndim,
+           " dimensions; got axis=None");
+    at = at.with(
+        "axis",
+        int64_t(at.is_none("axis") ? 0 : normalize_axis(name.c_str(), at.integer("axis"), ndim)));
   };
   op.infer = [](std::span<const Type> in, const Attrs& at) {
     return Types{{is_float(in[0].dtype) ? in[0].dtype : at.dtype("dtype"), in[0].shape}};
   };
-  op.batch = [](const Batched& b) { return apply_all(b.op, b.ins, b.attrs.with("axis", b.attrs.integer("axis") + 1)); };
+  op.batch = [](const Batched& b) {
+    return apply_all(b.op, b.ins, b.attrs.with("axis", b.attrs.integer("axis") + 1));
+  };
   return op;
 }
 
 std::function<void(const Call&)> scanning(kernels::Scan scan) {
   return [scan](const Call& call) {
-    kernels::scan(scan, call.in[0], int(call.attrs.integer("axis")), call.attrs.flag("reverse"), call.out[0]);
+    kernels::scan(scan, call.in[0], int(call.attrs.integer("axis")), call.attrs.flag("reverse"),
+                  call.out[0]);
   };
 }
 
-const Schema scan_params{{"axis", AttrKind::integer, None{}}, dtype_param, {"reverse", AttrKind::boolean, false}};
+const Schema scan_params{
+    {"axis", AttrKind::integer, None{}}, dtype_param, {"reverse", AttrKind::boolean, false}};
 
 Op cumulative_sum_row() {
   Op op = along_axis("cumulative_sum",
-                     "Running sums of x along axis (which may be left out for one dimension); from the end if reverse. "
-                     "Integers and bool are summed in int64.",
+                     "Running sums of x along axis (which may be left out for one dimension); "
+                     "from the end if reverse. Integers and bool are summed in int64.",
                      {"x"}, scan_params, choose_dtype);
   op.kernel = scanning(kernels::Scan::sum);
   op.adjoints = {{.rule = [](const Rule& r) {
@@ -335,42 +369,50 @@ Op cumulative_sum_row() {
 }
 
 Op cumulative_prod_row() {
-  Op op = along_axis("cumulative_prod",
-                     "Running products of x along axis (which may be left out for one dimension); from the end if "
-                     "reverse. Integers and bool are multiplied in int64. The derivative is right where factors are 0.",
-                     {"x"}, scan_params, choose_dtype);
+  Op op = along_axis(
+      "cumulative_prod",
+      "Running products of x along axis (which may be left out for one dimension); from the end "
+      "if reverse. Integers and bool are multiplied in int64. The derivative is right where "
+      "factors are 0.",
+      {"x"}, scan_params, choose_dtype);
   op.kernel = scanning(kernels::Scan::prod);
-  // y[i] = x[i] y[i - 1], so dy[i] = x[i] dy[i - 1] + dx[i] y[i - 1]; the adjoint runs it backwards.
-  op.adjoints = {{.rule = [](const Rule& r) {
-                    const int64_t axis = r.attrs.integer("axis");
-                    const bool reverse = r.attrs.flag("reverse");
-                    const Var g = linear_recurrence(shifted(r.in(0), axis, 0, !reverse), r.g(), axis, !reverse);
-                    return g * shifted(r.out(), axis, 1, reverse);
-                  },
+  // y[i] = x[i] y[i - 1], so dy[i] = x[i] dy[i - 1] + dx[i] y[i - 1]; the adjoint runs it
+  // backwards.
+  op.adjoints = {{.rule =
+                      [](const Rule& r) {
+                        const int64_t axis = r.attrs.integer("axis");
+                        const bool reverse = r.attrs.flag("reverse");
+                        const Var g = linear_recurrence(shifted(r.in(0), axis, 0, !reverse), r.g(),
+                                                        axis, !reverse);
+                        return g * shifted(r.out(), axis, 1, reverse);
+                      },
                   .saves_in = saves_all,
                   .saves_out = true}};
   op.tangent = [](const Rule& r) {
     if (!r.dx(0)) return Vars{Var()};
     const int64_t axis = r.attrs.integer("axis");
     const bool reverse = r.attrs.flag("reverse");
-    return Vars{linear_recurrence(r.in(0), r.dx(0) * shifted(r.out(), axis, 1, reverse), axis, reverse)};
+    return Vars{
+        linear_recurrence(r.in(0), r.dx(0) * shifted(r.out(), axis, 1, reverse), axis, reverse)};
   };
   return op;
 }
 
 Op linear_recurrence_row() {
-  Op op = along_axis("linear_recurrence",
-                     "y[0] = b[0], y[i] = a[i] y[i - 1] + b[i] along axis; from the end if reverse. a and b broadcast.",
-                     {"a", "b"}, {{"axis", AttrKind::integer, int64_t(-1)}, {"reverse", AttrKind::boolean, false}},
-                     [](const std::string& name, Vars& args, Attrs&) {
-                       const Op row{.name = name};
-                       cast_all(args, promoted(row, args, Domain::floats));
-                       const Shape shape = broadcast_shapes(name.c_str(), args[0].shape(), args[1].shape());
-                       for (Var& x : args) x = broadcast_to(x, shape);
-                     });
+  Op op = along_axis(
+      "linear_recurrence",
+      "y[0] = b[0], y[i] = a[i] y[i - 1] + b[i] along axis; from the end if reverse. a and b "
+      "broadcast.",
+      {"a", "b"}, {{"axis", AttrKind::integer, int64_t(-1)}, {"reverse", AttrKind::boolean, false}},
+      [](const std::string& name, Vars& args, Attrs&) {
+        const Op row{.name = name};
+        cast_all(args, promoted(row, args, Domain::floats));
+        const Shape shape = broadcast_shapes(name.c_str(), args[0].shape(), args[1].shape());
+        for (Var& x : args) x = broadcast_to(x, shape);
+      });
   op.kernel = [](const Call& call) {
-    kernels::recurrence(call.in[0], call.in[1], int(call.attrs.integer("axis")), call.attrs.flag("reverse"),
-                        call.out[0]);
+    kernels::recurrence(call.in[0], call.in[1], int(call.attrs.integer("axis")),
+                        call.attrs.flag("reverse"), call.out[0]);
   };
   op.joint_adjoint = [](const Rule& r) {
     const int64_t axis = r.attrs.integer("axis");
@@ -401,19 +443,21 @@ std::vector<Op> reduction_rows() {
       extremum("min", "The smallest element of x", Fold::min),
       place("argmax", "The place of the largest element", Fold::argmax),
       place("argmin", "The place of the smallest element", Fold::argmin),
-      over_axes("all", "Whether every element of x is nonzero (NaN is), over axis.", {}, {}, bool_dtype,
-                folding(Fold::all)),
-      over_axes("any", "Whether some element of x is nonzero (NaN is), over axis.", {}, {}, bool_dtype,
-                folding(Fold::any)),
-      over_axes("count_nonzero", "How many elements of x are nonzero (NaN is), over axis; int64.", {}, {},
-                int64_dtype, folding(Fold::count)),
+      over_axes("all", "Whether every element of x is nonzero (NaN is), over axis.", {}, {},
+                bool_dtype, folding(Fold::all)),
+      over_axes("any", "Whether some element of x is nonzero (NaN is), over axis.", {}, {},
+                bool_dtype, folding(Fold::any)),
+      over_axes("count_nonzero", "How many elements of x are nonzero (NaN is), over axis; int64.",
+                {}, {}, int64_dtype, folding(Fold::count)),
       mean_row(),
       var_row(),
       std_row(),
       logsumexp_row(),
-      binary("exp_difference",
-             "exp(x1 - x2), the weight of x1 in a logsumexp x2: 0 where x2 is -inf, 1 where both are inf.",
-             ExpDifference{}, [](Y y) { return y; }, [](Y y) { return negative(y); }),
+      binary(
+          "exp_difference",
+          "exp(x1 - x2), the weight of x1 in a logsumexp x2: 0 where x2 is -inf, 1 where both are "
+          "inf.",
+          ExpDifference{}, [](Y y) { return y; }, [](Y y) { return negative(y); }),
       norm_row(),
       cumulative_sum_row(),
       cumulative_prod_row(),

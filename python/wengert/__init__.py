@@ -40,7 +40,7 @@ from ._core import (  # noqa: E402
 _core._set_package_folder(_os.path.dirname(_os.path.abspath(__file__)) + _os.sep)
 
 from . import tensor_methods as _tensor_methods  # noqa: E402  (adds the methods of Tensor)
-from . import linalg, random  # noqa: E402
+from . import linalg, random, tree  # noqa: E402
 from .creation import *  # noqa: E402, F403
 from .functions import *  # noqa: E402, F403
 from .grad_mode import enable_grad, no_grad  # noqa: E402

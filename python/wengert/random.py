@@ -5,9 +5,8 @@ A generator's whole state is one small tensor, which a draw reads and then advan
 
 from __future__ import annotations
 
-import hashlib
 import operator
-import secrets
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,13 +34,15 @@ def _sizes(size: Size) -> tuple[int, ...]:
 def _key(seed: Any) -> int:
     """A seed as 64 signed bits: small ints as they are, others hashed."""
     if seed is None:
-        return secrets.randbits(63)
+        return int.from_bytes(os.urandom(8), "little") >> 1
     try:
         value: Any = operator.index(seed)
     except TypeError:
         value = [operator.index(part) for part in seed]
     if isinstance(value, int) and 0 <= value < 1 << 63:
         return value
+    import hashlib  # rarely needed, and slow to load
+
     digest = hashlib.blake2b(repr(value).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 

@@ -5,7 +5,6 @@ The only place that knows about containers. Types of one's own join with ``regis
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -45,8 +44,8 @@ def _children(tree: Any) -> tuple[list[Any], Any] | None:
         return [tree[key] for key in keys], ("mapping", kind, tuple(keys))
     if isinstance(tree, (list, tuple)):
         return list(tree), ("sequence", kind)
-    if dataclasses.is_dataclass(tree):
-        names = tuple(field.name for field in dataclasses.fields(tree))
+    if hasattr(kind, "__dataclass_fields__"):
+        names = tuple(kind.__dataclass_fields__)
         return [getattr(tree, name) for name in names], ("dataclass", kind, names)
     return None
 

@@ -1,0 +1,178 @@
+"""PyTorch, eager, with its fused optimisers."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..harness import Case, Values
+from ..problems import chain as chains
+from ..problems.mlp import LEARNING_RATE, MLP
+from ..problems.scalar import LEARNING_RATE as SCALAR_RATE
+from ..problems.scalar import ScalarNetwork
+
+name = "torch"
+importing = (
+    "import torch",
+    "x = torch.tensor(3.0, requires_grad=True); (x * x).backward(); print(x.grad.item())",
+)
+
+
+def version() -> str:
+    return torch.__version__
+
+
+def set_threads(threads: int) -> None:
+    torch.set_num_threads(threads)
+
+
+def arrays(tensors: Values) -> Values:
+    return [t.detach().numpy() for t in tensors]
+
+
+def add(inputs: Values) -> Case:
+    x = torch.tensor(inputs[0], requires_grad=True)
+    y = torch.tensor(inputs[1])
+    return Case(lambda: x + y, lambda out: arrays([out]))
+
+
+def add_backward(inputs: Values) -> Case:
+    x = torch.tensor(inputs[0], requires_grad=True)
+    y, cotangent = torch.tensor(inputs[1]), torch.tensor(inputs[2])
+
+    def run() -> Any:
+        (x + y).backward(cotangent)
+        gradient = x.grad
+        x.grad = None
+        return gradient
+
+    return Case(run, lambda out: arrays([out]))
+
+
+def chain(inputs: chains.Chain) -> Case:
+    x = torch.tensor(chains.X, requires_grad=True)
+    b, ones = torch.tensor(chains.B), torch.ones(4)
+
+    def run() -> Values:
+        y = x
+        for _ in range(inputs.length):
+            y = y + b
+        y.backward(ones)
+        gradient = x.grad
+        x.grad = None
+        return [y.detach(), gradient]
+
+    return Case(run, arrays)
+
+
+def fan(inputs: chains.Fan) -> Case:
+    x = torch.tensor(chains.X.astype(np.float64), requires_grad=True)
+    zero, ones = torch.zeros(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64)
+
+    def run() -> Values:
+        y = zero
+        for _ in range(inputs.uses):
+            y = y + x
+        y.backward(ones)
+        gradient = x.grad
+        x.grad = None
+        return [y.detach(), gradient]
+
+    return Case(run, arrays)
+
+
+def sequential(sizes: tuple[int, ...], parameters: Values) -> Any:
+    layers: list[Any] = []
+    for inputs, outputs in pairwise(sizes):
+        layers += [torch.nn.Linear(inputs, outputs), torch.nn.ReLU()]
+    model = torch.nn.Sequential(*layers[:-1]).to(torch.from_numpy(parameters[0]).dtype)
+    with torch.no_grad():
+        for p, value in zip(model.parameters(), parameters, strict=True):
+            p.copy_(torch.from_numpy(value))
+    return model
+
+
+def mlp_step(inputs: MLP) -> Case:
+    model = sequential(inputs.sizes, inputs.parameters)
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
+    x, labels = torch.tensor(inputs.x), torch.tensor(inputs.labels)
+    cross_entropy = torch.nn.functional.cross_entropy
+
+    def step() -> Any:
+        loss = cross_entropy(model(x), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    def read(loss: Any) -> Values:
+        return inputs.results(loss.item(), arrays(list(model.parameters())))
+
+    return Case(step, read)
+
+
+def elementwise(values: np.ndarray) -> Case:
+    x = torch.tensor(values, requires_grad=True)
+
+    def run() -> Any:
+        y = torch.tanh(1.5 * x + 0.3) * torch.exp(-x * x) + torch.sigmoid(x) * torch.sin(x)
+        s = y * y
+        (s / (1.0 + s)).sum().backward()
+        gradient = x.grad
+        x.grad = None
+        return gradient
+
+    return Case(run, lambda gradient: arrays([gradient]))
+
+
+def scalar_step(inputs: ScalarNetwork) -> Case:
+    parameters = [
+        torch.tensor(float(p), dtype=torch.float64, requires_grad=True) for p in inputs.first
+    ]
+    optimizer = torch.optim.SGD(parameters, lr=SCALAR_RATE, fused=True)
+    xs, ys = inputs.x.tolist(), inputs.y.tolist()
+
+    def outputs(x: list[float]) -> Values:
+        sums: Values = []
+        start = 0
+        for size, count in pairwise(inputs.sizes):
+            h = [torch.relu(s) for s in sums] or x
+            bias = start + size * count
+            sums = []
+            for j in range(count):
+                total = parameters[bias + j]
+                first = start + j * size
+                for w, s in zip(parameters[first : first + size], h, strict=True):
+                    total = total + w * s
+                sums.append(total)
+            start = bias + count
+        return sums
+
+    def step() -> None:
+        loss: Any = 0.0
+        for x, y in zip(xs, ys, strict=True):
+            for output, target in zip(outputs(x), y, strict=True):
+                error = output - target
+                loss = loss + error * error
+        (loss / inputs.y.size).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return Case(step, lambda _: inputs.results(arrays(parameters)))
+
+
+def scalar_arrays(inputs: ScalarNetwork) -> Case:
+    model = sequential(inputs.sizes, inputs.parameters)
+    optimizer = torch.optim.SGD(model.parameters(), lr=SCALAR_RATE, fused=True)
+    x, y = torch.tensor(inputs.x), torch.tensor(inputs.y)
+    mse_loss = torch.nn.functional.mse_loss
+
+    def step() -> None:
+        mse_loss(model(x), y).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return Case(step, lambda _: inputs.results(arrays(list(model.parameters()))))

@@ -1,0 +1,94 @@
+"""The reference's network of single numbers, trained by gradient descent on the mean squared error,
+in float64: number by number as there, and as the array program that it stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+
+from ..harness import Problem, Values
+from ..reference.scalar import Network
+
+LEARNING_RATE = 0.05
+CHECKED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class ScalarNetwork:
+    """The sizes and the data; the network's first weights are the reference's."""
+
+    sizes: tuple[int, ...] = (2, 16, 16, 1)
+    rows: int = 8
+    seed: int = 0
+
+    @cached_property
+    def x(self) -> np.ndarray:
+        return np.random.default_rng(0).standard_normal((self.rows, self.sizes[0]))
+
+    @cached_property
+    def y(self) -> np.ndarray:
+        return np.sin(self.x.sum(1, keepdims=True)) * np.ones(self.sizes[-1])
+
+    @cached_property
+    def first(self) -> np.ndarray:
+        """All parameters in the reference's order: each layer's weights, row by row, and biases."""
+        return np.array([p.data for p in Network(self.sizes, self.seed).parameters])
+
+    def network(self) -> Network:
+        return Network(self.sizes, self.seed)
+
+    def split(self, vector: np.ndarray) -> list[np.ndarray]:
+        """The weights (outputs, inputs) and biases in turn."""
+        parts, start = [], 0
+        for inputs, outputs in pairwise(self.sizes):
+            for shape in ((outputs, inputs), (outputs,)):
+                stop = start + int(np.prod(shape))
+                parts.append(vector[start:stop].reshape(shape).copy())
+                start = stop
+        return parts
+
+    @property
+    def parameters(self) -> list[np.ndarray]:
+        return self.split(self.first)
+
+    def results(self, parameters: Values) -> Values:
+        """What is checked: the change of all parameters."""
+        flat = np.concatenate([np.asarray(p, np.float64).ravel() for p in parameters])
+        return [flat - self.first]
+
+    def expected(self) -> Values:
+        """The results of CHECKED_STEPS steps, from the formulas."""
+        parameters = self.parameters
+        for _ in range(CHECKED_STEPS):
+            weights, biases = parameters[::2], parameters[1::2]
+            h = [self.x]
+            for i, (w, b) in enumerate(zip(weights, biases, strict=True)):
+                z = h[-1] @ w.T + b
+                h.append(np.maximum(z, 0.0) if i < len(weights) - 1 else z)
+            adjoint = 2.0 * (h[-1] - self.y) / self.y.size
+            for i in reversed(range(len(weights))):
+                dw, db = adjoint.T @ h[i], adjoint.sum(0)
+                adjoint = (adjoint @ weights[i]) * (h[i] > 0.0)
+                weights[i] -= LEARNING_RATE * dw
+                biases[i] -= LEARNING_RATE * db
+        return self.results(parameters)
+
+
+def problems() -> list[Problem]:
+    network = ScalarNetwork()
+    shape = "-".join(map(str, network.sizes))
+
+    def problem(label: str, kind: str) -> Problem:
+        return Problem(
+            f"scalar/{shape} batch {network.rows} {label}",
+            kind,
+            network,
+            network.expected,
+            tolerance=1e-10,
+            checked_runs=CHECKED_STEPS,
+        )
+
+    return [problem("by number", "scalar_step"), problem("as arrays", "scalar_arrays")]

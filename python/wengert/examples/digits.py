@@ -1,0 +1,226 @@
+"""Handwritten digits: trains a multilayer perceptron, times its training step beside that of the
+plain-Python reference, and draws what it learnt.
+
+    python -m wengert.examples.digits --help
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from itertools import chain
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+import wengert as wg
+from wengert import nn
+
+SIZES = (64, 64, 64, 10)
+BATCH = 32
+NOISE = 0.3  # standard deviation, added to pixels in [0, 1] so that no picture is seen twice
+
+
+def make_model() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(SIZES[0], SIZES[1]),
+        nn.ReLU(),
+        nn.Linear(SIZES[1], SIZES[2]),
+        nn.ReLU(),
+        nn.Linear(SIZES[2], SIZES[3]),
+    )
+
+
+def train_step(model: nn.Module, optimizer: wg.optim.Optimizer, x, y) -> wg.Tensor:
+    loss = nn.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss
+
+
+def train(model: nn.Module, x: wg.Tensor, y: wg.Tensor, epochs: int, seed: int) -> np.ndarray:
+    """Trains the model in place; returns the loss of every step, (epochs, steps an epoch)."""
+    from tqdm import tqdm
+
+    rng = wg.random.default_rng(seed)
+    starts = range(0, len(x), BATCH)
+    schedule = wg.optim.cosine(5e-3, epochs * len(starts))
+    optimizer = wg.optim.Adam(model.parameters(), lr=schedule)
+    losses = np.empty((epochs, len(starts)))
+    with tqdm(total=losses.size, desc="training", unit=" steps") as bar:
+        for epoch in range(epochs):
+            order = rng.permutation(len(x))
+            noisy, labels = (x + rng.normal(0.0, NOISE, x.shape))[order], y[order]
+            for i, start in enumerate(starts):
+                batch = slice(start, start + BATCH)
+                losses[epoch, i] = train_step(model, optimizer, noisy[batch], labels[batch])
+            bar.set_postfix(loss=f"{losses[epoch].mean():.4f}", refresh=False)
+            bar.update(len(starts))
+    return losses
+
+
+def load_data() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Training and test images (n, 64) in [0, 1] with labels (n,); the split is always the same."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    pixels, labels = load_digits(return_X_y=True)
+    images = (pixels / 16).astype(np.float32)
+    x, x_test, y, y_test = train_test_split(
+        images, labels, test_size=0.2, stratify=labels, random_state=0
+    )
+    return x, y, x_test, y_test
+
+
+@wg.no_grad()
+def predict(model: nn.Module, x: np.ndarray) -> np.ndarray:
+    return model(wg.asarray(x)).argmax(axis=1).numpy()
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Equal for models whose parameters are equal to the bit."""
+    bits = b"".join(p.numpy().tobytes() for p in model.parameters())
+    return hashlib.sha256(bits).hexdigest()[:16]
+
+
+def time_step(x: wg.Tensor, y: wg.Tensor) -> tuple[float, float] | None:
+    """Seconds of a training step here and in the reference, which take turns on the same batch from
+    the same parameters; before that, both must have the same loss and gradients."""
+    try:
+        from benchmarks.reference.mlp import MLP
+    except ImportError:
+        return None
+
+    model, reference = make_model(), MLP(SIZES)
+    parameters = list(model.parameters())  # a weight and a bias for each layer
+    layers = zip(parameters[::2], parameters[1::2], strict=True)
+    reference.set_parameters([(weight.tolist(), bias.tolist()) for weight, bias in layers])
+    rows, labels = x.tolist(), y.tolist()
+
+    loss = nn.cross_entropy(model(x), y)
+    loss.backward()
+    expected_loss, gradients = reference.gradients(rows, labels)
+    np.testing.assert_allclose(loss.item(), expected_loss, rtol=1e-4)
+    for p, gradient in zip(parameters, chain.from_iterable(gradients), strict=True):
+        np.testing.assert_allclose(p.grad.numpy(), np.array(gradient), rtol=1e-4, atol=1e-6)
+
+    model.zero_grad()
+    optimizer = wg.optim.Adam(model.parameters())
+    ours, theirs = [], []
+    for _ in range(7):
+        start = perf_counter()
+        for _ in range(50):
+            train_step(model, optimizer, x, y)
+        middle = perf_counter()
+        reference.step(rows, labels)
+        ours.append((middle - start) / 50)
+        theirs.append(perf_counter() - middle)
+    return median(ours), median(theirs)
+
+
+def draw(
+    path: Path, losses: np.ndarray, images: np.ndarray, labels: np.ndarray, guesses: np.ndarray
+) -> None:
+    """The loss curve, and test images under what the model takes them for, wrong ones first."""
+    from matplotlib.figure import Figure
+
+    blue, red, grey = "#2563a8", "#c8322b", "#666666"
+    wrong = guesses != labels
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.25), wspace=0.04)[0]
+
+    axes = left.subplots()
+    epochs, steps = losses.shape
+    each = np.arange(losses.size) / steps
+    axes.plot(each, losses.ravel(), color=blue, alpha=0.25, lw=0.6, label="each step")
+    axes.plot(np.arange(epochs) + 0.5, losses.mean(1), ".-", color=blue, lw=2, label="epoch mean")
+    axes.set(title="Training loss", xlabel="epoch", ylabel="cross-entropy", yscale="log")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+
+    right.suptitle(f"Test digits: {np.sum(~wrong)} of {len(wrong)} right, {np.sum(wrong)} wrong")
+    shown = [*np.flatnonzero(wrong)[:14], *np.flatnonzero(~wrong)]
+    for axes, i in zip(right.subplots(4, 7).flat, shown, strict=False):
+        axes.imshow(images[i].reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
+        color = red if wrong[i] else grey
+        title = f"{guesses[i]}, is {labels[i]}" if wrong[i] else f"{guesses[i]}"
+        axes.set_title(title, color=color, size=9, pad=3, weight="bold" if wrong[i] else "normal")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set(color=color, linewidth=2 if wrong[i] else 0.5)
+    figure.savefig(path, dpi=150, bbox_inches="tight", pad_inches=0.15)
+
+
+def picture_path(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in (".pdf", ".png", ".svg"):
+        raise argparse.ArgumentTypeError(f"must end in .png, .pdf or .svg; got '{text}'")
+    existed = path.exists()
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot write '{text}': {error.strerror}") from None
+    if not existed:
+        path.unlink()
+    return path
+
+
+def positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1; got {text}")
+    return int(text)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m wengert.examples.digits",
+        description="Train a multilayer perceptron on scikit-learn's 1,797 handwritten digits.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of parameters, order and noise")
+    parser.add_argument("--epochs", type=positive, default=80, help="passes over the training set")
+    parser.add_argument(
+        "--out", type=picture_path, default="digits.png", help="picture to write: .png, .pdf, .svg"
+    )
+    args = parser.parse_args(argv)
+    if missing := [name for name in ("sklearn", "matplotlib", "tqdm") if not find_spec(name)]:
+        sys.exit(f"digits: {', '.join(missing)} not found; run: pip install 'wengert[examples]'")
+
+    x, y, x_test, y_test = load_data()
+    images, labels = wg.asarray(x), wg.asarray(y)
+    wg.random.seed(args.seed)
+    model = make_model()
+    count = sum(p.size for p in model.parameters())
+    print(f"perceptron   {'-'.join(map(str, SIZES))}, {count:,} parameters, batches of {BATCH}")
+    print(f"digits       {len(x):,} to learn, {len(x_test):,} to test")
+
+    start = perf_counter()
+    losses = train(model, images, labels, args.epochs, args.seed)
+    seconds = perf_counter() - start
+    guesses = predict(model, x_test)
+    right = int(np.sum(guesses == y_test))
+
+    print(f"accuracy     {right / len(y_test):.2%} of the test digits ({right} of {len(y_test)})")
+    print(f"loss         {losses[-1].mean():.6f} in the last epoch")
+    print(f"parameters   {fingerprint(model)} (same seed, same bits)")
+    print(f"speed        {losses.size / seconds:,.0f} steps/s, {losses.size:,} in {seconds:.2f} s")
+    if timing := time_step(images[:BATCH], labels[:BATCH]):
+        ours, theirs = timing
+        print(
+            f"speed-up     {theirs / ours:,.0f} times the plain-Python reference on the same step "
+            f"({ours * 1e6:.0f} µs against {theirs * 1e3:.1f} ms)"
+        )
+    else:
+        print("speed-up     run this in wengert's repository to see it: it holds the reference")
+    draw(args.out, losses, x_test, y_test, guesses)
+    print(f"picture      {args.out.resolve()}")
+
+
+if __name__ == "__main__":
+    main()

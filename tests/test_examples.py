@@ -1,0 +1,218 @@
+"""What a reader tries first: the digits example, examples in docstrings, the README's code."""
+
+import contextlib
+import doctest
+import importlib
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import wengert as wg
+from wengert.examples import digits
+
+from benchmarks.reference.mlp import MLP
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(capsys, *arguments):
+    """The lines that the digits example prints, as a dict by their first word."""
+    digits.main(arguments)
+    return dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+
+
+def test_digits_are_learnt_by_default(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    report = run(capsys)
+    assert float(re.match(r"([\d.]+)% of the test digits", report["accuracy"])[1]) >= 97.0
+    picture = Path(report["picture"])
+    assert picture == tmp_path / "digits.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert re.match(r"[\d,]+ steps/s", report["speed"])
+    assert re.match(r"[\d,]+ times the plain-Python reference", report["speed-up"])
+
+
+def test_same_seed_same_bits(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(digits, "time_step", lambda x, y: None)
+    results = []
+    for seed, threads in ((3, 1), (3, 2), (4, 2)):
+        wg.set_num_threads(threads)
+        out = tmp_path / f"{seed}-{threads}.png"
+        report = run(capsys, "--epochs=2", f"--seed={seed}", f"--out={out}")
+        kept = [report[key] for key in ("accuracy", "loss", "parameters")]
+        results.append((kept, out.read_bytes()))
+    assert results[0] == results[1]
+    assert results[0][0][2] != results[2][0][2]
+
+
+@pytest.mark.parametrize("suffix", ["pdf", "svg"])
+def test_other_pictures(tmp_path, monkeypatch, capsys, suffix):
+    monkeypatch.setattr(digits, "time_step", lambda x, y: None)
+    out = tmp_path / f"digits.{suffix}"
+    run(capsys, "--epochs=1", f"--out={out}")
+    assert out.stat().st_size > 5000
+
+
+def test_split_is_fixed_and_stratified():
+    x, y, x_test, y_test = digits.load_data()
+    assert (x.shape, x_test.shape) == ((1437, 64), (360, 64))
+    assert (x.min(), x.max(), x.dtype) == (0.0, 1.0, np.float32)
+    assert np.bincount(y_test).min() >= 35
+    seen = {image.tobytes() for image in x}
+    assert not any(image.tobytes() in seen for image in x_test)
+    for again, first in zip(digits.load_data(), (x, y, x_test, y_test), strict=True):
+        assert np.array_equal(again, first)
+
+
+def test_step_is_not_timed_where_gradients_differ(monkeypatch):
+    def wrong(self, rows, labels):
+        loss, layers = gradients(self, rows, labels)
+        layers[1][0][5][7] += 1e-3
+        return loss, layers
+
+    gradients = MLP.gradients
+    x, y = wg.random.default_rng(0).random((32, 64)), wg.arange(32) % 10
+    ours, theirs = digits.time_step(x, y)
+    assert 0.0 < ours < theirs
+    monkeypatch.setattr(MLP, "gradients", wrong)
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        digits.time_step(x, y)
+
+
+def test_without_the_reference(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "benchmarks.reference.mlp", None)
+    report = run(capsys, "--epochs=1", f"--out={tmp_path / 'digits.png'}")
+    assert report["speed-up"].startswith("run this in wengert's repository")
+
+
+@pytest.mark.parametrize("name", ["sklearn", "matplotlib", "tqdm"])
+def test_missing_extras_are_named(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SystemExit) as failure:
+        digits.main([])
+    assert failure.value.code == f"digits: {name} not found; run: pip install 'wengert[examples]'"
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--epochs=0", "--epochs: must be at least 1; got 0"),
+        ("--epochs=some", "--epochs: invalid"),
+        ("--seed=x", "--seed: invalid int value: 'x'"),
+        ("--out=no/such/digits.png", "cannot write 'no/such/digits.png': No such file"),
+        ("--out=folder.png", "cannot write 'folder.png': Is a directory"),
+        ("--out=digits.txt", "must end in .png, .pdf or .svg; got 'digits.txt'"),
+        ("--out=", "must end in .png, .pdf or .svg; got ''"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_training(
+    tmp_path, monkeypatch, capsys, argument, message
+):
+    monkeypatch.chdir(tmp_path)
+    Path("folder.png").mkdir()
+    with pytest.raises(SystemExit) as failure:
+        digits.main([argument])
+    assert failure.value.code == 2
+    output = capsys.readouterr()
+    assert message in output.err
+    assert output.out == ""
+
+
+def test_refused_or_not_an_out_file_is_left_as_it_was(tmp_path, capsys):
+    new, old = tmp_path / "new.png", tmp_path / "old.png"
+    old.write_bytes(b"kept")
+    for out in (new, old):
+        with pytest.raises(SystemExit):
+            digits.main([f"--out={out}", "--epochs=0"])
+    assert not new.exists()
+    assert old.read_bytes() == b"kept"
+
+
+def test_help_of_the_command():
+    command = [sys.executable, "-m", "wengert.examples.digits", "--help"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert all(option in text for option in ("--seed", "--epochs", "--out", "(default: 80)"))
+
+
+def modules():
+    package = Path(wg.__file__).parent
+    files = (path.relative_to(package.parent) for path in package.rglob("*.py"))
+    return sorted(".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in files)
+
+
+def documented(name):
+    """Public objects of a module that have a docstring, and the members of its classes, by path.
+
+    What a module only imports is left to its home, and the core's to the package.
+    """
+    module = importlib.import_module(name)
+    homes = (name, "wengert._core") if name == "wengert" else (name,)
+    yield name, module
+    for key, value in vars(module).items():
+        home = getattr(value, "__module__", None)
+        if key.startswith("_") or not callable(value) or home not in homes:
+            continue
+        yield f"{name}.{key}", value
+        for member in vars(value) if isinstance(value, type) else ():
+            if not member.startswith("_"):
+                yield f"{name}.{key}.{member}", getattr(value, member)
+
+
+@pytest.mark.parametrize("name", modules())
+def test_examples_in_docstrings(name):
+    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    for path, value in documented(name):
+        text = getattr(value, "__doc__", None)
+        if isinstance(text, str) and ">>>" in text:
+            names = {"wg": wg, "np": np}
+            output = io.StringIO()
+            runner.run(parser.get_doctest(text, names, path, None, None), out=output.write)
+            assert not output.getvalue()
+
+
+def test_examples_in_docstrings_are_found():
+    paths = {
+        path
+        for name in modules()
+        for path, value in documented(name)
+        if ">>>" in (getattr(value, "__doc__", None) or "")
+    }
+    expected = "Tensor tensor random.Generator.normal nn.module.Module.state_dict optim.rules.Adam"
+    assert {f"wengert.{path}" for path in expected.split()} <= paths
+
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(python|cpp)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+# A block whose first line names a file is an excerpt of that file.
+EXCERPT = re.compile(r"(?:#|//) (\S+\.(?:py|cpp|h))\b.*\n")
+
+
+@pytest.mark.keeps_tensors
+def test_readme_code_runs():
+    names = {"np": np}
+    programs = [c for language, c in BLOCKS if language == "python" and not EXCERPT.match(c)]
+    assert programs
+    for code in programs:
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            exec(compile(code, "README.md", "exec"), names)
+        for expected in re.findall(r"^print\(.*\)  # (.+)$", code, re.MULTILINE):
+            assert expected in output.getvalue()
+
+
+@pytest.mark.parametrize("code", [code for _, code in BLOCKS if EXCERPT.match(code)])
+def test_readme_excerpts_are_what_the_files_say(code):
+    head = EXCERPT.match(code)
+    source = (ROOT / head[1]).read_text(encoding="utf-8")
+    assert " ".join(code[head.end() :].split()) in " ".join(source.split())
+
+
+def test_readme_has_no_other_code():
+    assert {language for language, _ in BLOCKS} <= {"python", "cpp"}
+    for language, code in BLOCKS:
+        assert language == "python" or EXCERPT.match(code)
