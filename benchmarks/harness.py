@@ -127,9 +127,9 @@ def check(case: Case, expected: Values, tolerance: float, runs: int) -> None:
     if len(values) != len(expected):
         raise Wrong(f"{len(values)} results, not {len(expected)}")
     for i, (got, want) in enumerate(zip(values, expected, strict=True)):
-        error = difference(got, want)
-        if not error <= tolerance:
-            raise Wrong(f"result {i} differs by {error:.2g} of its norm, allowed {tolerance:.2g}")
+        distance = difference(got, want)
+        if not distance <= tolerance:
+            raise Wrong(f"result {i} differs by {distance:.2g} of its norm, allowed {tolerance:.2g}")
 
 
 def elapsed(run: Callable[[], Any], runs: int) -> float:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-
 import wengert as wg
 
 
@@ -42,16 +41,22 @@ def same_threads() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Live bytes and live objects return to where they were, unless the test is marked keeps_tensors."""
+    """Live bytes and objects return to where they were, unless marked keeps_tensors."""
     before = alive()
     yield
-    if request.node.get_closest_marker("keeps_tensors") or not request.node.stash.get(passed, False):
+    if request.node.get_closest_marker("keeps_tensors") or not request.node.stash.get(
+        passed, False
+    ):
         return
     after = alive()
     if after != before:
         gc.collect()
         after = alive()
-    kept = [f"{now - then} {what}" for what, then, now in zip(COUNTS, before, after) if now > then]
+    kept = [
+        f"{now - then} {what}"
+        for what, then, now in zip(COUNTS, before, after, strict=True)
+        if now > then
+    ]
     assert not kept, f"the test leaves {' and '.join(kept)} alive"
 
 

@@ -49,12 +49,11 @@ def test_same_seed_same_bits(tmp_path, monkeypatch, capsys):
     assert results[0][0][2] != results[2][0][2]
 
 
-@pytest.mark.parametrize("suffix", ["pdf", "svg"])
-def test_other_pictures(tmp_path, monkeypatch, capsys, suffix):
+def test_picture_of_another_kind(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(digits, "time_step", lambda x, y: None)
-    out = tmp_path / f"digits.{suffix}"
+    out = tmp_path / "digits.svg"
     run(capsys, "--epochs=1", f"--out={out}")
-    assert out.stat().st_size > 5000
+    assert "</svg>" in out.read_text()
 
 
 def test_split_is_fixed_and_stratified():
@@ -165,7 +164,7 @@ def documented(name):
 
 @pytest.mark.parametrize("name", modules())
 def test_examples_in_docstrings(name):
-    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(verbose=False)
     for path, value in documented(name):
         text = getattr(value, "__doc__", None)
         if isinstance(text, str) and ">>>" in text:

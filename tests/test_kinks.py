@@ -1,4 +1,4 @@
-"""The table of subgradients, cell by cell: what derivatives are where the mathematics leaves a choice.
+"""The table of subgradients, cell by cell: the derivative where mathematics leaves a choice.
 
 One rule: the least-norm subgradient, shared evenly between arguments that tie; a Python number is a
 constant; what a derivative does not depend on contributes exactly 0, also against inf and NaN.
@@ -60,7 +60,12 @@ CELLS = [
     ("max([1, 3, 3])", wg.max, [[1, 3, 3]], [[0, 0.5, 0.5]]),
     ("max([2, 2, 2, 2])", wg.max, [[2, 2, 2, 2]], [[0.25] * 4]),
     ("min([1, 1, 3])", wg.min, [[1, 1, 3]], [[0.5, 0.5, 0]]),
-    ("max([[1, 1], [0, 2]], axis=1)", lambda x: wg.max(x, axis=1), [[[1, 1], [0, 2]]], [[[0.5, 0.5], [0, 1]]]),
+    (
+        "max([[1, 1], [0, 2]], axis=1)",
+        lambda x: wg.max(x, axis=1),
+        [[[1, 1], [0, 2]]],
+        [[[0.5, 0.5], [0, 1]]],
+    ),
     ("sort([1, 1, 0]) . [1, 2, 3]", weighted_sort, [[1, 1, 0]], [[2, 3, 1]]),
     # roots
     ("sqrt(x) at 0", wg.sqrt, [0], [inf]),
@@ -70,7 +75,12 @@ CELLS = [
     ("vector_norm([0, 0])", wg.linalg.vector_norm, [[0, 0]], [[0, 0]]),
     ("vector_norm([0, 0], ord=1)", lambda x: wg.linalg.vector_norm(x, ord=1), [[0, 0]], [[0, 0]]),
     ("vector_norm([0, 0], ord=3)", lambda x: wg.linalg.vector_norm(x, ord=3), [[0, 0]], [[0, 0]]),
-    ("vector_norm([0, 0], ord=inf)", lambda x: wg.linalg.vector_norm(x, ord=inf), [[0, 0]], [[0, 0]]),
+    (
+        "vector_norm([0, 0], ord=inf)",
+        lambda x: wg.linalg.vector_norm(x, ord=inf),
+        [[0, 0]],
+        [[0, 0]],
+    ),
     ("std([2, 2, 2])", wg.std, [[2, 2, 2]], [[0, 0, 0]]),
     ("std([2, 2, 2], correction=1)", lambda x: wg.std(x, correction=1), [[2, 2, 2]], [[0, 0, 0]]),
     ("hypot(x, y) at (0, 0)", wg.hypot, [0, 0], [0, 0]),
@@ -113,9 +123,11 @@ CELLS = [
     ("asin(x) at 1", wg.asin, [1], [inf]),
     ("acos(x) at 1", wg.acos, [1], [-inf]),
     ("acosh(x) at 1", wg.acosh, [1], [inf]),
-]  # fmt: skip
+]
 
-cells = pytest.mark.parametrize("f, point, expected", [pytest.param(*c[1:], id=c[0]) for c in CELLS])
+cells = pytest.mark.parametrize(
+    "f, point, expected", [pytest.param(*c[1:], id=c[0]) for c in CELLS]
+)
 dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
 
@@ -124,7 +136,7 @@ def tensors(point, dtype):
 
 
 def check(found, expected):
-    for g, wanted in zip(found, expected):
+    for g, wanted in zip(found, expected, strict=True):
         np.testing.assert_array_equal(g, np.array(wanted, g.dtype))
 
 

@@ -1,7 +1,7 @@
 """Every law on every row of the test table.
 
-A derivative is certified by three identities: the tangent J u is a central difference, the cotangent
-J'v satisfies <v, J u> = <J'v, u>, and both hold again for the derivative's own derivatives.
+A derivative is certified by three identities: the tangent J u is a central difference, the
+cotangent J'v satisfies <v, J u> = <J'v, u>, and both hold again for the derivatives' derivatives.
 """
 
 import itertools
@@ -14,7 +14,9 @@ from op_table import ROWS
 
 OPS = wg._core.ops
 TABLE = wg._core.op_table
-DTYPES = {name: getattr(wg, name) for name in ("float32", "float64", "int32", "int64", "uint8", "bool")}
+DTYPES = {
+    name: getattr(wg, name) for name in ("float32", "float64", "int32", "int64", "uint8", "bool")
+}
 
 
 def is_float(x):
@@ -76,7 +78,7 @@ class Function:
 
     def __call__(self, *floats):
         args = list(self.args)
-        for i, x in zip(self.places, floats):
+        for i, x in zip(self.places, floats, strict=True):
             args[i] = x
         return self.op(*args, **self.attrs)
 
@@ -94,7 +96,7 @@ def call(row: Row, arrays, attrs):
 
 
 def close(actual, expected, dtype="float64", units=64.0, scale=0.0, what=""):
-    """Within ``units`` epsilons of the dtype, relative to the larger of the values and the scale."""
+    """Within ``units`` epsilons of the dtype, relative to the largest value or the scale."""
     actual, expected = np.asarray(actual), np.asarray(expected)
     assert actual.shape == expected.shape, f"{what} {actual.shape} {expected.shape}"
     epsilon = units * np.finfo(dtype).eps if np.dtype(dtype).kind == "f" else 0
@@ -103,15 +105,21 @@ def close(actual, expected, dtype="float64", units=64.0, scale=0.0, what=""):
 
 
 def dot(xs, ys) -> float:
-    return sum(float(np.sum(x.numpy().astype(float) * y.numpy().astype(float))) for x, y in zip(xs, ys))
+    return sum(
+        float(np.sum(x.numpy().astype(float) * y.numpy().astype(float)))
+        for x, y in zip(xs, ys, strict=True)
+    )
 
 
 def size_of_dot(xs, ys) -> float:
-    return sum(float(np.sum(np.abs(x.numpy().astype(float) * y.numpy()))) for x, y in zip(xs, ys))
+    return sum(
+        float(np.sum(np.abs(x.numpy().astype(float) * y.numpy())))
+        for x, y in zip(xs, ys, strict=True)
+    )
 
 
 def shifted(xs, us, h):
-    return [wg.tensor(np.asarray(x.numpy() + h * u.numpy())) for x, u in zip(xs, us)]
+    return [wg.tensor(np.asarray(x.numpy() + h * u.numpy())) for x, u in zip(xs, us, strict=True)]
 
 
 def assert_central_difference(f, xs, us, tangent, what) -> None:
@@ -154,7 +162,7 @@ def test_value_is_numpys(row, case, dtype):
         wanted = expected_dtype(plain, arrays, case.attrs)
         if wanted.kind == "f":
             wide = [x.astype(np.float64) if x.dtype.kind in "fiu" and d.kind == "f" else x
-                    for x, d in zip(arrays, row.domains(case, dtype))]  # fmt: skip
+                    for x, d in zip(arrays, row.domains(case, dtype), strict=True)]  # fmt: skip
             plain = np.asarray(row.numpy(*wide, **case.attrs))
     assert np.dtype(str(y.dtype)) == wanted
     if wanted.kind == "f":
@@ -185,7 +193,7 @@ def test_derivatives_have_the_dtype_and_shape_of_primals(row, case, dtype):
     y, pull = wg.vjp(f, *f.primals)
     _, tangent = wg.jvp(f, tuple(f.primals), f.directions(1))
     assert (tangent.dtype, tangent.shape) == (y.dtype, y.shape)
-    for g, x in zip(pull(wg.ones_like(y)), f.primals):
+    for g, x in zip(pull(wg.ones_like(y)), f.primals, strict=True):
         assert (g.dtype, g.shape) == (x.dtype, x.shape)
 
 
@@ -242,13 +250,13 @@ def test_any_subset_of_inputs(row, case):
 
         def of_chosen(*some, chosen=chosen):
             merged = list(xs)
-            for i, x in zip(chosen, some):
+            for i, x in zip(chosen, some, strict=True):
                 merged[i] = x
             return f(*merged)
 
         some = [xs[i] for i in chosen]
         _, pull_some = wg.vjp(of_chosen, *some)
-        for i, g in zip(chosen, pull_some(v)):
+        for i, g in zip(chosen, pull_some(v), strict=True):
             close(g.numpy(), full[i].numpy(), what=f"cotangent of argument {i} of {chosen}")
         zeros = [u if i in chosen else wg.zeros_like(u) for i, u in enumerate(us)]
         _, tangent = wg.jvp(f, tuple(xs), tuple(zeros))
@@ -279,7 +287,9 @@ def mapped(row: Row, case: Case, dtype: str, axes) -> tuple[list, list]:
     draws = [row.arrays(case, dtype, salt) for salt in range(SIZE)]
     args = [draws[0][i] if axis is None else np.stack([d[i] for d in draws], axis)
             for i, axis in enumerate(axes)]  # fmt: skip
-    rows = [[draws[0 if axis is None else k][i] for i, axis in enumerate(axes)] for k in range(SIZE)]
+    rows = [
+        [draws[0 if axis is None else k][i] for i, axis in enumerate(axes)] for k in range(SIZE)
+    ]
     return args, rows
 
 
@@ -314,7 +324,7 @@ def test_vmap_of_derivatives(row, case):
     def both(v, u, *xs):
         def f(*floats):
             full = list(xs)
-            for i, x in zip(places, floats):
+            for i, x in zip(places, floats, strict=True):
                 full[i] = x
             return fs[0].op(*full, **case.attrs)
 
@@ -322,15 +332,17 @@ def test_vmap_of_derivatives(row, case):
         y, pull = wg.vjp(f, *floats)
         return y, wg.jvp(f, tuple(floats), tuple(u))[1], list(pull(v))
 
-    stack = lambda xs: wg.tensor(np.stack([x.numpy() for x in xs]))  # noqa: E731
+    def stack(xs):
+        return wg.tensor(np.stack([x.numpy() for x in xs]))
+
     y, tangent, cotangents = wg.vmap(both)(
-        stack(vs), [stack(u) for u in zip(*us)], *map(wg.tensor, args)
+        stack(vs), [stack(u) for u in zip(*us, strict=True)], *map(wg.tensor, args)
     )
     for k in range(SIZE):
         one_y, one_tangent, one_cotangents = both(vs[k], us[k], *map(wg.tensor, rows[k]))
         close(y.numpy()[k], one_y.numpy(), units=256)
         close(tangent.numpy()[k], one_tangent.numpy(), units=1024, scale=1, what="tangent")
-        for i, (g, one) in enumerate(zip(cotangents, one_cotangents)):
+        for i, (g, one) in enumerate(zip(cotangents, one_cotangents, strict=True)):
             close(g.numpy()[k], one.numpy(), units=1024, scale=1, what=f"cotangent {i}")
 
 
@@ -378,11 +390,13 @@ def test_strides_do_not_matter_to_derivatives(row, case):
     y, pull = wg.vjp(f, *f.primals)
     (v,) = directions([y], 2)
     plain = pull(v)
-    variants = zip(*[list(layouts(x.numpy())) for x in (*f.primals, v)])
+    variants = zip(*[list(layouts(x.numpy())) for x in (*f.primals, v)], strict=True)
     for strided in variants:
         *xs, v_strided = [wg.asarray(x) for _, x in strided]
-        for i, (g, one) in enumerate(zip(wg.vjp(f, *xs)[1](v_strided), plain)):
-            close(g.numpy(), one.numpy(), units=1024, scale=1, what=f"{strided[0][0]}, cotangent {i}")
+        for i, (g, one) in enumerate(zip(wg.vjp(f, *xs)[1](v_strided), plain, strict=True)):
+            close(
+                g.numpy(), one.numpy(), units=1024, scale=1, what=f"{strided[0][0]}, cotangent {i}"
+            )
 
 
 def large_rows() -> list:
@@ -404,7 +418,7 @@ def test_same_bits_for_any_number_of_threads(row):
     wg.set_num_threads(1)
     alone = value_and_cotangents(row, row.large, dtype)
     wg.set_num_threads(2)
-    for a, b in zip(alone, value_and_cotangents(row, row.large, dtype)):
+    for a, b in zip(alone, value_and_cotangents(row, row.large, dtype), strict=True):
         assert a.tobytes() == b.tobytes()
 
 
@@ -437,7 +451,7 @@ def test_instruction_sets_agree(row):
                 wg._core._set_isa(name)
                 found.append(value_and_cotangents(row, case, dtype))
             for other in found[1:]:
-                for a, b in zip(found[0], other):
+                for a, b in zip(found[0], other, strict=True):
                     close(b, a, a.dtype, units=4096, scale=1)
     finally:
         wg._core._set_isa(best)
@@ -455,7 +469,7 @@ def test_backward_is_vjp(row, case):
     for x in f.primals:
         x.requires_grad_()
     f(*f.primals).backward(v)
-    for x, g in zip(f.primals, expected):
+    for x, g in zip(f.primals, expected, strict=True):
         assert np.array_equal(x.grad.numpy() if x.grad is not None else 0 * g.numpy(), g.numpy())
 
 

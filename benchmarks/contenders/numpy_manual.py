@@ -70,9 +70,7 @@ def fan(inputs: chains.Fan) -> Case:
     return Case(run, lambda results: results)
 
 
-def linear_backward(
-    weights: Values, h: Values, adjoint: np.ndarray, gradients: Values
-) -> None:
+def linear_backward(weights: Values, h: Values, adjoint: np.ndarray, gradients: Values) -> None:
     """Writes the gradients of all weights and biases, given the adjoint of the last layer."""
     for i in reversed(range(len(weights))):
         np.matmul(adjoint.T, h[i], out=gradients[2 * i])

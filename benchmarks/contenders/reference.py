@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ def peak_bytes(run: Callable[[], Any]) -> int:
 def add(inputs: Values) -> Case:
     x, y, _ = (v.tolist() for v in inputs)
 
-    def run() -> list[float]:
+    def run() -> Sequence[float]:
         trace = WengertList()
         return trace.nodes[trace.apply(vector_add, trace.leaf(x), trace.leaf(y, False))].value
 
@@ -57,7 +57,7 @@ def add(inputs: Values) -> Case:
 def add_backward(inputs: Values) -> Case:
     x, y, cotangent = (v.tolist() for v in inputs)
 
-    def run() -> list[float]:
+    def run() -> Sequence[float]:
         trace = WengertList()
         leaf = trace.leaf(x)
         out = trace.apply(vector_add, leaf, trace.leaf(y, False))

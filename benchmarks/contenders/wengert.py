@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-
 import wengert as wg
 
 from ..harness import Case, Values, Wrong
@@ -173,7 +172,7 @@ def scalar_step(inputs: ScalarNetwork) -> Case:
         return sums
 
     def step() -> None:
-        loss = 0.0
+        loss: Any = 0.0
         for x, y in zip(xs, ys, strict=True):
             for output, target in zip(outputs(x), y, strict=True):
                 error = output - target

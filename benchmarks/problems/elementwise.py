@@ -1,4 +1,4 @@
-"""The gradient in x of sum(y y / (1 + y y)), y = tanh(1.5 x + 0.3) exp(-x x) + sigmoid(x) sin(x)."""
+"""The gradient of sum(y y / (1 + y y)) in x, y = tanh(1.5 x + 0.3) exp(-x x) + sigmoid(x) sin x."""
 
 from __future__ import annotations
 

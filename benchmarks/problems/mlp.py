@@ -112,5 +112,5 @@ def problem(sizes: tuple[int, ...], batch: int) -> Problem:
 
 
 def problems(quick: bool) -> list[Problem]:
-    sizes = [*SIZES[:2], ((196, 128, 64, 10), 32), ((128,) * 5, 64)] if quick else SIZES
+    sizes = [*SIZES[:2], ((196, 128, 64, 10), 32), ((64,) * 5, 32)] if quick else SIZES
     return [problem(*size) for size in sizes]

@@ -12,8 +12,10 @@ namespace {
 
 using List = std::vector<Var>;
 
-void backward(py::handle self, py::object gradient, bool retain_graph, bool create_graph) {
+void backward(py::handle self, py::object gradient, py::handle retains, py::handle records) {
   const Var y = to_tensor("backward", "self", self);
+  const bool retain_graph = to_bool("backward", "retain_graph", retains),
+             create_graph = to_bool("backward", "create_graph", records);
   if (!y->tracked)
     fail(ErrorKind::graph, "backward: the tensor does not depend on any tensor with requires_grad=True");
   Var g;
@@ -81,7 +83,7 @@ py::tuple batch(py::function f, const List& inputs, const std::vector<bool>& bat
     Type type = inputs[i]->array.type();
     if (batched[i]) type.shape.erase(0);
     placeholders.push_back(batched[i] ? trace.input(type) : inputs[i]);
-    if (batched[i] && is_float(type.dtype) && inputs[i]->tracked) placeholders.back()->tracked = false;
+    placeholders.back()->tracked = inputs[i]->tracked;
     arguments.append(placeholders.back());
   }
   py::object result = f(arguments);

@@ -47,6 +47,7 @@ struct Node {
   std::unique_ptr<Extras> extras;
   int32_t slot = -1;     // place in the sweep that is visiting, if one is
   bool traced = false;   // part of a trace: keeps its inputs for the replay
+  bool tracked = false;  // recorded for a reverse sweep; a replay records it again
   bool freed = false;    // a sweep has used and dropped what it kept
 
   bool is_leaf() const { return op == nullptr; }  // accumulates the gradient of a leaf

@@ -116,7 +116,8 @@ template <class T>
   const T inverse = power_of_two<T>(-bits(half)) * power_of_two<T>(bits(half) - bits(e.k));
   const T h = expm1_mantissa(e, inverse) * first * second;
   const T rest = h > T(1e20) ? T(0.5) : h / (h + h + T(1));
-  return std::copysign(h + rest, x);
+  const bool tiny = a < T(4) * std::numeric_limits<T>::min();  // where h would lose its last bit
+  return std::copysign(tiny ? a : h + rest, x);
 }
 
 // h + 1 / (4h) with h = e^|x| / 2.

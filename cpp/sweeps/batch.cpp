@@ -40,6 +40,7 @@ std::vector<std::pair<Var, bool>> batch_sweep(const Trace& trace, std::span<cons
       fail(ErrorKind::argument, node->op->name, ": vmap takes at most ", flags.size(), " inputs; got ", many.size());
     std::copy(many.begin(), many.end(), flags.begin());
     const std::span<const Var> args{ins.data(), ins.size()};
+    const GradMode mode(modes().grad_enabled && node->tracked);
     const Vars outs = any ? node->op->batch({.op = *node->op, .attrs = node->attrs, .ins = args,
                                              .batched = {flags.data(), ins.size()}, .size = size})
                           : apply_all(*node->op, args, node->attrs);

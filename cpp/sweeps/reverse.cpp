@@ -223,6 +223,9 @@ class Sweep {
   Vars results_;
 };
 
+// A tracked input without a node stands for a value that a transform around the trace tracks.
+bool tracked_outside(const Edge& edge) { return !edge.node && edge.value && edge.value->tracked; }
+
 }  // namespace
 
 Reach find_reach(std::span<const Var> outputs, std::span<const Var> targets) {
@@ -232,7 +235,7 @@ Reach find_reach(std::span<const Var> outputs, std::span<const Var> targets) {
   for (const Var& x : targets) {
     ends.insert(x->node.get());
     first = std::min(first, x->node->serial);
-    for (const Edge& edge : x->node->inputs) reach.outer |= bool(edge.node);
+    for (const Edge& edge : x->node->inputs) reach.outer |= edge.node || tracked_outside(edge);
   }
   std::unordered_set<const Node*> seen;
   std::vector<Ref<Node>> nodes;
@@ -250,8 +253,10 @@ Reach find_reach(std::span<const Var> outputs, std::span<const Var> targets) {
   for (std::size_t next = 0; next < nodes.size(); ++next) {
     const Ref<Node> node = nodes[next];
     if (ends.contains(node.get())) continue;
-    for (const Edge& edge : node->inputs)
+    for (const Edge& edge : node->inputs) {
       if (edge.node) see(edge.node);
+      reach.outer |= tracked_outside(edge);
+    }
   }
   std::sort(nodes.begin(), nodes.end(), [](const auto& a, const auto& b) { return a->serial < b->serial; });
   std::unordered_set<const Node*> wanted(ends.begin(), ends.end());

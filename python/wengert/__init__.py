@@ -39,12 +39,18 @@ from ._core import (  # noqa: E402
 
 _core._set_package_folder(_os.path.dirname(_os.path.abspath(__file__)) + _os.sep)
 
-from . import tensor_methods as _tensor_methods  # noqa: E402  (adds the methods of Tensor)
+from . import checked as _checked  # noqa: E402
+from . import functions as _functions  # noqa: E402
 from . import linalg, random, tree  # noqa: E402
+from . import tensor_methods as _tensor_methods  # noqa: E402  (adds the methods of Tensor)
 from .creation import *  # noqa: E402, F403
 from .functions import *  # noqa: E402, F403
 from .grad_mode import enable_grad, no_grad  # noqa: E402
+from .jacobians import hessian, hvp, jacfwd, jacobian, jacrev, ravel  # noqa: E402
 from .transforms import grad, jvp, value_and_grad, vjp, vmap  # noqa: E402
+
+_checked.cover(globals(), _functions.__all__)
+_checked.cover(globals(), ["config", "get_num_threads", "is_grad_enabled", "set_num_threads"])
 
 if _TYPE_CHECKING:
     from . import nn, optim

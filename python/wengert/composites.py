@@ -39,7 +39,6 @@ __all__: list[str] = [
     "rad2deg",
     "real",
     "searchsorted",
-    "trace",
     "tril_indices",
     "triu_indices",
 ]
@@ -249,7 +248,7 @@ def ptp(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
 def trace(x: Any, /, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     """The sum of the ``offset``-th diagonal of axes ``axis1`` and ``axis2``.
 
-    >>> wg.trace(wg.eye(3))
+    >>> wg.eye(3).trace()
     tensor(3.)
     """
     return ops.sum(diagonal(x, offset, axis1, axis2), -1)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ._core import ArgumentError, ShapeError, Tensor, asarray, ops
+from .checked import cover
 from .creation import eye
 from .einsum import tensordot
 from .manipulation import matrix_transpose
@@ -164,3 +165,6 @@ def matrix_power(x: Any, n: int, /) -> Tensor:
         if n:
             x = ops.matmul(x, x)
     return out
+
+
+cover(globals(), __all__)

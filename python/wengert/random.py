@@ -14,6 +14,7 @@ import numpy as np
 
 from . import _core
 from ._core import ArgumentError, DTypeError, ShapeError, Tensor, asarray, ops, tensor
+from .checked import checked, cover
 from .dtypes import as_dtype, bool_, float32, int64, result_type
 
 __all__ = ["Generator", "default_generator", "default_rng", "seed"]
@@ -357,3 +358,9 @@ def seed(seed: Any) -> None:
     >>> wg.random.seed(0)
     """
     _default.state = tensor([_key(seed), 0], dtype=int64)
+
+
+for _name, _method in list(vars(Generator).items()):
+    if callable(_method) and not _name.startswith("_"):
+        setattr(Generator, _name, checked(_method))
+cover(globals(), ["default_rng", "seed"])

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import _core, composites, manipulation, products
 from ._core import ArgumentError, ArgumentTypeError, GraphError, ShapeError, Tensor, ops
+from .checked import checked
 
 _DOC = """The array type: numbers of one dtype in a shape, able to record what is computed with it.
 
@@ -66,7 +67,7 @@ class _Methods:
         >>> x.grad
         tensor(6.)
         """
-        _core._backward(self, gradient, bool(retain_graph), bool(create_graph))
+        _core._backward(self, gradient, retain_graph, create_graph)
 
     def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
         """Sets ``requires_grad`` and returns the tensor.
@@ -368,11 +369,17 @@ _ROWS = """
 """.split()  # noqa: SIM905
 
 
+def _public(method: Callable) -> Callable:
+    # Of the special methods Python itself expects certain errors; hooks raise their own.
+    own = method.__name__.startswith("__") or method.__name__ == "backward"
+    return method if own else checked(method)
+
+
 def _install() -> None:
     for name, method in vars(_Methods).items():
         if callable(method):
             method.__qualname__ = f"Tensor.{name}"
-            setattr(Tensor, name, method)
+            setattr(Tensor, name, _public(method))
     for name in _ROWS:
         setattr(Tensor, name, getattr(ops, name))
     for name, row in {
@@ -387,7 +394,7 @@ def _install() -> None:
         "clamp": "clip",
         "ravel": "flatten",
     }.items():
-        setattr(Tensor, alias, vars(_Methods)[name])
+        setattr(Tensor, alias, getattr(Tensor, name))
     for name, dtype in {
         "float": "float32",
         "double": "float64",

@@ -37,8 +37,10 @@ def _as_leaf(where: str, leaf: Any) -> Tensor:
 
 
 def _positions(where: str, argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
-    wanted = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    wanted = tuple(argnums) if isinstance(argnums, (list, tuple)) else (argnums,)
     for position in wanted:
+        if not isinstance(position, int):
+            raise ArgumentTypeError(f"{where}: 'argnums' takes ints; got {position!r:.60}")
         if not -count <= position < count:
             raise ArgumentError(f"{where}: argnums {position} for a call with {count} arguments")
     return tuple(position % count for position in wanted)
@@ -181,6 +183,11 @@ def jvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
     >>> wg.jvp(wg.sin, (wg.tensor(0.0),), (wg.tensor(2.0),))
     (tensor(0.), tensor(2.))
     """
+    for what, given in (("primals", primals), ("tangents", tangents)):
+        if not isinstance(given, (list, tuple)):
+            raise ArgumentTypeError(
+                f"jvp: '{what}' takes a tuple with one entry an argument; got {given!r:.60}"
+            )
     if len(primals) != len(tangents):
         raise ArgumentError(f"jvp: {len(primals)} primals but {len(tangents)} tangents")
     flat, structure = _float_leaves("jvp", "primals", tuple(primals))

@@ -74,7 +74,7 @@ def _rebuild(data: tuple, children: list[Any]) -> Any:
 class Structure:
     """The shape of a tree: what ``unflatten`` needs beside the leaves."""
 
-    __slots__ = ("data", "children")
+    __slots__ = ("children", "data")
 
     def __init__(self, data: tuple | None, children: tuple[Structure, ...]) -> None:
         self.data = data
@@ -139,7 +139,7 @@ def leaves(tree: Any) -> list[Any]:
     return flatten(tree)[0]
 
 
-def map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:  # noqa: A001
+def map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
     """f of every leaf (and of the leaves of ``others``, which have the same structure)."""
     first, structure = flatten(tree)
     columns = [first]

@@ -36,14 +36,31 @@ arithmetic = [
     row("add", [any_real, any_real], np.add, dtypes=NUMBERS, errors=BROADCAST),
     row("subtract", [any_real, any_real], np.subtract, dtypes=NUMBERS, errors=BROADCAST),
     row("multiply", [any_real, any_real], np.multiply, dtypes=NUMBERS, errors=BROADCAST),
-    row("divide", [any_real, nonzero], np.divide, dtypes=INT_PROMOTED, ints=[whole(-9, 9), whole(1, 5)]),
+    row(
+        "divide",
+        [any_real, nonzero],
+        np.divide,
+        dtypes=INT_PROMOTED,
+        ints=[whole(-9, 9), whole(1, 5)],
+    ),
     row("divide_or_zero", [any_real, nonzero], np.divide),
     row("chain_multiply", [any_real, any_real], np.multiply),
     row("chain_divide", [any_real, nonzero], np.divide),
-    row("floor_divide", [between_integers, away_from([0], 1, 1.02)], np.floor_divide, dtypes=NUMBERS,
-        ints=[whole(-9, 10), whole(-3, 4)]),
-    row("remainder", [between_integers, away_from([0], 1, 1.02)], np.remainder, dtypes=NUMBERS,
-        ints=[whole(-9, 10), whole(-3, 4)], tolerance=64),
+    row(
+        "floor_divide",
+        [between_integers, away_from([0], 1, 1.02)],
+        np.floor_divide,
+        dtypes=NUMBERS,
+        ints=[whole(-9, 10), whole(-3, 4)],
+    ),
+    row(
+        "remainder",
+        [between_integers, away_from([0], 1, 1.02)],
+        np.remainder,
+        dtypes=NUMBERS,
+        ints=[whole(-9, 10), whole(-3, 4)],
+        tolerance=64,
+    ),
     row("negative", [any_real], np.negative, dtypes=NUMBERS),
     row("reciprocal", [nonzero], lambda x: 1 / x, dtypes=INT_PROMOTED, ints=[whole(1, 9)]),
     row("square", [any_real], np.square, dtypes=NUMBERS),
@@ -65,11 +82,21 @@ selection = [
     row("maximum", [distinct(), distinct(0.1)], np.maximum, dtypes=EVERYTHING, errors=BROADCAST),
     row("minimum", [distinct(), distinct(0.1)], np.minimum, dtypes=EVERYTHING),
     row("where", [truth, any_real, any_real], np.where, dtypes=EVERYTHING),
-    row("clip", [distinct(), real(-0.55, -0.45), real(0.45, 0.55)], np.clip, dtypes=NUMBERS,
-        ints=[whole(-9, 9), whole(-3, 0), whole(0, 4)]),
-    row("keep_greater", [any_real, distinct(), distinct(0.1)], lambda g, a, b: np.where(a > b, g, 0)),
-    row("share_greater", [any_real, distinct(), distinct(0.1)],
-        lambda g, a, b: g * ((a > b) + 0.5 * (a == b))),
+    row(
+        "clip",
+        [distinct(), real(-0.55, -0.45), real(0.45, 0.55)],
+        np.clip,
+        dtypes=NUMBERS,
+        ints=[whole(-9, 9), whole(-3, 0), whole(0, 4)],
+    ),
+    row(
+        "keep_greater", [any_real, distinct(), distinct(0.1)], lambda g, a, b: np.where(a > b, g, 0)
+    ),
+    row(
+        "share_greater",
+        [any_real, distinct(), distinct(0.1)],
+        lambda g, a, b: g * ((a > b) + 0.5 * (a == b)),
+    ),
 ]
 
 few = whole(-1, 2)  # equal values, zeros and both signs are frequent

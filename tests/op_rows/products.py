@@ -2,13 +2,22 @@
 
 import numpy as np
 
-from .row import NUMBERS, Domain, any_real, index, real, row
+from .row import NUMBERS, any_real, index, real, row
 
 MATMUL = [
-    ((2, 3), (3, 4)), ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 4)), ((5, 2, 3), (3, 4)),
-    ((2, 3), (5, 3, 4)), ((2, 1, 2, 3), (4, 3, 2)), ((4, 2, 3), (3,)), ((3,), (4, 3, 2)),
-    ((2, 0), (0, 3)), ((0, 3), (3, 2)), ((0, 2, 3), (3, 2)),
-]  # fmt: skip
+    ((2, 3), (3, 4)),
+    ((3,), (3,)),
+    ((2, 3), (3,)),
+    ((3,), (3, 4)),
+    ((5, 2, 3), (3, 4)),
+    ((2, 3), (5, 3, 4)),
+    ((2, 1, 2, 3), (4, 3, 2)),
+    ((4, 2, 3), (3,)),
+    ((3,), (4, 3, 2)),
+    ((2, 0), (0, 3)),
+    ((0, 3), (3, 2)),
+    ((0, 2, 3), (3, 2)),
+]
 
 
 def linear(x, weight, *bias):
@@ -83,8 +92,14 @@ def norm_weight_grad(g, x, normalized_ndim=1, eps=1e-5, centred=True):
     return np.sum(g * standardised(x, axes, eps, centred), tuple(range(x.ndim - normalized_ndim)))
 
 
-ALONG = [(((3, 4),), {}), (((3, 4),), {"axis": 0}), (((2, 3, 2),), {"axis": 1}), (((4,),), {}), (((2, 0),), {}),
-         (((0, 3),), {})]
+ALONG = [
+    (((3, 4),), {}),
+    (((3, 4),), {"axis": 0}),
+    (((2, 3, 2),), {"axis": 1}),
+    (((4,),), {}),
+    (((2, 0),), {}),
+    (((0, 3),), {}),
+]
 PAIRS = [((s, s), attrs) for (s,), attrs in ALONG]
 TARGETS = [
     (((5, 3), (5,)), {}),
@@ -98,37 +113,120 @@ log_probability = real(-3, -0.1)
 WIDE = ((90, 1100),)
 
 ROWS = [
-    row("matmul", [any_real, any_real], np.matmul, shapes=MATMUL, dtypes=NUMBERS, tolerance=32,
+    row(
+        "matmul",
+        [any_real, any_real],
+        np.matmul,
+        shapes=MATMUL,
+        dtypes=NUMBERS,
+        tolerance=32,
         large=(((200, 180), (180, 190)), {}),
-        errors=[(((2, 3), (4, 5)), {}, r"inner dimensions.*3.*4"), (((2, 3), (4, 3)), {}, r"mT"),
-                (((), (3,)), {}, "at least 1 axis"), (((2, 3, 4), (3, 4, 5)), {}, r"batch axes.*2.*3")]),
-    row("linear", [any_real], linear, tolerance=32,
-        shapes=[((2, 3), (4, 3)), ((2, 3), (4, 3), (4,)), ((3,), (4, 3), (4,)), ((2, 5, 3), (4, 3), (4,)),
-                ((0, 3), (2, 3), (2,)), ((2, 0), (3, 0), (3,))],
+        errors=[
+            (((2, 3), (4, 5)), {}, r"inner dimensions.*3.*4"),
+            (((2, 3), (4, 3)), {}, r"mT"),
+            (((), (3,)), {}, "at least 1 axis"),
+            (((2, 3, 4), (3, 4, 5)), {}, r"batch axes.*2.*3"),
+        ],
+    ),
+    row(
+        "linear",
+        [any_real],
+        linear,
+        tolerance=32,
+        shapes=[
+            ((2, 3), (4, 3)),
+            ((2, 3), (4, 3), (4,)),
+            ((3,), (4, 3), (4,)),
+            ((2, 5, 3), (4, 3), (4,)),
+            ((0, 3), (2, 3), (2,)),
+            ((2, 0), (3, 0), (3,)),
+        ],
         large=(((200, 180), (190, 180), (190,)), {}),
-        errors=[(((2, 3), (3, 4)), {}, r"inner dimensions.*weight\.T"), (((2, 3), (4, 3), (3,)), {}, "bias")]),
+        errors=[
+            (((2, 3), (3, 4)), {}, r"inner dimensions.*weight\.T"),
+            (((2, 3), (4, 3), (3,)), {}, "bias"),
+        ],
+    ),
     row("softmax", [any_real], softmax, cases=ALONG, large=(WIDE, {})),
     row("softmax_grad", [any_real, positive], softmax_grad, cases=PAIRS, large=(WIDE * 2, {})),
     row("log_softmax", [any_real], log_softmax, cases=ALONG, large=(WIDE, {})),
-    row("log_softmax_grad", [any_real, log_probability], log_softmax_grad, cases=PAIRS, large=(WIDE * 2, {})),
-    row("cross_entropy_logits", [any_real, index(0, 3)], cross_entropy, cases=TARGETS,
+    row(
+        "log_softmax_grad",
+        [any_real, log_probability],
+        log_softmax_grad,
+        cases=PAIRS,
+        large=(WIDE * 2, {}),
+    ),
+    row(
+        "cross_entropy_logits",
+        [any_real, index(0, 3)],
+        cross_entropy,
+        cases=TARGETS,
         large=(((9000, 7), (9000,)), {}),
-        errors=[(((3, 2), (4,)), {}, r"\(3, 2\) and \(4,\)"), (((90, 1), (90,)), {}, r"^cross_entropy: target\[0\] = \d.* below 1")]),
-    row("cross_entropy_grad", [any_real, any_real, index(0, 3)], cross_entropy_grad,
-        cases=[((s[1], *s), attrs) for s, attrs in TARGETS], large=(((9000,), (9000, 7), (9000,)), {})),
-    row("layer_norm", [any_real], layer_norm, tolerance=64,
-        cases=[(((3, 4),), {}), (((3, 4), (4,)), {}), (((2, 3, 4), (4,), (4,)), {}),
-               (((2, 3, 4), (3, 4), (3, 4)), TWO), (((0, 4), (4,), (4,)), {})],
+        errors=[
+            (((3, 2), (4,)), {}, r"\(3, 2\) and \(4,\)"),
+            (((90, 1), (90,)), {}, r"^cross_entropy: target\[0\] = \d.* below 1"),
+        ],
+    ),
+    row(
+        "cross_entropy_grad",
+        [any_real, any_real, index(0, 3)],
+        cross_entropy_grad,
+        cases=[((s[1], *s), attrs) for s, attrs in TARGETS],
+        large=(((9000,), (9000, 7), (9000,)), {}),
+    ),
+    row(
+        "layer_norm",
+        [any_real],
+        layer_norm,
+        tolerance=64,
+        cases=[
+            (((3, 4),), {}),
+            (((3, 4), (4,)), {}),
+            (((2, 3, 4), (4,), (4,)), {}),
+            (((2, 3, 4), (3, 4), (3, 4)), TWO),
+            (((0, 4), (4,), (4,)), {}),
+        ],
         large=(((90, 1100), (1100,), (1100,)), {}),
-        errors=[(((3, 4), (3,)), {}, r"\(4,\).*\(3,\)|\(3,\).*\(4,\)")]),
-    row("rms_norm", [any_real], rms_norm, tolerance=64,
-        cases=[(((3, 4),), {}), (((2, 3, 4), (4,)), {}), (((2, 3, 4), (3, 4)), TWO), (((0, 4), (4,)), {})],
-        large=(((90, 1100), (1100,)), {})),
-    row("norm_grad", [any_real], norm_grad, tolerance=256,
-        cases=[(((3, 4),) * 2, {}), (((3, 4), (3, 4), (4,)), {"centred": False}),
-               (((2, 3, 4), (2, 3, 4), (3, 4)), TWO), (((0, 4), (0, 4), (4,)), {})],
-        large=(((90, 1100), (90, 1100), (1100,)), {})),
-    row("norm_weight_grad", [any_real, any_real], norm_weight_grad, tolerance=256,
-        cases=[(((3, 4),) * 2, {}), (((3, 4),) * 2, {"centred": False}), (((2, 3, 4),) * 2, TWO), (((0, 4),) * 2, {})],
-        large=(((90, 1100), (90, 1100)), {})),
-]  # fmt: skip
+        errors=[(((3, 4), (3,)), {}, r"\(4,\).*\(3,\)|\(3,\).*\(4,\)")],
+    ),
+    row(
+        "rms_norm",
+        [any_real],
+        rms_norm,
+        tolerance=64,
+        cases=[
+            (((3, 4),), {}),
+            (((2, 3, 4), (4,)), {}),
+            (((2, 3, 4), (3, 4)), TWO),
+            (((0, 4), (4,)), {}),
+        ],
+        large=(((90, 1100), (1100,)), {}),
+    ),
+    row(
+        "norm_grad",
+        [any_real],
+        norm_grad,
+        tolerance=256,
+        cases=[
+            (((3, 4),) * 2, {}),
+            (((3, 4), (3, 4), (4,)), {"centred": False}),
+            (((2, 3, 4), (2, 3, 4), (3, 4)), TWO),
+            (((0, 4), (0, 4), (4,)), {}),
+        ],
+        large=(((90, 1100), (90, 1100), (1100,)), {}),
+    ),
+    row(
+        "norm_weight_grad",
+        [any_real, any_real],
+        norm_weight_grad,
+        tolerance=256,
+        cases=[
+            (((3, 4),) * 2, {}),
+            (((3, 4),) * 2, {"centred": False}),
+            (((2, 3, 4),) * 2, TWO),
+            (((0, 4),) * 2, {}),
+        ],
+        large=(((90, 1100), (90, 1100)), {}),
+    ),
+]

@@ -89,14 +89,47 @@ LARGE = {"shape": (100_000,)}
 one_state = [((2,),)]
 
 ROWS = [
-    row("random_uniform", [state], draws(floats(uniform)), dtypes=("float32",), shapes=one_state, attrs=SHAPES,
-        large=(((2,),), LARGE), errors=WRONG_STATE),
-    row("random_normal", [state], draws(floats(normal)), dtypes=("float32",), shapes=one_state, attrs=SHAPES,
-        large=(((2,),), LARGE), errors=WRONG_STATE, tolerance=64),
-    row("random_integers", [state], draws(integers), dtypes=("float32",), shapes=[((2,),), ((3, 2),)],
-        attrs=[{"shape": (3, 5), **RANGE}, {"shape": (200,), "low": 0, "high": 256, "dtype": "uint8"}],
+    row(
+        "random_uniform",
+        [state],
+        draws(floats(uniform)),
+        dtypes=("float32",),
+        shapes=one_state,
+        attrs=SHAPES,
+        large=(((2,),), LARGE),
+        errors=WRONG_STATE,
+    ),
+    row(
+        "random_normal",
+        [state],
+        draws(floats(normal)),
+        dtypes=("float32",),
+        shapes=one_state,
+        attrs=SHAPES,
+        large=(((2,),), LARGE),
+        errors=WRONG_STATE,
+        tolerance=64,
+    ),
+    row(
+        "random_integers",
+        [state],
+        draws(integers),
+        dtypes=("float32",),
+        shapes=[((2,),), ((3, 2),)],
+        attrs=[
+            {"shape": (3, 5), **RANGE},
+            {"shape": (200,), "low": 0, "high": 256, "dtype": "uint8"},
+        ],
         large=(((2,),), {**LARGE, **RANGE}),
-        errors=[(((2,),), {"shape": (3,), "low": 3, "high": 3}, "low=3, high=3")]),
-    row("random_permutation", [state], draws(permutation), dtypes=("float32",), shapes=one_state,
-        attrs=[{"n": 7}, {"n": 200}, {"n": 1}, {"n": 0}], large=(((2,),), {"n": 100_000})),
-]  # fmt: skip
+        errors=[(((2,),), {"shape": (3,), "low": 3, "high": 3}, "low=3, high=3")],
+    ),
+    row(
+        "random_permutation",
+        [state],
+        draws(permutation),
+        dtypes=("float32",),
+        shapes=one_state,
+        attrs=[{"n": 7}, {"n": 200}, {"n": 1}, {"n": 0}],
+        large=(((2,),), {"n": 100_000}),
+    ),
+]

@@ -96,8 +96,12 @@ SCANS = [
     (((3, 4),), {"axis": -1, "reverse": True}),
     (((2, 0),), {"axis": 1}),
 ]
-scans = {"cases": SCANS, "dtypes": NUMBERS, "large": (((90, 1100),), {"axis": 1}),
-         "errors": [(((3, 4),), {}, "axis"), (((),), {}, "0-d")]}
+scans = {
+    "cases": SCANS,
+    "dtypes": NUMBERS,
+    "large": (((90, 1100),), {"axis": 1}),
+    "errors": [(((3, 4),), {}, "axis"), (((),), {}, "0-d")],
+}
 
 ROWS = [
     row("sum", [any_real], typed_sum, **sums),
@@ -116,8 +120,18 @@ ROWS = [
     row("vector_norm", [nonzero], vector_norm, **floats),
     row("cumulative_sum", [any_real], scan(np.cumsum), **scans, tolerance=32),
     row("cumulative_prod", [nonzero], scan(np.cumprod), **scans, tolerance=32),
-    row("linear_recurrence", [real(-1, 1), any_real], linear_recurrence, tolerance=32,
-        cases=[(((5,), (5,)), {}), (((3, 4), (4,)), {"axis": 0}), (((3, 1), (3, 4)), {"axis": 1, "reverse": True}),
-               (((0,), (0,)), {}), (((1,), (1,)), {})],
-        large=(((90, 1100), (90, 1100)), {})),
+    row(
+        "linear_recurrence",
+        [real(-1, 1), any_real],
+        linear_recurrence,
+        tolerance=32,
+        cases=[
+            (((5,), (5,)), {}),
+            (((3, 4), (4,)), {"axis": 0}),
+            (((3, 1), (3, 4)), {"axis": 1, "reverse": True}),
+            (((0,), (0,)), {}),
+            (((1,), (1,)), {}),
+        ],
+        large=(((90, 1100), (90, 1100)), {}),
+    ),
 ]

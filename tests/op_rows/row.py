@@ -61,7 +61,7 @@ class Row:
         """The arguments of a case: the same for the same salt, independent for another."""
         rng = np.random.default_rng(zlib.crc32(f"{self.name} {case} {salt}".encode()))
         out = []
-        for domain, shape in zip(self.domains(case, dtype), case.shapes):
+        for domain, shape in zip(self.domains(case, dtype), case.shapes, strict=True):
             drawn = np.asarray(domain.draw(rng, shape))
             if domain.kind == "f" and dtype == "uint8":
                 drawn = np.abs(drawn)

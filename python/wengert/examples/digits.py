@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 
@@ -28,15 +28,13 @@ NOISE = 0.3  # standard deviation, added to pixels in [0, 1] so that no picture 
 
 def make_model() -> nn.Sequential:
     return nn.Sequential(
-        nn.Linear(SIZES[0], SIZES[1]),
-        nn.ReLU(),
-        nn.Linear(SIZES[1], SIZES[2]),
-        nn.ReLU(),
-        nn.Linear(SIZES[2], SIZES[3]),
+        nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)
     )
 
 
-def train_step(model: nn.Module, optimizer: wg.optim.Optimizer, x, y) -> wg.Tensor:
+def train_step(
+    model: nn.Module, optimizer: wg.optim.Optimizer, x: wg.Tensor, y: wg.Tensor
+) -> wg.Tensor:
     loss = nn.cross_entropy(model(x), y)
     loss.backward()
     optimizer.step()
@@ -44,11 +42,11 @@ def train_step(model: nn.Module, optimizer: wg.optim.Optimizer, x, y) -> wg.Tens
     return loss
 
 
-def train(model: nn.Module, x: wg.Tensor, y: wg.Tensor, epochs: int, seed: int) -> np.ndarray:
+def train(model: nn.Module, x: wg.Tensor, y: wg.Tensor, epochs: int) -> np.ndarray:
     """Trains the model in place; returns the loss of every step, (epochs, steps an epoch)."""
     from tqdm import tqdm
 
-    rng = wg.random.default_rng(seed)
+    rng = wg.random.default_generator()  # the one that initialised the model
     starts = range(0, len(x), BATCH)
     schedule = wg.optim.cosine(5e-3, epochs * len(starts))
     optimizer = wg.optim.Adam(model.parameters(), lr=schedule)
@@ -90,8 +88,8 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def time_step(x: wg.Tensor, y: wg.Tensor) -> tuple[float, float] | None:
-    """Seconds of a training step here and in the reference, which take turns on the same batch from
-    the same parameters; before that, both must have the same loss and gradients."""
+    """Processor seconds of a training step here and in the reference, which take turns on one batch
+    from the same parameters; before that, both must have the same loss and gradients."""
     try:
         from benchmarks.reference.mlp import MLP
     except ImportError:
@@ -114,13 +112,13 @@ def time_step(x: wg.Tensor, y: wg.Tensor) -> tuple[float, float] | None:
     optimizer = wg.optim.Adam(model.parameters())
     ours, theirs = [], []
     for _ in range(7):
-        start = perf_counter()
+        start = process_time()
         for _ in range(50):
             train_step(model, optimizer, x, y)
-        middle = perf_counter()
+        middle = process_time()
         reference.step(rows, labels)
         ours.append((middle - start) / 50)
-        theirs.append(perf_counter() - middle)
+        theirs.append(process_time() - middle)
     return median(ours), median(theirs)
 
 
@@ -201,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"digits       {len(x):,} to learn, {len(x_test):,} to test")
 
     start = perf_counter()
-    losses = train(model, images, labels, args.epochs, args.seed)
+    losses = train(model, images, labels, args.epochs)
     seconds = perf_counter() - start
     guesses = predict(model, x_test)
     right = int(np.sum(guesses == y_test))
@@ -214,7 +212,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ours, theirs = timing
         print(
             f"speed-up     {theirs / ours:,.0f} times the plain-Python reference on the same step "
-            f"({ours * 1e6:.0f} µs against {theirs * 1e3:.1f} ms)"
+            f"({ours * 1e6:.0f} µs against {theirs * 1e3:.1f} ms of processor time)"
         )
     else:
         print("speed-up     run this in wengert's repository to see it: it holds the reference")

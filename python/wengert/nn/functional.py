@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import _core
 from .._core import ArgumentError, DTypeError, ShapeError, Tensor
+from ..checked import cover as _cover
 from .losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -346,3 +347,6 @@ def scaled_dot_product_attention(
             scores = scores + attn_mask
     weights = dropout(_softmax(scores, -1), dropout_p)
     return _ops.matmul(weights, value)
+
+
+_cover(globals(), __all__)

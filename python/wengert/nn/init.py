@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import _core
 from .._core import ArgumentError, ShapeError, Tensor
+from ..checked import cover
 from ..grad_mode import no_grad
 
 _GAINS = {
@@ -136,3 +137,7 @@ def kaiming_normal_(
 ) -> Tensor:
     """Normal with variance gain**2 / fan; ``a`` is the negative slope of a leaky_relu."""
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
+
+
+cover(globals(), [name for name in globals() if name.endswith("_") and name[0] != "_"])
+cover(globals(), ["calculate_gain"])

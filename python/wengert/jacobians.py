@@ -1,0 +1,191 @@
+"""Jacobians, Hessians and their products: VJPs and JVPs of the basis vectors in one batched sweep."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import _core, tree
+from ._core import ArgumentError, ArgumentTypeError, Tensor
+from .creation import eye, zeros_like
+from .grad_mode import no_grad
+from .manipulation import concat
+from .transforms import _float_leaves, _positions, grad, jvp, vjp, vmap
+
+
+def _basis(leaves: Sequence[Tensor]) -> list[Tensor]:
+    """For each leaf the basis vectors of all leaves: (total size, *shape of the leaf)."""
+    total = sum(x.size for x in leaves)
+    out, start = [], 0
+    for x in leaves:
+        rows = _core.ops.slice(
+            eye(total, dtype=x.dtype), starts=(0, start), sizes=(total, x.size), steps=(1, 1)
+        )
+        out.append(rows.reshape(total, *x.shape))
+        start += x.size
+    return out
+
+
+def _split(x: Tensor, leaves: Sequence[Tensor], axis: int) -> list[Tensor]:
+    """Cuts the axis that runs over all leaves' elements into one part a leaf, of its shape."""
+    out, start = [], 0
+    for leaf in leaves:
+        starts, sizes = [0] * x.ndim, list(x.shape)
+        starts[axis], sizes[axis] = start, leaf.size
+        part = _core.ops.slice(x, starts=starts, sizes=sizes, steps=[1] * x.ndim)
+        out.append(part.reshape(*x.shape[:axis], *leaf.shape, *x.shape[axis + 1 :]))
+        start += leaf.size
+    return out
+
+
+def _of_chosen(f: Callable, args: tuple, kwargs: dict, chosen: Sequence[int]) -> Callable:
+    def call(*values: Any) -> Any:
+        merged = list(args)
+        for position, value in zip(chosen, values):
+            merged[position] = value
+        return f(*merged, **kwargs)
+
+    return call
+
+
+def jacrev(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """The Jacobian of f by reverse mode: one VJP a number in the output, all in one sweep.
+
+    The result has the output's structure, in whose leaves stands the argument's: arrays of shape
+    (*output, *input). Best where the output is smaller than the input.
+
+    >>> wg.jacrev(lambda x: x**2)(wg.tensor([1.0, 2.0]))
+    tensor([[2., 0.],
+            [0., 4.]])
+    """
+
+    @functools.wraps(f)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        chosen = _positions("jacrev", argnums, len(args))
+        call = _of_chosen(f, args, kwargs, chosen)
+        out, pull = vjp(call, *[args[i] for i in chosen])
+        outputs, out_structure = tree.flatten(out)
+        outputs = [_core.asarray(y) for y in outputs]
+        basis = tree.unflatten(out_structure, _basis(outputs))
+        rows = vmap(pull)(basis)
+        leaves, structure = tree.flatten(rows if not isinstance(argnums, int) else rows[0])
+        by_input = [_split(x, outputs, 0) for x in leaves]
+        by_output = [tree.unflatten(structure, list(parts)) for parts in zip(*by_input)]
+        return tree.unflatten(out_structure, by_output)
+
+    return wrapped
+
+
+def jacfwd(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """The Jacobian of f by forward mode: one JVP a number in the argument, all in one pass.
+
+    The result is as ``jacrev``'s. Best where the argument is smaller than the output.
+
+    >>> wg.jacfwd(lambda x: x**2)(wg.tensor([1.0, 2.0]))
+    tensor([[2., 0.],
+            [0., 4.]])
+    """
+
+    @functools.wraps(f)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        chosen = _positions("jacfwd", argnums, len(args))
+        call = _of_chosen(f, args, kwargs, chosen)
+        values = tuple(args[i] for i in chosen)
+        inputs, in_structure = _float_leaves("jacfwd", "arguments", values)
+        primals = tree.unflatten(in_structure, inputs)
+        basis = tree.unflatten(in_structure, _basis(inputs))
+        columns = vmap(lambda direction: jvp(call, primals, direction)[1])(basis)
+        outputs, out_structure = tree.flatten(columns)
+
+        def place(column: Tensor) -> Any:
+            moved = _core.ops.permute_dims(column, (*range(1, column.ndim), 0))
+            parts = tree.unflatten(in_structure, _split(moved, inputs, moved.ndim - 1))
+            return parts if not isinstance(argnums, int) else parts[0]
+
+        return tree.unflatten(out_structure, [place(column) for column in outputs])
+
+    return wrapped
+
+
+def jacobian(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """The Jacobian of f, by the mode that needs fewer sweeps for these shapes.
+
+    >>> wg.jacobian(lambda x: wg.sum(x**3))(wg.tensor([1.0, 2.0]))
+    tensor([ 3., 12.])
+    """
+
+    @functools.wraps(f)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        chosen = _positions("jacobian", argnums, len(args))
+        values = tuple(args[i] for i in chosen)
+        inputs, _ = _float_leaves("jacobian", "arguments", values)
+        with no_grad():
+            out = f(*args, **kwargs)
+        numbers_out = sum(_core.asarray(y).size for y in tree.leaves(out))
+        numbers_in = sum(x.size for x in inputs)
+        mode = jacfwd if numbers_in < numbers_out else jacrev
+        return mode(f, argnums)(*args, **kwargs)
+
+    return wrapped
+
+
+def hessian(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """The Hessian of a function that returns one number: forward over reverse mode.
+
+    >>> wg.hessian(lambda x: (x**3).sum())(wg.tensor([1.0, 2.0]))
+    tensor([[ 6.,  0.],
+            [ 0., 12.]])
+    """
+    return jacfwd(grad(f, argnums), argnums)
+
+
+def hvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+    """The product of f's Hessian with ``tangents``, without the Hessian: the JVP of the gradient.
+
+    f returns one number; the result is like the primals (alone where there is one).
+
+    >>> wg.hvp(lambda x: (x**3).sum(), (wg.tensor([1.0, 2.0]),), (wg.tensor([1.0, 0.0]),))
+    tensor([6., 0.])
+    """
+    if not isinstance(primals, (list, tuple)) or not isinstance(tangents, (list, tuple)):
+        raise ArgumentTypeError(
+            "hvp: takes tuples with one entry an argument; got "
+            f"{type(primals).__name__} and {type(tangents).__name__}"
+        )
+    if len(primals) != len(tangents):
+        raise ArgumentError(f"hvp: {len(primals)} primals but {len(tangents)} tangents")
+    argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
+    return jvp(grad(f, argnums), primals, tangents)[1]
+
+
+def ravel(values: Any) -> tuple[Tensor, Callable[[Any], Any]]:
+    """``(flat, unravel)``: all leaves as one vector, and the function that rebuilds the tree.
+
+    For ``scipy.optimize`` and samplers. Leaves are floating point; the vector has the widest dtype,
+    and ``unravel`` restores each leaf's own.
+
+    >>> flat, unravel = wg.ravel({"a": wg.ones((2, 2)), "b": 3.0})
+    >>> flat
+    tensor([1., 1., 1., 1., 3.])
+    >>> unravel(flat)["b"]
+    tensor(3.)
+    """
+    leaves, structure = _float_leaves("ravel", "leaves", values)
+    shapes = [x.shape for x in leaves]
+    dtypes = [x.dtype for x in leaves]
+    like = [zeros_like(x.detach()) for x in leaves]
+    total = sum(x.size for x in leaves)
+    flat = concat([x.reshape(-1) for x in leaves]) if leaves else _core.asarray([])
+
+    def unravel(vector: Any) -> Any:
+        x = _core.asarray(vector)
+        if x.shape != (total,):
+            raise ArgumentError(f"unravel: needs a vector of {total} numbers; got shape {x.shape}")
+        parts = _split(x, like, 0)
+        return tree.unflatten(
+            structure,
+            [p.reshape(shape).astype(dtype) for p, shape, dtype in zip(parts, shapes, dtypes)],
+        )
+
+    return flat, unravel

@@ -1,0 +1,186 @@
+"""The harness checks before it times, computes what it says, and every contender is right."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import harness, report
+from benchmarks.contenders import load
+from benchmarks.harness import Case, Effort, Problem, Row, Wrong
+from benchmarks.problems import all_problems
+
+QUICK = Effort(rounds=1, seconds=0.0)
+
+
+def contender(name, value, calls=None, **case):
+    def run():
+        if calls is not None:
+            calls.append(name)
+        return value() if callable(value) else value
+
+    return SimpleNamespace(
+        name=name, version=lambda: "1", kind=lambda _: Case(run, lambda v: [v], **case)
+    )
+
+
+def problem(expected=2.0, **options):
+    return Problem("family/one", "kind", None, lambda: [expected], 1e-3, **options)
+
+
+def test_wrong_contender_is_not_timed():
+    calls = []
+    rows = harness.run_problem(
+        problem(), [contender("right", 2.0), contender("wrong", 2.01, calls)], QUICK
+    )
+    assert [row.wrong is None for row in rows] == [True, False]
+    assert "differs by 0.005" in rows[1].wrong
+    assert calls == ["wrong"] and rows[1].samples == [] and "wrong" not in rows[0].ratios
+    assert "WRONG" in report.lines_of(rows)[-1]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.nan, "not finite"),
+        ([2.0, 2.0], "shape"),
+        (lambda: 1 / 0, "raised ZeroDivisionError: division by zero"),
+    ],
+)
+def test_other_ways_to_be_wrong(value, message):
+    (row,) = harness.run_problem(problem(), [contender("wrong", value)], QUICK)
+    assert message in row.wrong
+
+
+def test_a_missing_result_is_wrong():
+    with pytest.raises(Wrong, match="1 results, not 2"):
+        harness.check(Case(lambda: 1.0, lambda v: [v]), [1.0, 1.0], 1e-3, 1)
+
+
+def test_checked_runs_are_counted():
+    state = []
+    case = Case(lambda: state.append(1), lambda _: [float(len(state))])
+    harness.check(case, [3.0], 0.0, 3)
+
+
+def test_a_contender_without_the_kind_takes_no_part():
+    none = SimpleNamespace(name="none", kind=lambda _: None)
+    rows = harness.run_problem(problem(), [SimpleNamespace(name="other"), none], QUICK)
+    assert rows == []
+
+
+def test_rounds_are_interleaved_and_ratios_are_per_round():
+    order = []
+    figures = {"a": iter([1.0, 2.0, 30.0]), "b": iter([2.0, 2.0, 10.0])}
+
+    def fake(name):
+        def sample():
+            order.append(name)
+            return next(figures[name])
+
+        return contender(name, 2.0, sample=sample)
+
+    a, b = harness.run_problem(problem(rounds=3), [fake("a"), fake("b")], Effort())
+    assert order == ["a", "b"] * 3
+    assert a.median == 2.0 and a.quartiles == (1.5, 16.0)
+    assert a.ratios == {"b": statistics.median([0.5, 1.0, 3.0])}
+    assert b.ratios == {"a": statistics.median([2.0, 1.0, 1 / 3])}
+
+
+def test_time_is_per_operation(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(harness.time, "perf_counter", lambda: now[0])
+
+    def run():
+        now[0] += 3.0
+        return 2.0
+
+    (row,) = harness.run_problem(
+        problem(operations=6), [contender("a", run)], Effort(rounds=2, seconds=10.0)
+    )
+    assert row.samples == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (3.5e-7, "s", "350 ns"),
+        (9.999e-7, "s", "1 us"),
+        (0.01234, "s", "12.3 ms"),
+        (2.0, "s", "2 s"),
+        (2.5, "x", "2.5 x"),
+    ],
+)
+def test_figures(value, unit, text):
+    assert report.figure(value, unit) == text
+
+
+def rows_of(samples, torch=(4.0, 4.0)):
+    ours = Row("p", "wengert", "s", samples=samples)
+    ours.ratios = {"torch": harness.ratio(samples, torch)}
+    return [ours, Row("p", "torch", "s", samples=list(torch)), Row("p", "bad", "s", wrong="no")]
+
+
+def test_compare(tmp_path):
+    path = tmp_path / "deeper" / "base.json"
+    report.write(path, rows_of([1.0, 1.0]), {"threads": 1})
+    base = json.loads(path.read_text())
+    assert base["machine"] == {"threads": 1} and base["rows"][0]["samples"] == [1.0, 1.0]
+    slower, same, bad, new = report.changes(
+        [*rows_of([2.0, 2.0]), Row("new", "torch", "s", samples=[1.0])], base
+    )
+    assert "1 s -> 2 s" in slower and "x2.00" in slower and "/torch 0.25 -> 0.5" in slower
+    assert " = x1.00" in same and " = " not in slower
+    assert "WRONG now" in bad and new.endswith("new")
+
+
+@pytest.fixture
+def command_line(monkeypatch):
+    """Runs the command on the given fake contenders, without binding this process."""
+
+    def run(*arguments, contenders):
+        monkeypatch.setattr(command, "limit_threads", lambda threads: [0])
+        monkeypatch.setattr("benchmarks.contenders.load", lambda names: contenders)
+        monkeypatch.setattr("benchmarks.problems.all_problems", lambda quick, cpus: [problem()])
+        for one in contenders:
+            one.set_threads = lambda threads: None
+        return command.main(["--quick", *arguments])
+
+    return run
+
+
+def test_command_line(command_line, tmp_path, capsys):
+    right, wrong = contender("right", 2.0), contender("wrong", 3.0)
+    path = str(tmp_path / "base.json")
+    assert command_line("--json", path, contenders=[right]) == 0
+    assert command_line("--compare", path, contenders=[right, wrong]) == 1
+    printed = capsys.readouterr().out
+    assert "WRONG: result 0 differs by 0.5" in printed and f"changes since {path}" in printed
+    assert command_line("--list", contenders=[]) == 0
+    assert capsys.readouterr().out == "family/one\n"
+    assert command_line("--filter", "nothing", contenders=[]) == 2
+
+
+def test_absent_contenders_are_left_out_with_a_line(monkeypatch, capsys):
+    monkeypatch.setattr("benchmarks.contenders.NAMES", ("reference", "absent"))
+    assert [one.name for one in load()] == ["reference"]
+    assert capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(SystemExit, match="no contender nobody"):
+        load(["nobody"])
+
+
+CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+
+
+@pytest.mark.parametrize("quick", all_problems(True, CPUS), ids=lambda p: p.name)
+def test_every_contender_is_right(quick):
+    contenders = load(["wengert", "reference", "numpy_manual"])
+    rows = harness.run_problem(quick, contenders, QUICK)
+    assert {row.contender: row.wrong for row in rows} == {row.contender: None for row in rows}
+    assert rows[0].contender == "wengert" and rows[0].median > 0.0
