@@ -129,7 +129,9 @@ def check(case: Case, expected: Values, tolerance: float, runs: int) -> None:
     for i, (got, want) in enumerate(zip(values, expected, strict=True)):
         distance = difference(got, want)
         if not distance <= tolerance:
-            raise Wrong(f"result {i} differs by {distance:.2g} of its norm, allowed {tolerance:.2g}")
+            raise Wrong(
+                f"result {i} differs by {distance:.2g} of its norm, allowed {tolerance:.2g}"
+            )
 
 
 def elapsed(run: Callable[[], Any], runs: int) -> float:

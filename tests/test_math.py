@@ -112,13 +112,13 @@ def arguments(name: str, dtype: str) -> list[np.ndarray]:
 
 
 def exactly(value) -> tuple[float, float]:
-    """An mpmath number as a double and what is left of it."""
+    """An mpmath number as a double, and what is left in units of the double's last place."""
     if isinstance(value, mpmath.mpc) or mpmath.isnan(value):
         return math.nan, 0.0
     if abs(value) >= mpmath.mpf(2) ** 1024 - mpmath.mpf(2) ** 970:
         return math.copysign(math.inf, value), 0.0
     high = float(value)
-    return high, float(value - high)
+    return high, float((value - high) / float(np.spacing(abs(high))))
 
 
 @functools.cache
@@ -139,7 +139,8 @@ def reference(name: str, dtype: str) -> tuple[list[np.ndarray], np.ndarray, np.n
 
 
 def ulps(y: np.ndarray, high: np.ndarray, low: np.ndarray) -> np.ndarray:
-    """|y - (high + low)| in units in the last place of high in y's dtype; NaN agrees with NaN."""
+    """|y - exact| in units in the last place of y's dtype; the exact value is high and, for
+    doubles, low units more. NaN agrees with NaN."""
     dtype = y.dtype.type
     top = float(np.finfo(dtype).max)
     with np.errstate(all="ignore"):
@@ -148,9 +149,8 @@ def ulps(y: np.ndarray, high: np.ndarray, low: np.ndarray) -> np.ndarray:
         wide = y.astype(np.float64)
         # Overflow one unit early or late counts as one unit.
         finite = np.where(np.isinf(wide), np.copysign(top, wide), wide)
-        error = (
-            np.abs((finite - np.where(np.isinf(high), np.copysign(top, high), high)) - low) / unit
-        )
+        bounded = np.where(np.isinf(high), np.copysign(top, high), high)
+        error = np.abs((finite - bounded) / unit - low)
         error += np.isinf(wide) != np.isinf(nearest)
     same = (wide == nearest) & np.isinf(nearest) | np.isnan(wide) & np.isnan(high)
     return np.where(same, 0, np.where(np.isnan(error), np.inf, error))

@@ -43,13 +43,13 @@ def arrays(tensors: Values) -> Values:
 
 
 def add(inputs: Values) -> Case:
-    x = wg.tensor(inputs[0], requires_grad=True)
+    x: Any = wg.tensor(inputs[0], requires_grad=True)
     y = wg.tensor(inputs[1])
     return Case(lambda: x + y, lambda out: arrays([out]), peak_bytes)
 
 
 def add_backward(inputs: Values) -> Case:
-    x = wg.tensor(inputs[0], requires_grad=True)
+    x: Any = wg.tensor(inputs[0], requires_grad=True)
     y, cotangent = wg.tensor(inputs[1]), wg.tensor(inputs[2])
 
     def run() -> wg.Tensor:
@@ -75,7 +75,7 @@ def returning_memory(run: Callable[[], Any], read: Callable[[Any], Values]) -> C
 
 
 def chain(inputs: chains.Chain) -> Case:
-    x = wg.tensor(chains.X, requires_grad=True)
+    x: Any = wg.tensor(chains.X, requires_grad=True)
     b, ones = wg.tensor(chains.B), wg.ones(4)
 
     def run() -> Values:
@@ -91,7 +91,7 @@ def chain(inputs: chains.Chain) -> Case:
 
 
 def fan(inputs: chains.Fan) -> Case:
-    x = wg.tensor(chains.X.astype(np.float64), requires_grad=True)
+    x: Any = wg.tensor(chains.X.astype(np.float64), requires_grad=True)
     zero, ones = wg.zeros(4, dtype="float64"), wg.ones(4, dtype="float64")
 
     def run() -> Values:
@@ -136,7 +136,7 @@ def mlp_step(inputs: MLP) -> Case:
 
 
 def elementwise(values: np.ndarray) -> Case:
-    x = wg.tensor(values, requires_grad=True)
+    x: Any = wg.tensor(values, requires_grad=True)
 
     def run() -> wg.Tensor:
         y = wg.tanh(1.5 * x + 0.3) * wg.exp(-x * x) + wg.sigmoid(x) * wg.sin(x)
@@ -159,7 +159,7 @@ def scalar_step(inputs: ScalarNetwork) -> Case:
         sums: Values = []
         start = 0
         for size, count in pairwise(inputs.sizes):
-            h = [relu(s) for s in sums] or x
+            h: Values = [relu(s) for s in sums] or x
             bias = start + size * count
             sums = []
             for j in range(count):

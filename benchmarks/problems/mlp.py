@@ -105,7 +105,7 @@ def problem(sizes: tuple[int, ...], batch: int) -> Problem:
         "mlp_step",
         mlp,
         mlp.expected,
-        tolerance=2e-3,
+        tolerance=1e-2,
         checked_runs=CHECKED_STEPS,
         rounds=7 if batch > 256 else 15,
     )

@@ -50,9 +50,11 @@ class ImportProblem(Problem):
 
 @dataclass(frozen=True)
 class NeighbourProblem(Problem):
-    """By what factor a step slows down when a process beside it keeps one of two processors busy,
-    with the number of threads that each contender chooses itself."""
+    """A step while a process beside it keeps one of two processors busy, with the number of threads
+    that each contender chooses itself: `figure` is its time ("beside"), or that over its time alone
+    ("slowdown")."""
 
+    figure: str = "slowdown"
     cpus: tuple[int, ...] = ()
     seconds: float = 1.0
 
@@ -62,23 +64,27 @@ class NeighbourProblem(Problem):
             return None
         cpus = ",".join(map(str, self.cpus))
         arguments = ("-m", "benchmarks.neighbour", contender.name, cpus, str(self.seconds))
-        return replace(case, sample=lambda: json.loads(output_of(*arguments))["slowdown"])
+        return replace(case, sample=lambda: json.loads(output_of(*arguments))[self.figure])
 
 
 def problems(quick: bool, cpus: Sequence[int]) -> list[Problem]:
     step = mlp.problem(*mlp.SIZES[1])
     return [
         ImportProblem("process/import", "importing", None, lambda: [np.float64(6.0)], 1e-6),
-        NeighbourProblem(
-            "process/busy neighbour",
-            step.kind,
-            step.inputs,
-            step.expected,
-            step.tolerance,
-            step.checked_runs,
-            rounds=3,
-            unit="x",
-            cpus=tuple(cpus[-2:]),
-            seconds=0.02 if quick else 1.0,
+        *(
+            NeighbourProblem(
+                f"process/{name} with a busy neighbour",
+                step.kind,
+                step.inputs,
+                step.expected,
+                step.tolerance,
+                step.checked_runs,
+                rounds=3,
+                unit=unit,
+                figure=figure,
+                cpus=tuple(cpus[-2:]),
+                seconds=0.02 if quick else 1.0,
+            )
+            for name, figure, unit in (("step", "beside", "s"), ("slow-down", "slowdown", "x"))
         ),
     ]

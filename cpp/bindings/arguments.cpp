@@ -12,7 +12,7 @@ namespace {
 }
 
 int64_t one_int(const std::string& where, const std::string& what, const char* wanted,
-                PyObject* item, py::handle all) {
+                PyObject* item, py::handle all, ErrorKind too_large = ErrorKind::argument) {
   // A tensor says itself why it is no index.
   const bool whole = is_tensor(item) || (PyIndex_Check(item) && !PyFloat_Check(item));
   auto index = py::reinterpret_steal<py::object>(whole ? PyNumber_Index(item) : nullptr);
@@ -22,8 +22,9 @@ int64_t one_int(const std::string& where, const std::string& what, const char* w
   }
   int overflow = 0;
   const long long value = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
-  if (overflow)
-    fail(ErrorKind::argument, where, ": '", what, "' must fit int64; got ", show(all));
+  if (overflow > 0 && too_large == ErrorKind::memory)
+    fail(too_large, where, ": ", what, " ", show(all), " is beyond any memory");
+  if (overflow) fail(ErrorKind::argument, where, ": '", what, "' must fit int64; got ", show(all));
   return value;
 }
 
@@ -46,15 +47,17 @@ int64_t to_int(const std::string& where, const std::string& what, py::handle obj
   return one_int(where, what, "an int", object.ptr(), object);
 }
 
-Ints to_ints(const std::string& where, const std::string& what, py::handle object) {
+Ints to_ints(const std::string& where, const std::string& what, py::handle object,
+             ErrorKind too_large) {
   const char* wanted = "an int or a sequence of ints";
   PyObject* given = object.ptr();
-  if (PyLong_Check(given) || is_tensor(given)) return {one_int(where, what, wanted, given, object)};
+  if (PyLong_Check(given) || is_tensor(given))
+    return {one_int(where, what, wanted, given, object, too_large)};
   if (PyUnicode_Check(given) || PyBytes_Check(given)) refuse(where, what, wanted, object);
   // An array with one integer and no axes is both: an index first.
   if (PyIndex_Check(given)) {
     if (auto index = py::reinterpret_steal<py::object>(PyNumber_Index(given)))
-      return {one_int(where, what, wanted, index.ptr(), object)};
+      return {one_int(where, what, wanted, index.ptr(), object, too_large)};
     PyErr_Clear();
   }
   if (!PySequence_Check(given)) refuse(where, what, wanted, object);
@@ -63,7 +66,8 @@ Ints to_ints(const std::string& where, const std::string& what, py::handle objec
   if (!items) refuse(where, what, wanted, object);
   Ints out;
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(items.ptr()); ++i)
-    out.push_back(one_int(where, what, wanted, PyTuple_GET_ITEM(items.ptr(), i), object));
+    out.push_back(
+        one_int(where, what, wanted, PyTuple_GET_ITEM(items.ptr(), i), object, too_large));
   return out;
 }
 

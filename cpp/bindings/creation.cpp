@@ -9,7 +9,7 @@ namespace wengert::bindings {
 namespace {
 
 Shape to_shape(const char* where, py::handle object) {
-  const Shape shape = to_ints(where, "shape", object);
+  const Shape shape = to_ints(where, "shape", object, ErrorKind::memory);
   check_shape(where, shape);
   return shape;
 }

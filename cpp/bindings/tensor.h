@@ -35,7 +35,8 @@ PyObject* dtype_object(DType dtype); // new reference
 
 // Arguments of the function `where` under the name `what`, or an error that names both.
 int64_t to_int(const std::string& where, const std::string& what, py::handle object);
-Ints to_ints(const std::string& where, const std::string& what, py::handle object);
+Ints to_ints(const std::string& where, const std::string& what, py::handle object,
+             ErrorKind too_large = ErrorKind::argument);
 double to_real(const std::string& where, const std::string& what, py::handle object);
 bool to_bool(const std::string& where, const std::string& what, py::handle object);
 Var to_tensor(const std::string& where, const std::string& what, py::handle object);

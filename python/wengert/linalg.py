@@ -157,13 +157,15 @@ def matrix_power(x: Any, n: int, /) -> Tensor:
         raise ArgumentError(f"matrix_power: 'n' must not be negative; got {n}")
     if n == 0:
         return ops.copy(ops.broadcast_to(eye(x.shape[-1], dtype=x.dtype), x.shape))
-    out = None
-    while n:
-        if n & 1:
-            out = x if out is None else ops.matmul(out, x)
-        n >>= 1
-        if n:
-            x = ops.matmul(x, x)
+    while n % 2 == 0:
+        x = ops.matmul(x, x)
+        n //= 2
+    out = x
+    while n > 1:
+        x = ops.matmul(x, x)
+        n //= 2
+        if n % 2:
+            out = ops.matmul(out, x)
     return out
 
 

@@ -1,5 +1,7 @@
 """The methods of Tensor that are written in Python; importing this module adds them to the type."""
 
+# mypy: disable-error-code="misc"
+# (self of the methods below is a Tensor, of another class than the one they stand in)
 from __future__ import annotations
 
 import copy as _copy
@@ -403,12 +405,15 @@ def _install() -> None:
         "bool": "bool",
     }.items():
         setattr(Tensor, name, _converter(name, dtype))
-    Tensor.T = property(_transposed, doc=_transposed.__doc__)
-    Tensor.mT = property(ops.matrix_transpose, doc="The last two axes exchanged. A view.")
-    Tensor.device = property(lambda x: "cpu", doc='Where the numbers are: always "cpu".')
-    # NumPy leaves operators with an array on the left to the reflected ones of Tensor.
-    Tensor.__array_ufunc__ = None
-    Tensor.__array_priority__ = 1000.0
+    for name, value in {
+        "T": property(_transposed, doc=_transposed.__doc__),
+        "mT": property(ops.matrix_transpose, doc="The last two axes exchanged. A view."),
+        "device": property(lambda x: "cpu", doc='Where the numbers are: always "cpu".'),
+        # NumPy leaves operators with an array on the left to the reflected ones of Tensor.
+        "__array_ufunc__": None,
+        "__array_priority__": 1000.0,
+    }.items():
+        setattr(Tensor, name, value)
     Tensor.__module__ = "wengert"
     Tensor.__doc__ = _DOC
 

@@ -46,12 +46,18 @@ def _positions(where: str, argnums: int | Sequence[int], count: int) -> tuple[in
     return tuple(position % count for position in wanted)
 
 
+def _check_flag(where: str, has_aux: Any) -> None:
+    if not isinstance(has_aux, bool):
+        raise ArgumentTypeError(f"{where}: 'has_aux' takes a bool; got {has_aux!r:.60}")
+
+
 class _Linearised:
     """A call of f on leaves of its own: the outputs and the targets of later sweeps."""
 
     def __init__(
         self, where: str, f: Callable, primals: Sequence[Any], kwargs: dict, has_aux: bool
     ) -> None:
+        _check_flag(where, has_aux)
         flat: list[Tensor] = []
         self.structures = []
         for i, primal in enumerate(primals):
@@ -183,6 +189,7 @@ def jvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
     >>> wg.jvp(wg.sin, (wg.tensor(0.0),), (wg.tensor(2.0),))
     (tensor(0.), tensor(2.))
     """
+    _check_flag("jvp", has_aux)
     for what, given in (("primals", primals), ("tangents", tangents)):
         if not isinstance(given, (list, tuple)):
             raise ArgumentTypeError(

@@ -106,6 +106,7 @@ def time_step(x: wg.Tensor, y: wg.Tensor) -> tuple[float, float] | None:
     expected_loss, gradients = reference.gradients(rows, labels)
     np.testing.assert_allclose(loss.item(), expected_loss, rtol=1e-4)
     for p, gradient in zip(parameters, chain.from_iterable(gradients), strict=True):
+        assert p.grad is not None
         np.testing.assert_allclose(p.grad.numpy(), np.array(gradient), rtol=1e-4, atol=1e-6)
 
     model.zero_grad()

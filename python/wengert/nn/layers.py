@@ -89,7 +89,7 @@ class Linear(Module):
     def _make_ready(self, state: Mapping[str, Any], prefix: str) -> None:
         shape = getattr(state.get(prefix + "weight"), "shape", ())
         if self.weight is None and len(shape) == 2:
-            self._make(shape[1])
+            self._make(shape[-1])
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.weight, self.bias
@@ -99,6 +99,7 @@ class Linear(Module):
                 raise ShapeError("Linear: the input needs at least 1 axis (..., in); got ()")
             self._make(shape[-1])
             weight, bias = self.weight, self.bias
+            assert weight is not None
         return _linear(x, weight) if bias is None else _linear(x, weight, bias)
 
     def extra_repr(self) -> str:
