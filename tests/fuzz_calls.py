@@ -204,7 +204,8 @@ def main(seed: int, calls: int, log: str) -> None:
         else:
             [(name, call)] = methods(draw).items()
         args, named = arguments(draw, name, call)
-        shown = f"{name}({', '.join([*map(show, args), *(f'{k}={show(v)}' for k, v in named.items())])})"
+        given = [*map(show, args), *(f"{k}={show(v)}" for k, v in named.items())]
+        shown = f"{name}({', '.join(given)})"
         os.pwrite(file, f"{i}: {shown}".encode(errors="replace").ljust(800)[:800], 0)
         try:
             call(*args, **named)

@@ -60,7 +60,7 @@ BINARY = "add sub mul truediv floordiv mod pow matmul and or xor lshift rshift".
 ONE_WAY = "iadd isub imul itruediv lt le gt ge".split()  # noqa: SIM905
 UNARY = "neg pos abs invert".split()  # noqa: SIM905
 SPECIAL = """
-def __new__(cls, data: ArrayLike, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor: ...  # type: ignore[misc]
+def __new__(cls, data: ArrayLike, dtype: DTypeLike = None, requires_grad: bool = False) -> Self: ...
 def __eq__(self, other: object) -> Tensor: ...  # type: ignore[override]
 def __ne__(self, other: object) -> Tensor: ...  # type: ignore[override]
 def __hash__(self) -> int: ...
@@ -200,8 +200,9 @@ def core_stub() -> str:
         NOTE.format("The C++ core of wengert."),
         "import builtins\nfrom collections.abc import Callable, Iterator, Sequence\n"
         "from typing import Any, Protocol, SupportsIndex, TypeAlias\n\n"
-        "import numpy as np\n\n"
-        "from ..tensor_methods import Hook\nfrom . import memory as memory\nfrom . import ops as ops",
+        "import numpy as np\nfrom typing_extensions import Self\n\n"
+        "from ..tensor_methods import Hook\n"
+        "from . import memory as memory\nfrom . import ops as ops",
         "__version__: str\nop_table: dict[str, dict[str, Any]]",
         "class _SupportsArray(Protocol):\n    def __array__(self) -> np.ndarray: ...",
         "ArrayLike: TypeAlias = (\n"

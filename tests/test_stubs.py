@@ -1,4 +1,4 @@
-"""The checked-in stubs are what the table says, and mypy takes the package and its users by them."""
+"""The checked-in stubs are what the table says, and mypy judges by them."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A user's program that mypy must accept; test_stubs.py checks that, and that it refuses a wrong one."""
+"""A user's program that mypy must accept; test_stubs.py checks that."""
 
 import numpy as np
 import wengert as wg

@@ -95,10 +95,11 @@ void set_grad(Value& value, Var grad) {
   grads.emplace_back(value.index, std::move(grad));
 }
 
-void drop_saved(Node& node) {
+void drop_saved(Node& node, uint32_t source) {
   for (Edge& edge : node.inputs) edge.value = {};
   node.saved_out.reset();
   node.freed = true;
+  node.freed_at = source;
 }
 
 Modes& modes() {

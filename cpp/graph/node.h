@@ -46,6 +46,7 @@ struct Node {
   std::unique_ptr<std::vector<SavedOutput>> saved_out;
   std::unique_ptr<Extras> extras;
   int32_t slot = -1;     // place in the sweep that is visiting, if one is
+  uint32_t freed_at = 0; // the line whose sweep did, if `freed`
   bool traced = false;   // part of a trace: keeps its inputs for the replay
   bool tracked = false;  // recorded for a reverse sweep; a replay records it again
   bool freed = false;    // a sweep has used and dropped what it kept
@@ -63,8 +64,9 @@ void make_leaf(Value& value);       // wants a gradient from now on
 Var leaf_grad(const Value& value);  // of a leaf, or a retained one; null if there is none
 void set_grad(Value& value, Var grad);
 
-// Frees what a node keeps for a reverse sweep; the node itself stays for inspection.
-void drop_saved(Node& node);
+// Frees what a node keeps for a reverse sweep, which runs at the line `source`; the node itself
+// stays for inspection.
+void drop_saved(Node& node, uint32_t source);
 
 // Runs a kernel, through the hook where the work is large: the bindings let other Python threads run
 // meanwhile.

@@ -212,9 +212,9 @@ std::vector<Op> sums_and_products() {
           [](G g, B b) { return chain_divide(g, b); },
           [](G g, B b, Y y) { return -chain_divide(chain_multiply(g, y), b); }),
       binary("chain_multiply",
-          "x1 * x2, but exactly 0 where either is 0: the product of a cotangent and a slope. What "
-          "is not asked for, or does not depend, contributes nothing, also where the other factor "
-          "is infinite or NaN.",
+          "x1 * x2, the product of a cotangent and a slope: exactly 0 where x1 is 0, also where x2 "
+          "is infinite or NaN (what is not asked for contributes nothing), and where x2 is 0 and "
+          "x1 is not NaN.",
           []<class T>(T g, T slope) -> T { return chain(g, slope); },
           [](G h, B slope) { return chain_multiply(h, slope); },
           [](G h, A g) { return chain_multiply(h, g); }),

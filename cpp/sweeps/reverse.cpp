@@ -143,9 +143,9 @@ class Sweep {
     if (node.freed)
       fail(ErrorKind::graph, node.name(), ": the values saved for the backward pass were freed by an "
            "earlier one; the operation was recorded at ", show_source(node.source),
-           ". Call backward(retain_graph=True) the first time to sweep the graph again");
+           ", the values freed at ", show_source(node.freed_at), ". Call backward(retain_graph=True) the first time to sweep the graph again");
     propagate(entry);
-    if (!options_.retain_graph && !node.traced) drop_saved(node);
+    if (!options_.retain_graph && !node.traced) drop_saved(node, source_);
   }
 
   void run_hooks(Node& node, SmallVector<Var, 1>& adjoints) {
@@ -221,6 +221,7 @@ class Sweep {
   std::vector<Pending> pending_;
   std::vector<int32_t> heap_, free_slots_;
   Vars results_;
+  uint32_t source_ = source_here();  // the line that started the sweep
 };
 
 // A tracked input without a node stands for a value that a transform around the trace tracks.

@@ -152,9 +152,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     """
     from safetensors import SafetensorError, safe_open
 
-    name = os.fspath(path)
-    if not isinstance(name, str):
-        raise ArgumentTypeError(f"load: takes a path; got {path!r}")
+    if not isinstance(path, (str, os.PathLike)) or isinstance(name := os.fspath(path), bytes):
+        raise ArgumentTypeError(f"load: takes a path; got {path!r:.60}")
     if os.path.isdir(name):
         raise FileError(f"load: '{name}' is a folder; give a file")
     if not os.path.exists(name):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, SupportsIndex, TypeAlias
 
 import numpy as np
+from typing_extensions import Self
 
 from ..tensor_methods import Hook
 from . import memory as memory
@@ -90,7 +91,7 @@ class Tensor:
     def mT(self) -> Tensor: ...
     @property
     def device(self) -> str: ...
-    def __new__(cls, data: ArrayLike, dtype: DTypeLike = None, requires_grad: builtins.bool = False) -> Tensor: ...  # type: ignore[misc]
+    def __new__(cls, data: ArrayLike, dtype: DTypeLike = None, requires_grad: builtins.bool = False) -> Self: ...
     def __eq__(self, other: object) -> Tensor: ...  # type: ignore[override]
     def __ne__(self, other: object) -> Tensor: ...  # type: ignore[override]
     def __hash__(self) -> builtins.int: ...

@@ -14,7 +14,9 @@ def multiply(x1: ArrayLike, x2: ArrayLike) -> Tensor:
 def divide(x1: ArrayLike, x2: ArrayLike) -> Tensor:
     """x1 / x2, elementwise, in floats: integers are converted to float32 first."""
 def chain_multiply(x1: ArrayLike, x2: ArrayLike) -> Tensor:
-    """x1 * x2, but exactly 0 where either is 0: the product of a cotangent and a slope."""
+    """x1 * x2, the product of a cotangent and a slope: exactly 0 where x1 is 0, also where x2 is
+    infinite or NaN (what is not asked for contributes nothing), and where x2 is 0 and x1 is not
+    NaN."""
 def chain_divide(x1: ArrayLike, x2: ArrayLike) -> Tensor:
     """x1 / x2, but exactly 0 where x1 is 0: chain_multiply with the slope 1 / x2."""
 def divide_or_zero(x1: ArrayLike, x2: ArrayLike) -> Tensor:

@@ -87,7 +87,7 @@ class Linear(Module):
             )
 
     def _make_ready(self, state: Mapping[str, Any], prefix: str) -> None:
-        shape = getattr(state.get(prefix + "weight"), "shape", ())
+        shape: tuple[int, ...] = getattr(state.get(prefix + "weight"), "shape", ())
         if self.weight is None and len(shape) == 2:
             self._make(shape[-1])
 
