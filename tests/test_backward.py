@@ -275,3 +275,105 @@ def test_grad_identity_and_sharing():
     g = w.grad
     (w * 2.0).backward()
     assert g.tolist() == [4.0]  # accumulated in place, as in PyTorch
+
+
+def test_leaves_under_one_cotangent_accumulate_apart():
+    a, b = leaf([0.0]), leaf([0.0])
+    for _ in range(3):
+        wg.exp(a + b).sum().backward()
+    assert a.grad.tolist() == [3.0] and b.grad.tolist() == [3.0]
+
+
+def test_accumulation_never_changes_what_others_hold():
+    a, b, g = leaf([1.0, 2.0]), leaf([1.0, 2.0]), wg.tensor([1.0, 1.0])
+    kept = []
+    a.register_hook(kept.append)
+    (a + b).backward(g)
+    h = b + 0.0
+    h.retain_grad()
+    wg.exp(h * 0.0).sum().backward()
+    b.grad = None
+    (a + b).backward(g)
+    (a * 5.0 + b).sum().backward()
+    assert g.tolist() == [1.0, 1.0] and [k.tolist() for k in kept] == [[1, 1], [1, 1], [5, 5]]
+    assert h.grad.tolist() == [0.0, 0.0] and b.grad.tolist() == [2.0, 2.0]
+    v = leaf([0.0, 0.0])
+    v.grad = b.grad
+    (b * 1.0).sum().backward()
+    assert b.grad.tolist() == [3.0, 3.0] and v.grad.tolist() == [2.0, 2.0]
+
+
+def test_a_hook_may_sweep_the_same_graph():
+    x = leaf(0.7)
+    h = wg.sin(x)
+    y = h * h
+    inner = []
+
+    def again(g):
+        if not inner:
+            inner.append(None)
+            x.grad = None
+            y.backward(retain_graph=True)
+            inner[0] = x.grad.item()
+
+    hook = h.register_hook(again)
+    y.backward(retain_graph=True)
+    hook.remove()  # it holds the graph it is part of
+    slope = 2 * np.sin(np.float32(0.7)) * np.cos(np.float32(0.7))
+    assert inner[0] == pytest.approx(slope, rel=1e-6)
+    assert x.grad.item() == pytest.approx(2 * slope, rel=1e-6)
+
+
+def test_threads_may_share_leaves_and_vjps():
+    x = np.linspace(0.0, 1.0, 60_000)
+    shared = leaf(x)
+    _, pull = wg.vjp(lambda v: wg.sin(v) * v, x)
+    expected = pull(np.ones_like(x))[0].numpy().copy()
+    wrong = []
+
+    def work():
+        for _ in range(10):
+            (wg.sin(shared) * 2.0).sum().backward()
+            if not np.array_equal(pull(np.ones_like(x))[0].numpy(), expected):
+                wrong.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+    np.testing.assert_allclose(shared.grad.numpy(), 80 * np.cos(x), rtol=1e-12)
+
+
+def test_copies_that_share_memory_share_the_version():
+    import copy
+
+    for share in (copy.copy, lambda t: wg.asarray(t.numpy()), lambda t: wg.asarray(t.numpy()[::-1])):
+        x, w = wg.tensor([1.0, 2.0]), leaf([3.0, 4.0])
+        y = (x * w).sum()
+        share(x).assign(wg.tensor([5.0, 5.0]))
+        assert x.tolist() == [5.0, 5.0]
+        with pytest.raises(wg.GraphError, match="changed in place"):
+            y.backward()
+
+
+def test_traced_gradients_do_not_reach_leaves_outside():
+    w = leaf([1.0, 2.0])
+    w.grad = wg.ones(2)
+
+    def f(a):
+        (w * a).sum().backward()
+        return a
+
+    with pytest.raises(wg.TraceError, match=r"wg\.grad"):
+        wg.vmap(f)(wg.ones((3, 2)))
+    assert w.grad.tolist() == [1.0, 1.0]
+    (w * 2.0).sum().backward()
+    assert w.grad.tolist() == [3.0, 3.0]
+
+
+def test_a_nan_that_was_taken_shows():
+    x = leaf([float("nan"), 0.0])
+    (wg.relu(x) * 0.0 + wg.sin(x) * float("nan")).sum().backward()
+    assert np.isnan(x.grad.numpy()).all()

@@ -321,3 +321,15 @@ def test_loading_state_of_other_shapes():
 def test_repr():
     text = repr(optim.SGD([nn.Parameter([1.0])], lr=0.5))
     assert text.startswith("SGD(\n  group 0: 1 parameters, lr=0.5, momentum=0.0")
+
+
+def test_a_bad_option_is_found_before_any_group_changes():
+    a, b = (wg.tensor([1.0], requires_grad=True) for _ in range(2))
+    optimizer = wg.optim.SGD([{"params": [a]}, {"params": [b]}], lr=0.1)
+    (a + b).sum().backward()
+    optimizer.param_groups[1]["lr"] = "bad"
+    with pytest.raises(wg.ArgumentTypeError, match="lr must be a number; got 'bad'"):
+        optimizer.step()
+    assert a.tolist() == [1.0] and optimizer.steps == 0
+    with pytest.raises(wg.ArgumentTypeError, match="lr must be a number"):
+        wg.optim.SGD([a], lr="a")

@@ -339,3 +339,47 @@ def test_gradients_of_two_leaves_do_not_share_memory():
 def test_class_documentation():
     assert "gradients accumulate" in wg.Tensor.__doc__
     assert wg.Tensor.__module__ == "wengert"
+
+
+def test_odd_arrays_and_types_are_refused_not_fatal():
+    for odd in (np.empty(3, "V0"), np.zeros(3, dtype=[]), np.zeros(2, "S0")):
+        with pytest.raises(wg.DTypeError, match="not supported"):
+            wg.asarray(odd)
+    with pytest.raises(TypeError):
+        type(wg.exp)()
+    node = (wg.tensor(1.0, requires_grad=True) * 2.0).grad_fn
+    with pytest.raises((wg.Error, TypeError)):
+        type(node).__new__(type(node))
+
+
+def test_operations_copy_and_pickle_by_name():
+    import copy
+    import pickle
+
+    assert pickle.loads(pickle.dumps(wg.exp)) is wg.exp
+    assert copy.deepcopy({"act": wg.tanh})["act"] is wg.tanh
+
+
+def test_no_grad_refuses_generators():
+    with pytest.raises(wg.ArgumentTypeError, match="generator"):
+
+        @wg.no_grad()
+        def rows(x):
+            yield x
+
+
+def test_exit_while_a_thread_computes(tmp_path):
+    import subprocess
+    import sys
+
+    program = (
+        "import threading, time, wengert as wg\n"
+        "x = wg.ones((700, 700))\n"
+        "def work():\n"
+        "    while True: x @ x\n"
+        "threading.Thread(target=work, daemon=True).start()\n"
+        "time.sleep(0.2)\n"
+    )
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr

@@ -207,3 +207,21 @@ def test_nothing_leaks():
     for _ in range(5):
         everything(X)
     assert (wg.memory.live_bytes(), wg.memory.live_objects()) == before
+
+
+def test_vmap_of_many_inputs_at_once():
+    x = np.arange(12.0).reshape(3, 4)
+    out = wg.vmap(lambda row: wg.concat([row] * 70))(x)
+    np.testing.assert_array_equal(out.numpy(), np.tile(x, 70))
+
+
+def test_vjps_nest_within_their_own_sweep():
+    _, pull = wg.vjp(wg.sin, X)
+
+    def g(x):
+        y = wg.sin(x) * 1.0
+        if y.requires_grad:
+            y.register_hook(lambda g: g * pull(1.0)[0].item())
+        return y
+
+    assert wg.grad(g)(X).item() == pytest.approx(np.cos(X) ** 2)

@@ -58,6 +58,18 @@ bool shareable(const py::array& array) {
   return true;
 }
 
+// The buffer of the tensor whose memory a NumPy array shows, so that in-place changes are counted in
+// one place; none if the memory is NumPy's.
+Ref<Buffer> buffer_behind(const py::array& array, int width) {
+  py::object base = array;
+  while (py::isinstance<py::array>(base)) base = base.attr("base");
+  if (!is_tensor(base.ptr())) return {};
+  const Ref<Buffer>& buffer = value_of(base.ptr())->array.buffer();
+  if (!buffer) return {};
+  const auto offset = static_cast<const std::byte*>(array.data()) - buffer->data;
+  return offset % width == 0 ? buffer : Ref<Buffer>();
+}
+
 Array share(py::array array) {
   const DType dtype = array_dtype(array);
   Shape shape;
@@ -68,6 +80,10 @@ Array share(py::array array) {
   }
   check_shape("tensor", shape);
   auto* data = const_cast<void*>(array.data());
+  if (const Ref<Buffer> known = buffer_behind(array, itemsize(dtype))) {
+    const auto offset = static_cast<std::byte*>(data) - known->data;
+    return Array(known, dtype, std::move(shape), std::move(strides), offset / itemsize(dtype));
+  }
   const bool read_only = !array.writeable();
   const auto bytes = std::size_t(array.nbytes());
   PyObject* owner = array.release().ptr();
@@ -81,6 +97,7 @@ py::array as_numpy(py::handle data) {
   py::object object = producer ? numpy().attr("from_dlpack")(data) : numpy().attr("asarray")(data);
   auto array = py::reinterpret_borrow<py::array>(object);
   if (array.dtype().byteorder() == '>') array = array.attr("astype")(array.dtype().attr("newbyteorder")("="));
+  array_dtype(array);
   if (!shareable(array)) array = array.attr("copy")();
   return array;
 }

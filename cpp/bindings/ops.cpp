@@ -162,6 +162,15 @@ void op_dealloc(PyObject* self) {
   Py_DECREF(type);
 }
 
+// Pickled and copied by name.
+PyObject* op_reduce(PyObject* self, PyObject*) {
+  return guarded([&] {
+    py::object find = py::module_::import("wengert").attr("functions").attr("find_operation");
+    return py::make_tuple(find, py::make_tuple(reinterpret_cast<PyOp*>(self)->op->name)).release().ptr();
+  });
+}
+
+PyMethodDef op_methods[] = {{"__reduce__", op_reduce, METH_NOARGS, nullptr}, {nullptr, nullptr, 0, nullptr}};
 PyGetSetDef op_properties[] = {{"__name__", get_name, nullptr, nullptr, nullptr},
                                {"__qualname__", get_name, nullptr, nullptr, nullptr},
                                {"__doc__", get_doc, nullptr, nullptr, nullptr},
@@ -176,12 +185,15 @@ PyTypeObject* make_op_type() {
   static PyType_Slot slots[] = {{Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
                                 {Py_tp_descr_get, reinterpret_cast<void*>(bind_method)},
                                 {Py_tp_dealloc, reinterpret_cast<void*>(op_dealloc)},
+                                {Py_tp_methods, op_methods},
                                 {Py_tp_getset, op_properties},
                                 {Py_tp_members, op_members},
                                 {Py_tp_repr, reinterpret_cast<void*>(op_repr)},
                                 {0, nullptr}};
   static PyType_Spec spec = {"wengert.Operation", sizeof(PyOp), 0,
-                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR, slots};
+                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR |
+                                 Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                             slots};
   auto* type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
   if (!type) throw py::error_already_set();
   return type;

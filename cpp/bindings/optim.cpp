@@ -132,8 +132,7 @@ void run(const std::vector<Job>& jobs, const F& f) {
   if (elements < worth_a_release) {
     update_all();
   } else {
-    py::gil_scoped_release unlocked;
-    update_all();
+    without_interpreter_lock(update_all);
   }
   const uint32_t source = source_here();
   for (const Job& job : jobs) {

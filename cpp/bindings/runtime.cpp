@@ -27,8 +27,9 @@ void run_unlocked(const Op& op, const Call& call) {
   for (const Array& array : call.in) in.push_back(borrow(array));
   for (const Array& array : call.out) out.push_back(borrow(array));
   const memory::Shared shared;
-  py::gil_scoped_release unlocked;
-  op.kernel({.in = {in.data(), in.size()}, .out = {out.data(), out.size()}, .attrs = call.attrs});
+  without_interpreter_lock([&] {
+    op.kernel({.in = {in.data(), in.size()}, .out = {out.data(), out.size()}, .attrs = call.attrs});
+  });
 }
 
 std::string compiler() {

@@ -41,7 +41,7 @@ struct PlaceHash {
 };
 
 // Places are numbered once and kept; a program that makes code without end stops being numbered.
-constexpr std::size_t most_places = 1 << 18;
+constexpr std::size_t most_places = 1 << 16;
 struct Places {
   std::unordered_map<Place, uint32_t, PlaceHash> number;
   std::vector<Place> all{{nullptr, 0}};
@@ -127,8 +127,6 @@ std::string resolve(uint32_t source) {
 
 void bind_source(py::module_& m) {
   m.def("_set_package_folder", [](std::string folder) { places().package = std::move(folder); });
-  m.def("_source_here", [] { return show_source(source_here()); },
-        "The line of the innermost caller outside the package, as nodes record it.");
   source_hooks() = {.here = here, .resolve = resolve};
 }
 

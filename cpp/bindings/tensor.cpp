@@ -1,5 +1,5 @@
 // The Tensor type: its slots for operators, attributes and conversions. Methods that are operations
-// come from the table; sugar is added in python/wengert/tensor.py.
+// come from the table; sugar is added in python/wengert/tensor_methods.py.
 #include "bindings/tensor.h"
 
 #include <pybind11/stl.h>
@@ -110,8 +110,8 @@ PyObject* power_slot(PyObject* a, PyObject* b, PyObject* modulus) {
 }
 
 [[noreturn]] void refuse_traced(const char* as) {
-  fail(ErrorKind::trace, as, ": a traced value has no number yet; use wg.where or wg.cond on values, or take the "
-       "argument out of the traced ones");
+  fail(ErrorKind::trace, as, ": a traced value has no number yet; use wg.where, or take the argument out of the "
+       "traced ones");
 }
 
 void require_one(const Var& x, const char* as) {
@@ -434,7 +434,13 @@ void bind_tensor(py::module_& m) {
   the_type = make_type();
   m.add_object("Tensor", py::handle(reinterpret_cast<PyObject*>(the_type)));
 
-  py::class_<Node, Ref<Node>>(m, "Node", "An operation that was recorded: what made a tensor.")
+  // Nodes are met, not made: one without an operation behind it would be a null pointer.
+  const auto not_made = py::custom_type_setup([](PyHeapTypeObject* type) {
+    type->ht_type.tp_new = [](PyTypeObject*, PyObject*, PyObject*) -> PyObject* {
+      return guarded([]() -> PyObject* { fail(ErrorKind::type, "Node: operations make nodes; it has no constructor"); });
+    };
+  });
+  py::class_<Node, Ref<Node>>(m, "Node", "An operation that was recorded: what made a tensor.", not_made)
       .def_property_readonly("name", [](const Node& n) { return n.name(); })
       .def_property_readonly("next_functions",
                              [](const Node& n) {

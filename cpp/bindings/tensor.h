@@ -3,6 +3,7 @@
 #pragma once
 #include <pybind11/pybind11.h>
 
+#include <exception>
 #include <optional>
 
 #include "graph/node.h"
@@ -66,6 +67,21 @@ PyObject* guarded(F&& f) {
     PyErr_SetString(PyExc_RuntimeError, error.what());
   }
   return nullptr;
+}
+
+// Runs f while other Python threads run. The lock is taken back outside any destructor: at the end
+// of the process Python ends waiting threads there by unwinding their stack.
+template <class F>
+void without_interpreter_lock(F&& f) {
+  PyThreadState* state = PyEval_SaveThread();
+  std::exception_ptr error;
+  try {
+    f();
+  } catch (const std::exception&) {
+    error = std::current_exception();
+  }
+  PyEval_RestoreThread(state);
+  if (error) std::rethrow_exception(error);
 }
 
 void bind_errors(py::module_& m);

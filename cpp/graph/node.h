@@ -45,7 +45,8 @@ struct Node {
   Types out_types;
   std::unique_ptr<std::vector<SavedOutput>> saved_out;
   std::unique_ptr<Extras> extras;
-  int32_t slot = -1;     // place in the sweep that is visiting, if one is
+  uint32_t sweep = 0;    // the sweep in which it waits for its turn (0: none), and its place there
+  int32_t slot = -1;
   uint32_t freed_at = 0; // the line whose sweep did, if `freed`
   bool traced = false;   // part of a trace: keeps its inputs for the replay
   bool tracked = false;  // recorded for a reverse sweep; a replay records it again
@@ -77,7 +78,6 @@ void run_kernel(const Op& op, const Call& call);
 // Modes, one a thread.
 struct Modes {
   bool grad_enabled = true;
-  int transforms = 0;  // function transforms that are running
 };
 Modes& modes();
 

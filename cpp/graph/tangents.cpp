@@ -60,12 +60,6 @@ void ForwardSweep::set_tangent(const Var& x, Var tangent) {
   set_of(*x.get()).entries.push_back({this, std::move(tangent)});
 }
 
-bool any_tangent(std::span<const Var> ins) {
-  for (const Var& x : ins)
-    if (x->tangents) return true;
-  return false;
-}
-
 void push_tangents(const Op& op, const Attrs& attrs, std::span<const Var> ins,
                    std::span<const Var> outs) {
   auto& active = ForwardSweep::active();

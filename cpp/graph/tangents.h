@@ -35,6 +35,5 @@ class ForwardSweep {
 // Pushes the tangents of a node's inputs to its outputs in every active sweep. While the rule of a
 // sweep runs, that sweep and those inside it are off and the outer ones on.
 void push_tangents(const Op& op, const Attrs& attrs, std::span<const Var> ins, std::span<const Var> outs);
-bool any_tangent(std::span<const Var> ins);
 
 }  // namespace wengert

@@ -267,8 +267,4 @@ void parallel_for(int64_t n, int64_t grain, RangeBody body) {
   }
 }
 
-void parallel_invoke(FunctionRef<void()> a, FunctionRef<void()> b) {
-  parallel_for(2, 1, [&](int64_t begin, int64_t) { begin == 0 ? a() : b(); });
-}
-
 }  // namespace wengert::parallel

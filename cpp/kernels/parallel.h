@@ -48,7 +48,4 @@ void set_num_threads(int n);
 // The first exception of a body is rethrown here, and chunks not yet begun are dropped.
 void parallel_for(int64_t n, int64_t grain, RangeBody body);
 
-// Runs a and b, side by side where a thread is free.
-void parallel_invoke(FunctionRef<void()> a, FunctionRef<void()> b);
-
 }  // namespace wengert::parallel

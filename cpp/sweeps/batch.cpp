@@ -27,22 +27,19 @@ std::vector<std::pair<Var, bool>> batch_sweep(const Trace& trace, std::span<cons
   };
   for (const Ref<Node>& node : trace.nodes()) {
     Vars ins;
-    std::array<bool, 64> flags{};
-    std::vector<char> many;
+    const std::size_t n = node->inputs.size();
+    const auto flags = std::make_unique<bool[]>(n);
     bool any = false;
     for (const Edge& edge : node->inputs) {
       const Mapped x = look_up(Var(edge.value));
-      many.push_back(x.batched);
+      flags[ins.size()] = x.batched;
       any |= x.batched;
       ins.push_back(x.var);
     }
-    if (many.size() > flags.size())
-      fail(ErrorKind::argument, node->op->name, ": vmap takes at most ", flags.size(), " inputs; got ", many.size());
-    std::copy(many.begin(), many.end(), flags.begin());
     const std::span<const Var> args{ins.data(), ins.size()};
     const GradMode mode(modes().grad_enabled && node->tracked);
     const Vars outs = any ? node->op->batch({.op = *node->op, .attrs = node->attrs, .ins = args,
-                                             .batched = {flags.data(), ins.size()}, .size = size})
+                                             .batched = {flags.get(), n}, .size = size})
                           : apply_all(*node->op, args, node->attrs);
     auto& entry = made[node.get()];
     for (const Var& y : outs) entry.push_back({y, any});

@@ -1,7 +1,7 @@
 #include "sweeps/reverse.h"
 
 #include <algorithm>
-#include <unordered_set>
+#include <unordered_map>
 
 #include "graph/source.h"
 #include "graph/tangents.h"
@@ -32,12 +32,16 @@ void accumulate(Var& into, Var g) {
 }
 
 // What a leaf keeps: contiguous memory of its own, so that optimisers can update in place.
-void accumulate_leaf(Node& leaf, const Var& g) {
+void accumulate_leaf(Node& leaf, Var g) {
+  if (g.is_abstract())
+    fail(ErrorKind::trace, "backward: inside a traced function it would leave a traced gradient in a tensor made "
+         "outside; use wg.grad there");
   auto& grads = leaf.more().grads;
   if (!grads.empty() && grads[0].second) {
     Var& grad = grads[0].second;
     const bool plain = !g->tracked && !g->tangents && !g.is_abstract() && !grad->tracked && !grad.is_abstract();
-    if (plain && grad->array.buffer().unique() && grad->array.is_contiguous() && !grad->array.buffer()->foreign) {
+    const bool mine = grad->refs == (grad->python ? 2u : 1u);  // the leaf's, and its Python object's
+    if (plain && mine && grad->array.buffer().unique() && grad->array.is_contiguous() && !grad->array.buffer()->foreign) {
       ++grad->array.buffer()->version;
       kernels::add_into(grad.array(), g.array());
     } else {
@@ -45,9 +49,9 @@ void accumulate_leaf(Node& leaf, const Var& g) {
     }
     return;
   }
-  Var grad = g;
-  if (!g->tracked && !g.is_abstract() && !(g->array.buffer().unique() && g->array.is_contiguous()))
-    grad = Var(kernels::contiguous_copy(g.array()));
+  // Adopted only where nobody else sees it: later passes add to it in place.
+  Var grad = std::move(g);
+  if (!grad->tracked && !owned(grad)) grad = Var(kernels::contiguous_copy(grad.array()));
   grads.clear();
   grads.emplace_back(uint16_t(0), std::move(grad));
 }
@@ -59,16 +63,11 @@ class Sweep {
   }
   ~Sweep() {
     for (Pending& entry : pending_)
-      if (entry.node) entry.node->slot = idle;
-    if (reach_)
-      for (const Ref<Node>& node : reach_->nodes) node->slot = idle;
+      if (entry.node && entry.node->sweep == id_) entry.node->sweep = 0;
   }
 
   // Only the nodes of `reach` will be visited.
-  void limit_to(const Reach& reach) {
-    reach_ = &reach;
-    for (const Ref<Node>& node : reach.nodes) node->slot = wanted;
-  }
+  void limit_to(const Reach& reach) { reach_ = &reach; }
 
   void seed(const Var& output, const Var& g) {
     if (output->node && output->tracked) contribute(output->node, output->index, g);
@@ -83,7 +82,8 @@ class Sweep {
       const int32_t slot = heap_.back();
       heap_.pop_back();
       Pending entry = std::move(pending_[std::size_t(slot)]);
-      entry.node->slot = idle;
+      if (entry.node->sweep == id_) entry.node->sweep = 0;
+      else shared_.erase(entry.node.get());
       free_slots_.push_back(slot);
       visit(entry);
     }
@@ -98,16 +98,27 @@ class Sweep {
     }
   };
 
-  // Values of Node::slot besides a place in pending_.
-  static constexpr int32_t idle = -1, wanted = -2;
+  static uint32_t next_id() {
+    static uint32_t id = 0;
+    if (++id == 0) ++id;  // 0 stands for no sweep
+    return id;
+  }
 
-  bool wants(const Node* node) const { return node && (!reach_ || node->slot != idle); }
+  bool wants(const Node* node) const { return node && (!reach_ || reach_->nodes.contains(node)); }
+
+  // Where the node waits, or -1. Another sweep (of a hook, of another thread) may be holding the
+  // node's own note of it; then this sweep keeps one of its own.
+  int32_t& place(Node& node) {
+    if (node.sweep == id_) return node.slot;
+    if (node.sweep != 0) return shared_.try_emplace(&node, -1).first->second;
+    node.sweep = id_;
+    return node.slot = -1;
+  }
 
   void contribute(const Ref<Node>& node, std::size_t index, Var g) {
     if (!wants(node.get())) return;
-    int32_t slot = node->slot;
-    if (slot >= 0 && (std::size_t(slot) >= pending_.size() || pending_[std::size_t(slot)].node != node))
-      fail(ErrorKind::graph, node->name(), ": another backward pass is sweeping this graph");
+    int32_t& noted = place(*node);
+    int32_t slot = noted;
     if (slot < 0) {
       if (free_slots_.empty()) {
         slot = int32_t(pending_.size());
@@ -119,7 +130,7 @@ class Sweep {
       Pending& entry = pending_[std::size_t(slot)];
       entry.node = node;
       entry.adjoints.resize(node->out_types.size());
-      node->slot = slot;
+      noted = slot;
       heap_.push_back(slot);
       std::push_heap(heap_.begin(), heap_.end(), Younger{pending_});
     }
@@ -218,6 +229,8 @@ class Sweep {
   std::span<const Var> targets_;
   SweepOptions options_;
   const Reach* reach_ = nullptr;
+  uint32_t id_ = next_id();
+  std::unordered_map<const Node*, int32_t> shared_;
   std::vector<Pending> pending_;
   std::vector<int32_t> heap_, free_slots_;
   Vars results_;
@@ -260,14 +273,13 @@ Reach find_reach(std::span<const Var> outputs, std::span<const Var> targets) {
     }
   }
   std::sort(nodes.begin(), nodes.end(), [](const auto& a, const auto& b) { return a->serial < b->serial; });
-  std::unordered_set<const Node*> wanted(ends.begin(), ends.end());
-  for (Ref<Node>& node : nodes) {
-    bool depends = ends.contains(node.get());
-    for (const Edge& edge : node->inputs) depends = depends || wanted.contains(edge.node.get());
-    if (!depends) continue;
-    wanted.insert(node.get());
-    reach.nodes.push_back(std::move(node));
-  }
+  reach.nodes = ends;
+  for (const Ref<Node>& node : nodes)
+    for (const Edge& edge : node->inputs)
+      if (reach.nodes.contains(edge.node.get())) {
+        reach.nodes.insert(node.get());
+        break;
+      }
   return reach;
 }
 

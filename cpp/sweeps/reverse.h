@@ -1,6 +1,8 @@
 // The reverse sweep: adjoints from outputs to inputs, by descending serial. One loop serves
 // backward(), vjp and the rows whose adjoint follows from their meaning. Names no op.
 #pragma once
+#include <unordered_set>
+
 #include "graph/node.h"
 
 namespace wengert {
@@ -14,7 +16,7 @@ struct SweepOptions {
 // `outer` tells whether anything else than the targets wants a gradient of the outputs: a transform
 // or a leaf outside, for which the sweep itself must be recorded.
 struct Reach {
-  std::vector<Ref<Node>> nodes;  // that depend on a target, by ascending serial; the targets' too
+  std::unordered_set<const Node*> nodes;  // that depend on a target; the targets' too
   bool outer = false;
 };
 Reach find_reach(std::span<const Var> outputs, std::span<const Var> targets);

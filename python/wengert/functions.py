@@ -4,8 +4,11 @@ Rows of the operation table whose signature is the standard's are exported as th
 are compositions of rows, in the modules gathered here.
 """
 
+from typing import Any
+
 from . import composites, creation, dtypes, manipulation, products
 from . import einsum as _einsum
+from ._core import ops
 from ._core.ops import (
     abs,
     acos,
@@ -127,6 +130,12 @@ mod = remainder
 pow = power
 right_shift = bitwise_right_shift
 true_divide = divide
+
+
+def find_operation(name: str) -> Any:
+    """The operation of the table with this name: how operations are pickled."""
+    return getattr(ops, name)
+
 
 __all__ = [
     "abs",

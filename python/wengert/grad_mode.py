@@ -8,8 +8,11 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from . import _core
+from ._core import ArgumentTypeError
 
 F = TypeVar("F", bound=Callable)
+
+_GENERATOR = 0x20 | 0x80 | 0x200  # code flags: generators, coroutines, asynchronous generators
 
 
 class _GradMode:
@@ -30,6 +33,12 @@ class _GradMode:
         _core._set_grad_enabled(self._before.pop())
 
     def __call__(self, f: F) -> F:
+        if getattr(getattr(f, "__code__", None), "co_flags", 0) & _GENERATOR:
+            raise ArgumentTypeError(
+                f"{type(self).__name__}: cannot decorate the generator {f.__name__}, whose body runs "
+                "later; use it as a context manager inside"
+            )
+
         @functools.wraps(f)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             with type(self)():

@@ -114,6 +114,8 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
 
     arrays: dict[str, np.ndarray] = {}
     structure = _describe(tree, (), arrays)
+    if not isinstance(path, (str, os.PathLike)):
+        raise ArgumentTypeError(f"save: the path is a str or PathLike; got {path!r}")
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
     temporary = None

@@ -87,6 +87,12 @@ class Optimizer:
 
     def _check(self, options: dict[str, Any]) -> None:
         """Raises for options out of range."""
+        for name, value in options.items():
+            if name == "lr" and callable(value):
+                continue
+            pair = isinstance(value, (tuple, list))
+            if not all(isinstance(x, (int, float, Tensor)) for x in (value if pair else [value])):
+                raise ArgumentTypeError(f"{type(self).__name__}: {name} must be a number; got {value!r}")
         lr = options["lr"]
         if not callable(lr) and not float(lr) >= 0.0:
             raise ArgumentError(f"{type(self).__name__}: lr must not be negative; got {lr}")
@@ -105,14 +111,18 @@ class Optimizer:
         return state[name]
 
     def _update(self, index: int, group: dict[str, Any], lr: float) -> None:
-        raise NotImplementedError(f"{type(self).__name__}: define _update")
+        raise ArgumentTypeError(f"{type(self).__name__}: an optimiser defines _update")
 
     def step(self) -> None:
         """Updates the parameters that have gradients, in place."""
         steps = self.steps
-        for index, group in enumerate(self.param_groups):
+        rates = []
+        for group in self.param_groups:  # checked for all before anything changes
+            self._check({name: group[name] for name in self._options})
             lr = group["lr"]
-            self._update(index, group, lr(steps) if callable(lr) else lr)
+            rates.append(lr(steps) if callable(lr) else lr)
+        for index, (group, lr) in enumerate(zip(self.param_groups, rates)):
+            self._update(index, group, lr)
         self.steps = steps + 1
 
     def zero_grad(self) -> None:
