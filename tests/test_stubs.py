@@ -12,7 +12,6 @@ SAMPLE = ROOT / "tests" / "typing_sample.py"
 
 
 def mypy(*arguments: str) -> subprocess.CompletedProcess:
-    pytest.importorskip("mypy")
     command = [sys.executable, "-m", "mypy", "--no-incremental", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 

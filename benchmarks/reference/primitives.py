@@ -7,6 +7,7 @@ Nothing here knows of programs, traces or modes of differentiation.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from operator import mul
@@ -34,23 +35,23 @@ def basis(size: int) -> list[list[float]]:
     return [[float(i == j) for j in range(size)] for i in range(size)]
 
 
-class Primitive:
+class Primitive(ABC):
     """y = f(x, w) and its products with a vector v, from the left (VJP) or the right (JVP).
 
     The defaults are those of a primitive f(x, {}) without weights, where w is empty.
     """
 
+    @abstractmethod
     def value(self, x: Vector, w: Vector = ()) -> list[float]:
         """f(x, w)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def input_vjp(self, v: Vector, x: Vector, w: Vector = ()) -> list[float]:
         """vᵀ ∂x f(x, w)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def input_jvp(self, v: Vector, x: Vector, w: Vector = ()) -> list[float]:
         """∂x f(x, w) v."""
-        raise NotImplementedError
 
     def weight_vjp(self, v: Vector, x: Vector, w: Vector = ()) -> list[float]:
         """vᵀ ∂w f(x, w)."""

@@ -64,7 +64,7 @@ class Module:
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The value of the module; subclasses define it."""
-        raise NotImplementedError(f"{type(self).__name__}: define forward(self, ...)")
+        raise ArgumentTypeError(f"{type(self).__name__}: define forward(self, ...)")
 
     __call__: Callable[..., Any] = forward
 
