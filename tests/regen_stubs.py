@@ -183,7 +183,7 @@ def methods() -> Iterator[str]:
             params = []
             kinds = [p.kind for p in signature.parameters.values()]
             for p in signature.parameters.values():
-                if p.name == "self" or p.name == "x" and not params:
+                if p.name == "self" or (p.name == "x" and not params):
                     params.append("self")
                     continue
                 if p.kind is p.KEYWORD_ONLY and p.VAR_POSITIONAL not in kinds and "*" not in params:

@@ -6,7 +6,6 @@ import threading
 
 import numpy as np
 import pytest
-
 import wengert as wg
 
 
@@ -122,7 +121,8 @@ def test_in_place_change_of_a_needed_value_names_both_lines():
     x.assign([5.0, 6.0])
     changed = made + 1
     with pytest.raises(
-        wg.GraphError, match=rf"multiply: .*test_backward\.py:{made}\b.*test_backward\.py:{changed}\b"
+        wg.GraphError,
+        match=rf"multiply: .*test_backward\.py:{made}\b.*test_backward\.py:{changed}\b",
     ):
         y.sum().backward()
 
@@ -236,7 +236,7 @@ def test_threads_record_independently():
                 w.grad = None
                 (wg.sin(w) * w).sum().backward()
             results[k] = w.grad.numpy()[0]
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             errors.append(error)
 
     threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
@@ -349,7 +349,11 @@ def test_threads_may_share_leaves_and_vjps():
 def test_copies_that_share_memory_share_the_version():
     import copy
 
-    for share in (copy.copy, lambda t: wg.asarray(t.numpy()), lambda t: wg.asarray(t.numpy()[::-1])):
+    for share in (
+        copy.copy,
+        lambda t: wg.asarray(t.numpy()),
+        lambda t: wg.asarray(t.numpy()[::-1]),
+    ):
         x, w = wg.tensor([1.0, 2.0]), leaf([3.0, 4.0])
         y = (x * w).sum()
         share(x).assign(wg.tensor([5.0, 5.0]))

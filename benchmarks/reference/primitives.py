@@ -45,13 +45,13 @@ class Primitive(ABC):
     def value(self, x: Vector, w: Vector = ()) -> list[float]:
         """f(x, w)."""
 
-    @abstractmethod
     def input_vjp(self, v: Vector, x: Vector, w: Vector = ()) -> list[float]:
         """vᵀ ∂x f(x, w)."""
+        raise TypeError(f"{type(self).__name__} has no input VJP")
 
-    @abstractmethod
     def input_jvp(self, v: Vector, x: Vector, w: Vector = ()) -> list[float]:
         """∂x f(x, w) v."""
+        raise TypeError(f"{type(self).__name__} has no input JVP")
 
     def weight_vjp(self, v: Vector, x: Vector, w: Vector = ()) -> list[float]:
         """vᵀ ∂w f(x, w)."""

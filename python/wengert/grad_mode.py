@@ -35,7 +35,7 @@ class _GradMode:
     def __call__(self, f: F) -> F:
         if getattr(getattr(f, "__code__", None), "co_flags", 0) & _GENERATOR:
             raise ArgumentTypeError(
-                f"{type(self).__name__}: cannot decorate the generator {f.__name__}, whose body runs "
+                f"{type(self).__name__}: cannot decorate the generator {f.__name__}: its body runs "
                 "later; use it as a context manager inside"
             )
 

@@ -1,4 +1,4 @@
-"""Jacobians, Hessians and their products: VJPs and JVPs of the basis vectors in one batched sweep."""
+"""Jacobians, Hessians and their products: VJPs and JVPs of all basis vectors in one sweep."""
 
 from __future__ import annotations
 

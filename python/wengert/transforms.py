@@ -84,7 +84,7 @@ class _Linearised:
         return parts
 
     def plain(self, result: Any) -> Any:
-        """The result, without the history that the transform left where nothing outside wants it."""
+        """The result, without the history the transform left where nothing outside wants it."""
         if self.outer:
             return result
         return tree.map(lambda x: _core._release(x) if isinstance(x, Tensor) else x, result)

@@ -92,7 +92,9 @@ class Optimizer:
                 continue
             pair = isinstance(value, (tuple, list))
             if not all(isinstance(x, (int, float, Tensor)) for x in (value if pair else [value])):
-                raise ArgumentTypeError(f"{type(self).__name__}: {name} must be a number; got {value!r}")
+                raise ArgumentTypeError(
+                    f"{type(self).__name__}: {name} must be a number; got {value!r}"
+                )
         lr = options["lr"]
         if not callable(lr) and not float(lr) >= 0.0:
             raise ArgumentError(f"{type(self).__name__}: lr must not be negative; got {lr}")
