@@ -5,7 +5,7 @@ import os as _os
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-import numpy as _numpy  # noqa: F401  (loads its own BLAS before the setting below)
+import numpy as _numpy  # (loads its own BLAS before the setting below)
 
 # Our copy of OpenBLAS starts no threads of its own: the engine has its pool.
 _before = _os.environ.get("OPENBLAS_NUM_THREADS")
