@@ -13,6 +13,7 @@ import mpmath
 import numpy as np
 import pytest
 import wengert as wg
+from machine import instruction_sets
 
 OPS = wg._core.ops
 POINTS = {"float32": 200_000, "float64": 3_000}
@@ -154,18 +155,6 @@ def ulps(y: np.ndarray, high: np.ndarray, low: np.ndarray) -> np.ndarray:
         error += np.isinf(wide) != np.isinf(nearest)
     same = (wide == nearest) & np.isinf(nearest) | np.isnan(wide) & np.isnan(high)
     return np.where(same, 0, np.where(np.isnan(error), np.inf, error))
-
-
-def instruction_sets() -> list[str]:
-    best, out = wg.config()["isa"], []
-    for name in ("x86-64", "avx2", "avx512"):
-        try:
-            wg._core._set_isa(name)
-        except wg.Error:
-            continue
-        out.append(name)
-    wg._core._set_isa(best)
-    return out or [best]
 
 
 @pytest.fixture(params=instruction_sets())

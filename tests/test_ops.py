@@ -9,6 +9,7 @@ import itertools
 import numpy as np
 import pytest
 import wengert as wg
+from machine import instruction_sets
 from op_rows.row import Case, Row
 from op_table import ROWS
 
@@ -420,19 +421,6 @@ def test_same_bits_for_any_number_of_threads(row):
     wg.set_num_threads(2)
     for a, b in zip(alone, value_and_cotangents(row, row.large, dtype), strict=True):
         assert a.tobytes() == b.tobytes()
-
-
-def instruction_sets() -> list[str]:
-    best = wg.config()["isa"]
-    out = []
-    for name in ("x86-64", "avx2", "avx512"):
-        try:
-            wg._core._set_isa(name)
-        except wg.Error:
-            continue
-        out.append(name)
-    wg._core._set_isa(best)
-    return out
 
 
 SETS = instruction_sets()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 from . import _core, tree
 from ._core import ArgumentError, ArgumentTypeError, Tensor
-from .creation import eye, zeros_like
+from .creation import eye
 from .grad_mode import no_grad
 from .manipulation import concat
-from .transforms import _float_leaves, _positions, grad, jvp, vjp, vmap
+from .transforms import _float_leaves, _of_chosen, _positions, grad, jvp, vjp, vmap
 
 
 def _basis(leaves: Sequence[Tensor]) -> list[Tensor]:
@@ -27,26 +28,16 @@ def _basis(leaves: Sequence[Tensor]) -> list[Tensor]:
     return out
 
 
-def _split(x: Tensor, leaves: Sequence[Tensor], axis: int) -> list[Tensor]:
-    """Cuts the axis that runs over all leaves' elements into one part a leaf, of its shape."""
+def _split(x: Tensor, shapes: Sequence[tuple[int, ...]], axis: int) -> list[Tensor]:
+    """Cuts the axis over the elements of all leaves into one part a leaf, of its shape."""
     out, start = [], 0
-    for leaf in leaves:
+    for shape in shapes:
         starts, sizes = [0] * x.ndim, list(x.shape)
-        starts[axis], sizes[axis] = start, leaf.size
+        starts[axis], sizes[axis] = start, prod(shape)
         part = _core.ops.slice(x, starts=starts, sizes=sizes, steps=[1] * x.ndim)
-        out.append(part.reshape(*x.shape[:axis], *leaf.shape, *x.shape[axis + 1 :]))
-        start += leaf.size
+        out.append(part.reshape(*x.shape[:axis], *shape, *x.shape[axis + 1 :]))
+        start += sizes[axis]
     return out
-
-
-def _of_chosen(f: Callable, args: tuple, kwargs: dict, chosen: Sequence[int]) -> Callable:
-    def call(*values: Any) -> Any:
-        merged = list(args)
-        for position, value in zip(chosen, values):
-            merged[position] = value
-        return f(*merged, **kwargs)
-
-    return call
 
 
 def jacrev(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
@@ -70,7 +61,7 @@ def jacrev(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
         basis = tree.unflatten(out_structure, _basis(outputs))
         rows = vmap(pull)(basis)
         leaves, structure = tree.flatten(rows if not isinstance(argnums, int) else rows[0])
-        by_input = [_split(x, outputs, 0) for x in leaves]
+        by_input = [_split(x, [y.shape for y in outputs], 0) for x in leaves]
         by_output = [tree.unflatten(structure, list(parts)) for parts in zip(*by_input)]
         return tree.unflatten(out_structure, by_output)
 
@@ -100,7 +91,9 @@ def jacfwd(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
 
         def place(column: Tensor) -> Any:
             moved = _core.ops.permute_dims(column, (*range(1, column.ndim), 0))
-            parts = tree.unflatten(in_structure, _split(moved, inputs, moved.ndim - 1))
+            parts = tree.unflatten(
+                in_structure, _split(moved, [x.shape for x in inputs], column.ndim - 1)
+            )
             return parts if not isinstance(argnums, int) else parts[0]
 
         return tree.unflatten(out_structure, [place(column) for column in outputs])
@@ -174,7 +167,6 @@ def ravel(values: Any) -> tuple[Tensor, Callable[[Any], Any]]:
     leaves, structure = _float_leaves("ravel", "leaves", values)
     shapes = [x.shape for x in leaves]
     dtypes = [x.dtype for x in leaves]
-    like = [zeros_like(x.detach()) for x in leaves]
     total = sum(x.size for x in leaves)
     flat = concat([x.reshape(-1) for x in leaves]) if leaves else _core.asarray([])
 
@@ -182,10 +174,7 @@ def ravel(values: Any) -> tuple[Tensor, Callable[[Any], Any]]:
         x = _core.asarray(vector)
         if x.shape != (total,):
             raise ArgumentError(f"unravel: needs a vector of {total} numbers; got shape {x.shape}")
-        parts = _split(x, like, 0)
-        return tree.unflatten(
-            structure,
-            [p.reshape(shape).astype(dtype) for p, shape, dtype in zip(parts, shapes, dtypes)],
-        )
+        parts = _split(x, shapes, 0)
+        return tree.unflatten(structure, [p.astype(dtype) for p, dtype in zip(parts, dtypes)])
 
     return flat, unravel

@@ -51,12 +51,22 @@ def _check_flag(where: str, has_aux: Any) -> None:
         raise ArgumentTypeError(f"{where}: 'has_aux' takes a bool; got {has_aux!r:.60}")
 
 
+def _of_chosen(f: Callable, args: tuple, kwargs: dict, chosen: Sequence[int]) -> Callable:
+    """f of the chosen arguments alone."""
+
+    def call(*values: Any) -> Any:
+        merged = list(args)
+        for position, value in zip(chosen, values):
+            merged[position] = value
+        return f(*merged, **kwargs)
+
+    return call
+
+
 class _Linearised:
     """A call of f on leaves of its own: the outputs and the targets of later sweeps."""
 
-    def __init__(
-        self, where: str, f: Callable, primals: Sequence[Any], kwargs: dict, has_aux: bool
-    ) -> None:
+    def __init__(self, where: str, f: Callable, primals: Sequence[Any], has_aux: bool) -> None:
         _check_flag(where, has_aux)
         flat: list[Tensor] = []
         self.structures = []
@@ -66,7 +76,7 @@ class _Linearised:
             self.structures.append(structure)
         with enable_grad():
             self.targets = [_core._alias(x) for x in flat]
-            result = f(*self.unflatten(self.targets), **kwargs)
+            result = f(*self.unflatten(self.targets))
         self.aux = None
         if has_aux:
             if not (isinstance(result, tuple) and len(result) == 2):
@@ -111,14 +121,8 @@ def value_and_grad(
     @functools.wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         chosen = _positions("grad", argnums, len(args))
-
-        def of_chosen(*values: Any, **named: Any) -> Any:
-            merged = list(args)
-            for position, value in zip(chosen, values):
-                merged[position] = value
-            return f(*merged, **named)
-
-        call = _Linearised("grad", of_chosen, [args[i] for i in chosen], kwargs, has_aux)
+        of_chosen = _of_chosen(f, args, kwargs, chosen)
+        call = _Linearised("grad", of_chosen, [args[i] for i in chosen], has_aux)
         if len(call.outputs) != 1 or call.outputs[0].size != 1:
             shapes = ", ".join(str(y.shape) for y in call.outputs)
             raise ShapeError(
@@ -159,7 +163,7 @@ def vjp(f: Callable, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     >>> vjp_fn(wg.tensor(2.0))
     (tensor(2.),)
     """
-    call = _Linearised("vjp", f, primals, {}, has_aux)
+    call = _Linearised("vjp", f, primals, has_aux)
 
     def vjp_fn(cotangent: Any) -> tuple[Any, ...]:
         leaves, structure = tree.flatten(cotangent)
