@@ -4,7 +4,7 @@
 namespace wengert::bindings {
 namespace {
 
-PyObject* classes[8];
+PyObject* classes[9];
 
 PyObject* make_class(py::module_& m, const char* name, const char* doc, py::object bases) {
   const std::string full = std::string("wengert.") + name;
@@ -39,6 +39,8 @@ void bind_errors(py::module_& m) {
   derive(ErrorKind::type, "ArgumentTypeError", PyExc_TypeError, "An argument of the wrong Python type, or a missing one.");
   derive(ErrorKind::bounds, "BoundsError", PyExc_IndexError, "An index out of range.");
   derive(ErrorKind::memory, "OutOfMemory", PyExc_MemoryError, "More memory than the machine has.");
+  derive(ErrorKind::numeric, "NumericError", PyExc_FloatingPointError,
+         "An infinity or a NaN that an operation made of finite numbers, under debug_nans.");
   py::register_exception_translator([](std::exception_ptr p) {
     try {
       if (p) std::rethrow_exception(p);

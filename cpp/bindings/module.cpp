@@ -12,7 +12,9 @@ PYBIND11_MODULE(_core, m) {
   bind_indexing(m);
   bind_source(m);
   bind_sweeps(m);
+  bind_program(m);
   bind_runtime(m);
   bind_optim(m);
+  bind_primitive(m);
   bind_ops(m);
 }

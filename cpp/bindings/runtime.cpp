@@ -4,6 +4,7 @@
 
 #include "array/allocator.h"
 #include "bindings/tensor.h"
+#include "graph/watch.h"
 #include "kernels/blas.h"
 #include "kernels/isa.h"
 #include "kernels/parallel.h"
@@ -43,7 +44,7 @@ std::string compiler() {
 }  // namespace
 
 void bind_runtime(py::module_& m) {
-  kernel_hook() = run_unlocked;
+  kernel_hook() = {.run = run_unlocked, .from = 1 << 14};
   blas::initialise();
 
   py::module_ memory = m.def_submodule("memory", "Exact counts of the bytes that arrays hold.");
@@ -69,6 +70,7 @@ void bind_runtime(py::module_& m) {
           out["threads"] = parallel::num_threads();
           return out;
         }, "Version, compiler, BLAS, instruction set and threads, as a dict.");
+  m.def("_set_watch", watch);
   m.def("_set_isa", [](const std::string& wanted) {
     for (int level = 0; level < isa_count; ++level)
       if (wanted == name(Isa(level)) && Isa(level) <= best_isa()) return set_isa(Isa(level));

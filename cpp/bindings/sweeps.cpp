@@ -33,16 +33,19 @@ void backward(py::handle self, py::object gradient, py::handle retains, py::hand
   reverse_sweep({&y, 1}, {&g, 1}, {}, {.retain_graph = retain_graph || create_graph, .accumulate = true});
 }
 
-// The adjoints of `targets`, and whether anything outside wants gradients of them: only then is the
-// sweep itself recorded.
-py::tuple reverse(const List& outputs, const List& seeds, const List& targets, bool retain_graph) {
+// The adjoints of `targets`, and whether anything outside wants gradients of the outputs. Only if it
+// does, or wants those of the seeds, is the sweep itself recorded; or if the caller says so.
+py::tuple reverse(const List& outputs, const List& seeds, const List& targets, bool retain_graph,
+                  std::optional<bool> recorded) {
   const Reach reach = find_reach(outputs, targets);
-  const bool record = reach.outer && modes().grad_enabled;
+  bool wanted = reach.outer;
+  for (const Var& g : seeds) wanted |= g->tracked;
+  const bool record = recorded.value_or(wanted && modes().grad_enabled);
   GradMode mode(record);
   const Vars found = reverse_sweep(outputs, seeds, targets, {.retain_graph = retain_graph || record}, &reach);
   py::list out;
   for (const Var& g : found) out.append(g);
-  return py::make_tuple(out, record);
+  return py::make_tuple(out, reach.outer && modes().grad_enabled);
 }
 
 // y without the history that a transform left behind; tangents of outer forward sweeps stay.
@@ -103,7 +106,8 @@ void bind_sweeps(py::module_& m) {
   m.def("_alias", transform_leaf);
   m.def("_release", release_history);
   m.def("_is_outer", [](const List& outputs, const List& targets) { return find_reach(outputs, targets).outer; });
-  m.def("_reverse", reverse);
+  m.def("_reverse", reverse, py::arg("outputs"), py::arg("seeds"), py::arg("targets"), py::arg("retain_graph"),
+        py::arg("recorded") = py::none());
   m.def("_forward", forward);
   m.def("_batch", batch);
   m.def("is_grad_enabled", [] { return modes().grad_enabled; }, "Whether operations are being recorded.");

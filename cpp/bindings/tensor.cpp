@@ -6,6 +6,7 @@
 #include <structmember.h>
 
 #include "graph/source.h"
+#include "graph/tangents.h"
 #include "kernels/copy.h"
 #include "ops/vocabulary.h"
 
@@ -143,9 +144,9 @@ PyObject* in_place_slot(PyObject* self, PyObject* other) {
   PyObject* result = slot(self, other);
   if (!result || result == Py_NotImplemented) return result;
   const Var to = var_of(self);
-  // A tensor with a history is not changed: the name is bound to the new value instead.
+  // A tensor with a history or a tangent is not changed: the name is bound to the new value instead.
   if (to.is_abstract() || (to->tracked && !to->is_leaf) || !is_tensor(result) || var_of(result)->tracked ||
-      repeats_elements(to.array())) {
+      carries_tangent(to) || carries_tangent(var_of(result)) || repeats_elements(to.array())) {
     if (to->tracked && to->is_leaf && modes().grad_enabled) {
       Py_DECREF(result);
       return guarded([&]() -> PyObject* {
@@ -396,6 +397,9 @@ void check_in_place(const char* where, const Var& to, const Var& from) {
   if (from->tracked && modes().grad_enabled)
     fail(ErrorKind::graph, where, ": a change in place would lose the history of the new value; detach it first: "
          "value.detach()");
+  if (carries_tangent(to) || carries_tangent(from))
+    fail(ErrorKind::graph, where, ": a change in place would lose the tangent that wg.jvp pushes; use wg.where or "
+         "wg.concat, or detach the value first: value.detach()");
   if (to->array.buffer()->read_only) fail(ErrorKind::argument, where, ": the tensor shares read-only memory");
   if (repeats_elements(to.array()))
     fail(ErrorKind::argument, where, ": the tensor is a broadcast view, whose elements share memory; copy it first: x.copy()");

@@ -91,9 +91,11 @@ void bind_creation(py::module_& m);
 void bind_indexing(py::module_& m);
 void bind_ops(py::module_& m);
 void bind_sweeps(py::module_& m);
+void bind_program(py::module_& m);
 void bind_runtime(py::module_& m);
 void bind_source(py::module_& m);
 void bind_optim(py::module_& m);
+void bind_primitive(py::module_& m);
 
 }  // namespace wengert::bindings
 

@@ -2,6 +2,7 @@
 // it was computed or only traced.
 #include "graph/tangents.h"
 #include "graph/trace.h"
+#include "graph/watch.h"
 
 namespace wengert {
 namespace {
@@ -52,7 +53,7 @@ Ref<Node> record(const Op& op, const Attrs& attrs, std::span<const Var> ins, Var
   if (tracked && saves_out(op, ins)) {
     node->saved_out = std::make_unique<std::vector<SavedOutput>>();
     for (const Var& y : outs)
-      node->saved_out->push_back({y.array(), {}, y->array.has_data() ? y->array.buffer()->version : 0});
+      node->saved_out->push_back({y.array(), {}, y->array.has_data() ? y->array.buffer()->version : 0, y->trace});
   }
   return node;
 }
@@ -72,6 +73,14 @@ Vars compute(const Op& op, const Attrs& attrs, std::span<const Var> ins) {
     in_arrays.push_back(x.array());
     in_types.push_back(x->array.type());
   }
+  if (op.evaluate) {
+    out_arrays = op.evaluate({in_arrays.data(), in_arrays.size()});
+    if (watching())
+      check_numbers(op, {.in = {in_arrays.data(), in_arrays.size()},
+                         .out = {out_arrays.data(), out_arrays.size()}, .attrs = attrs});
+    for (Array& out : out_arrays) outs.push_back(Var(std::move(out)));
+    return outs;
+  }
   for (Type& type : op.infer({in_types.data(), in_types.size()}, attrs))
     out_arrays.push_back(Array::empty(type.dtype, type.shape));
   run_kernel(op, {.in = {in_arrays.data(), in_arrays.size()},
@@ -80,19 +89,21 @@ Vars compute(const Op& op, const Attrs& attrs, std::span<const Var> ins) {
   return outs;
 }
 
-Vars infer_only(const Op& op, const Attrs& attrs, std::span<const Var> ins) {
+Vars infer_only(const Op& op, const Attrs& attrs, std::span<const Var> ins, uint32_t trace) {
   SmallVector<Type, 3> in_types;
   for (const Var& x : ins) in_types.push_back(x->array.type());
   Vars outs;
-  for (Type& type : op.infer({in_types.data(), in_types.size()}, attrs))
-    outs.push_back(Var(make_value(Array(std::move(type)))));
+  for (Type& type : op.infer({in_types.data(), in_types.size()}, attrs)) {
+    outs.push_back(Var(Array(std::move(type))));
+    outs.back()->trace = trace;
+  }
   return outs;
 }
 
 }  // namespace
 
 KernelHook& kernel_hook() {
-  static KernelHook hook = nullptr;
+  static KernelHook hook;
   return hook;
 }
 
@@ -100,8 +111,7 @@ void run_kernel(const Op& op, const Call& call) {
   int64_t elements = 0;
   for (const Array& out : call.out) elements += out.size();
   for (const Array& in : call.in) elements += in.size();
-  constexpr int64_t worth_a_release = 1 << 14;
-  if (kernel_hook() && elements >= worth_a_release) kernel_hook()(op, call);
+  if (const KernelHook& hook = kernel_hook(); hook.run && elements >= hook.from) hook.run(op, call);
   else op.kernel(call);
 }
 
@@ -116,16 +126,13 @@ Vars apply_all(const Op& op, std::span<const Var> inputs, Attrs attrs) {
     tangents |= bool(x->tangents);
   }
   const bool tracked = wants_gradient && modes().grad_enabled && op.differentiable();
-  Vars outs = abstract ? infer_only(op, attrs, args) : compute(op, attrs, args);
+  Trace* trace = abstract ? Trace::of(op.name.c_str(), args) : nullptr;
+  Vars outs = abstract ? infer_only(op, attrs, args, trace->id()) : compute(op, attrs, args);
   Ref<Node> node;
   if (tracked || abstract) node = record(op, attrs, args, outs, tracked, abstract);
-  if (abstract) {
-    Trace* trace = Trace::current();
-    if (!trace) fail(ErrorKind::trace, op.name, ": a traced value was used after its trace had ended");
-    trace->append(node);
-  }
-  if (tangents && !ForwardSweep::active().empty()) {
-    push_tangents(op, attrs, args, {outs.data(), outs.size()});
+  if (abstract) trace->append(node);
+  if (tangents) {
+    push_tangents(op, attrs, args, {outs.data(), outs.size()}, trace);
     if (node && node->saved_out)
       for (std::size_t i = 0; i < outs.size(); ++i) (*node->saved_out)[i].tangents = outs[i]->tangents;
   }

@@ -3,6 +3,7 @@
 #include "array/allocator.h"
 #include "graph/source.h"
 #include "graph/tangents.h"
+#include "ops/vocabulary.h"
 
 namespace wengert {
 namespace {
@@ -59,6 +60,7 @@ Ref<Node> make_node(const Op* op, Attrs attrs) {
   node->op = op;
   node->attrs = std::move(attrs);
   if (op) node->source = source_here();
+  if (op && !op->self.expired()) node->more().op = op->self.lock();
   return node;
 }
 
@@ -70,7 +72,10 @@ Ref<Value> make_value(Array array) {
 
 Var::Var(Array array) : value_(make_value(std::move(array))) {}
 
-Var detach(const Var& x) { return Var(make_value(x.array())); }
+Var detach(const Var& x) {
+  if (x.is_abstract()) return stop_gradient(x);  // a trace knows its values by their nodes
+  return Var(make_value(x.array()));
+}
 
 void make_leaf(Value& value) {
   value.tracked = value.is_leaf = true;

@@ -22,10 +22,11 @@ struct Hook {
   std::function<Var(const Var&)> call;  // gets a gradient, may return another in its place
 };
 
-// What few nodes have: hooks, gradients the user asked to keep, a leaf's own gradient.
+// What few nodes have: hooks, gradients the user asked to keep, a leaf's own gradient, an op of their own.
 struct Extras {
   std::vector<std::pair<uint16_t, Hook>> hooks;
   std::vector<std::pair<uint16_t, Var>> grads;  // retained outputs; a leaf has one entry
+  std::shared_ptr<const Op> op;                 // where it is no row of the table
 };
 
 // The value of an output that a rule reads, kept without the Value itself: that one owns the node.
@@ -33,6 +34,7 @@ struct SavedOutput {
   Array array;
   Ref<TangentSet> tangents;
   uint32_t version = 0;
+  uint32_t trace = 0;
 };
 
 struct Node {
@@ -69,9 +71,12 @@ void set_grad(Value& value, Var grad);
 // stays for inspection.
 void drop_saved(Node& node, uint32_t source);
 
-// Runs a kernel, through the hook where the work is large: the bindings let other Python threads run
-// meanwhile.
-using KernelHook = void (*)(const Op& op, const Call& call);
+// Runs a kernel, through the hook where the work has as many elements: the bindings let other Python
+// threads run meanwhile.
+struct KernelHook {
+  void (*run)(const Op& op, const Call& call) = nullptr;
+  int64_t from = 0;
+};
 KernelHook& kernel_hook();
 void run_kernel(const Op& op, const Call& call);
 

@@ -1,31 +1,29 @@
 #include "graph/tangents.h"
 
+#include <algorithm>
+
+#include "graph/trace.h"
+
 namespace wengert {
-namespace {
 
-TangentSet*& all_sets() {
-  static TangentSet* first = nullptr;
-  return first;
+void ForwardSweep::link(TangentSet& set, ForwardSweep* owner) {
+  set.owner = owner;
+  set.previous = nullptr;
+  set.next = owner->sets_;
+  if (set.next) set.next->previous = &set;
+  owner->sets_ = &set;
 }
 
-TangentSet& set_of(Value& value) {
-  if (!value.tangents) {
-    auto* set = new TangentSet;
-    TangentSet*& first = all_sets();
-    set->next = first;
-    if (first) first->previous = set;
-    first = set;
-    value.tangents = Ref<TangentSet>(set);
-  }
-  return *value.tangents;
+void ForwardSweep::unlink(TangentSet& set) {
+  if (!set.owner) return;
+  if (set.previous) set.previous->next = set.next;
+  else set.owner->sets_ = set.next;
+  if (set.next) set.next->previous = set.previous;
+  set.owner = nullptr;
 }
-
-}  // namespace
 
 void release(TangentSet* set) {
-  if (set->previous) set->previous->next = set->next;
-  else all_sets() = set->next;
-  if (set->next) set->next->previous = set->previous;
+  ForwardSweep::unlink(*set);
   delete set;
 }
 
@@ -34,20 +32,22 @@ std::vector<ForwardSweep*>& ForwardSweep::active() {
   return sweeps;
 }
 
-ForwardSweep::ForwardSweep() { active().push_back(this); }
+ForwardSweep::ForwardSweep() : traces_around_(Trace::open_count()) { active().push_back(this); }
 
 ForwardSweep::~ForwardSweep() {
   std::erase(active(), this);
   // Collected first: ending one tangent may end sets further down the list.
   std::vector<Var> ended;
-  for (TangentSet* set = all_sets(); set; set = set->next)
-    for (auto& entry : set->entries)
-      if (entry.sweep == this) {
-        entry.sweep = nullptr;
-        ended.push_back(std::move(entry.tangent));
-        entry.tangent = {};
-      }
+  while (sets_) {
+    TangentSet& set = *sets_;
+    unlink(set);
+    ended.push_back(std::move(set.entries.back().tangent));
+    set.entries.pop_back();
+    if (!set.entries.empty()) link(set, set.entries.back().sweep);
+  }
 }
+
+bool ForwardSweep::is_within(const Trace& trace) const { return traces_around_ > trace.depth(); }
 
 Var ForwardSweep::tangent_of(const Var& x) const {
   if (x->tangents)
@@ -57,15 +57,32 @@ Var ForwardSweep::tangent_of(const Var& x) const {
 }
 
 void ForwardSweep::set_tangent(const Var& x, Var tangent) {
-  set_of(*x.get()).entries.push_back({this, std::move(tangent)});
+  if (!x->tangents) x->tangents = Ref<TangentSet>(new TangentSet);
+  TangentSet& set = *x->tangents;
+  unlink(set);
+  set.entries.push_back({this, std::move(tangent)});
+  link(set, this);
+}
+
+bool carries_tangent(const Var& x) {
+  if (!x->tangents) return false;
+  const auto& active = ForwardSweep::active();
+  return std::any_of(active.begin(), active.end(), [&](const ForwardSweep* sweep) { return bool(sweep->tangent_of(x)); });
 }
 
 void push_tangents(const Op& op, const Attrs& attrs, std::span<const Var> ins,
-                   std::span<const Var> outs) {
+                   std::span<const Var> outs, const Trace* trace) {
   auto& active = ForwardSweep::active();
-  if (!op.tangent || !is_float(outs[0].dtype())) return;
+  const bool any_float = std::any_of(outs.begin(), outs.end(), [](const Var& y) { return is_float(y.dtype()); });
+  if (!op.tangent || !any_float) return;
+  for (const Var& x : ins)
+    if (x->tangents && std::any_of(x->tangents->entries.begin(), x->tangents->entries.end(),
+                                   [](const auto& entry) { return !entry.sweep->is_here(); }))
+      fail(ErrorKind::graph, op.name, ": a value that carries a tangent of wg.jvp was used in another thread, where the "
+           "tangent would be lost; call wg.jvp within the thread");
   const std::vector<ForwardSweep*> sweeps = active;
   for (std::size_t level = 0; level < sweeps.size(); ++level) {
+    if (trace && !sweeps[level]->is_within(*trace)) continue;
     Vars tangents;
     bool any = false;
     for (const Var& x : ins) {

@@ -7,15 +7,17 @@
 namespace wengert {
 
 class ForwardSweep;
+class Trace;
 
 struct TangentSet {
   struct Entry {
-    ForwardSweep* sweep = nullptr;  // null once the sweep has ended
+    ForwardSweep* sweep = nullptr;
     Var tangent;
   };
   uint32_t refs = 0;
-  SmallVector<Entry, 1> entries;
-  TangentSet *previous = nullptr, *next = nullptr;  // all sets that are alive
+  SmallVector<Entry, 1> entries;                    // of active sweeps, outermost first
+  ForwardSweep* owner = nullptr;                    // the innermost of them, in whose list the set is
+  TangentSet *previous = nullptr, *next = nullptr;  // in that list
 };
 
 // Active from construction to destruction; sweeps nest like scopes.
@@ -28,12 +30,29 @@ class ForwardSweep {
   Var tangent_of(const Var& x) const;  // null: a structural zero
   void set_tangent(const Var& x, Var tangent);
 
+  bool is_within(const Trace& trace) const;  // began while the trace was open
+  bool is_here() const { return home_ == &active(); }  // began on this thread
+
   // The sweeps that are active on this thread, outermost first.
   static std::vector<ForwardSweep*>& active();
+
+ private:
+  friend void release(TangentSet* set);
+  static void link(TangentSet& set, ForwardSweep* owner);
+  static void unlink(TangentSet& set);
+
+  TangentSet* sets_ = nullptr;
+  std::size_t traces_around_;
+  const void* home_ = &active();
 };
 
+// Whether x depends on what an active sweep differentiates by.
+bool carries_tangent(const Var& x);
+
 // Pushes the tangents of a node's inputs to its outputs in every active sweep. While the rule of a
-// sweep runs, that sweep and those inside it are off and the outer ones on.
-void push_tangents(const Op& op, const Attrs& attrs, std::span<const Var> ins, std::span<const Var> outs);
+// sweep runs, that sweep and those inside it are off and the outer ones on. Where the node joins a
+// trace, only the sweeps within it push: those around it push when it is replayed.
+void push_tangents(const Op& op, const Attrs& attrs, std::span<const Var> ins, std::span<const Var> outs,
+                   const Trace* trace);
 
 }  // namespace wengert

@@ -1,5 +1,7 @@
 #include "graph/trace.h"
 
+#include <algorithm>
+
 namespace wengert {
 namespace {
 
@@ -8,9 +10,15 @@ std::vector<Trace*>& open_traces() {
   return traces;
 }
 
+uint32_t next_id() {
+  static uint32_t id = 0;
+  if (++id == 0) ++id;  // 0 stands for no trace
+  return id;
+}
+
 }  // namespace
 
-Trace::Trace() { open_traces().push_back(this); }
+Trace::Trace() : id_(next_id()), depth_(open_traces().size()) { open_traces().push_back(this); }
 Trace::~Trace() { close(); }
 
 void Trace::close() {
@@ -18,8 +26,24 @@ void Trace::close() {
   open_ = false;
 }
 
-Var Trace::input(const Type& type) { return Var(make_value(Array(type))); }
+Var Trace::input(const Type& type) {
+  Var x{Array(type)};
+  x->trace = id_;
+  return x;
+}
 
-Trace* Trace::current() { return open_traces().empty() ? nullptr : open_traces().back(); }
+Trace* Trace::of(const char* op, std::span<const Var> values) {
+  const auto& traces = open_traces();
+  Trace* innermost = nullptr;
+  for (const Var& x : values) {
+    if (!x.is_abstract()) continue;
+    const auto found = std::find_if(traces.begin(), traces.end(), [&](const Trace* t) { return t->id_ == x->trace; });
+    if (found == traces.end()) fail(ErrorKind::trace, op, ": a traced value was used after its trace had ended");
+    if (!innermost || (*found)->depth_ > innermost->depth_) innermost = *found;
+  }
+  return innermost;
+}
+
+std::size_t Trace::open_count() { return open_traces().size(); }
 
 }  // namespace wengert

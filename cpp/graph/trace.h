@@ -1,5 +1,5 @@
-// A trace: while one is open, operations on abstract inputs append here instead of computing. The
-// order of the list is topological.
+// A trace: while it is open, operations on its abstract values append here instead of computing; with
+// values of several traces, in the innermost. The order of the list is topological.
 #pragma once
 #include "graph/node.h"
 
@@ -7,7 +7,7 @@ namespace wengert {
 
 class Trace {
  public:
-  Trace();   // opens: the innermost open trace of this thread takes the operations
+  Trace();
   ~Trace();  // closes, if it is still open
   Trace(const Trace&) = delete;
   void close();
@@ -15,11 +15,17 @@ class Trace {
   Var input(const Type& type);  // an abstract value with no node
   const std::vector<Ref<Node>>& nodes() const { return nodes_; }
   void append(Ref<Node> node) { nodes_.push_back(std::move(node)); }
+  uint32_t id() const { return id_; }
+  std::size_t depth() const { return depth_; }  // how many traces were open when it opened
 
-  static Trace* current();
+  // The innermost open trace of this thread that one of the values belongs to; null if all have data.
+  static Trace* of(const char* op, std::span<const Var> values);
+  static std::size_t open_count();
 
  private:
   std::vector<Ref<Node>> nodes_;
+  uint32_t id_;
+  std::size_t depth_;
   bool open_ = true;
 };
 

@@ -79,4 +79,12 @@ template <int bytes, class T, class F>
   return total;
 }
 
+// Whether a cotangent asks for nothing of a row: then a NaN in the row stays out of the adjoint.
+template <class T>
+[[gnu::always_inline]] inline bool all_zero(const T* g, int64_t n) {
+  bool zero = true;
+  for (int64_t i = 0; i < n; ++i) zero &= g[i] == T(0);
+  return zero;
+}
+
 }  // namespace wengert::kernels

@@ -1,8 +1,12 @@
 #include "kernels/matmul.h"
 
+#include <cmath>
 #include <cstring>
+#include <utility>
+#include <vector>
 
 #include "kernels/blas.h"
+#include "kernels/copy.h"
 #include "kernels/parallel.h"
 
 namespace wengert::kernels {
@@ -139,6 +143,70 @@ void multiply(const Array& a, const Array& b, const Array& out, T beta) {
   run_batch(p, std::move(axes), beta);
 }
 
+// Whether a factor of some product may hold something not finite. A row of a (column of b) that does
+// shows it in every number of that row (column): x * inf is inf, 0 * inf NaN, and no sum heals either.
+template <class T>
+bool touched(const Product<T>& p, int64_t size) {
+  const int64_t rows = p.c.rows, cols = p.c.cols, item = rows * cols;
+  T probe = 0;
+  for (int64_t first = 0; item && first < size; first += item) {
+    for (int64_t j = 0; j < cols; ++j) probe += p.c.data[first + j] * T(0);
+    for (int64_t i = 0; i < rows; ++i) probe += p.c.data[first + i * cols] * T(0);
+  }
+  return probe != 0;  // NaN
+}
+
+// x with zeros for what is not finite, and where that was.
+template <class T>
+struct Cleaned {
+  struct Found {
+    int64_t place;
+    T value;
+  };
+  Array array;
+  std::vector<Found> found;
+
+  explicit Cleaned(const Array& x) : array(contiguous_copy(x)) {
+    T* data = array.data<T>();
+    for (int64_t i = 0; i < array.size(); ++i)
+      if (!std::isfinite(data[i])) found.push_back({i, std::exchange(data[i], T(0))});
+  }
+};
+
+// The product of the finite parts, then the rest term by term.
+template <class T>
+void absorb(const Array& left, const Array& right, const Array& out) {
+  const Cleaned<T> a(left), b(right);
+  multiply<T>(a.array, b.array, out, T(0));
+  const Product<T> p = product_of<T>(a.array, b.array, out);
+  const BatchAxes axes = batch_axes(a.array, b.array, out, p.c.rows * p.c.cols);
+  int64_t items = 1;
+  for (const BatchAxis& axis : axes) items *= axis.size;
+  const Array whole = contiguous_copy(right);
+  for (int64_t item = 0; item < items; ++item) {
+    int64_t rest = item, at_a = 0, at_b = 0, at_c = 0;
+    for (std::size_t i = axes.size(); i-- > 0; rest /= axes[i].size) {
+      const int64_t index = rest % axes[i].size;
+      at_a += index * axes[i].a, at_b += index * axes[i].b, at_c += index * axes[i].c;
+    }
+    const int64_t inner = p.a.cols, cols = p.c.cols;
+    T* c = p.c.data + at_c;
+    for (const auto& [place, value] : a.found) {
+      const int64_t inside = place - at_a, row = inside / inner, k = inside % inner;
+      if (inside < 0 || row >= p.a.rows) continue;
+      const T* line = whole.data<T>() + at_b + k * cols;
+      for (int64_t j = 0; j < cols; ++j)
+        if (line[j] != 0) c[row * cols + j] += value * line[j];
+    }
+    for (const auto& [place, value] : b.found) {
+      const int64_t inside = place - at_b, k = inside / cols, col = inside % cols;
+      if (inside < 0 || k >= inner) continue;
+      for (int64_t i = 0; i < p.a.rows; ++i)  // what is not finite there is 0 here, and has been counted
+        if (const T v = p.a.data[at_a + i * inner + k]; v != 0) c[i * cols + col] += v * value;
+    }
+  }
+}
+
 template <class T>
 void repeat_row(const T* row, int64_t stride, T* out, int64_t rows, int64_t cols) {
   if (rows == 0 || cols == 0) return;
@@ -158,6 +226,17 @@ void matmul(const Array& a, const Array& b, const Array& out) {
     using T = typename decltype(tag)::type;
     if constexpr (!std::is_same_v<T, bool>) multiply<T>(a, b, out, T(0));
   });
+}
+
+void chain_matmul(const Array& a, const Array& b, const Array& out) {
+  auto run = [&]<class T>(TypeTag<T>) {
+    multiply<T>(a, b, out, T(0));
+    if (touched<T>(product_of<T>(a, b, out), out.size())) absorb<T>(a, b, out);
+  };
+  if (out.dtype() == DType::float32)
+    run(TypeTag<float>{});
+  else
+    run(TypeTag<double>{});
 }
 
 void linear(const Array& x, const Array& weight, const Array* bias, const Array& out) {

@@ -8,6 +8,10 @@ namespace wengert::kernels {
 // out = a @ b as the array API's matmul defines it; `out` is contiguous. Strides become BLAS flags.
 void matmul(const Array& a, const Array& b, const Array& out);
 
+// The same for floats, but a product with a zero is 0, also where the other factor is infinite or NaN.
+// Costs a look at the first row and column of each result where all is finite.
+void chain_matmul(const Array& a, const Array& b, const Array& out);
+
 // out[..., o] = sum_i x[..., i] weight[o, i] + bias[o]; `bias` may be null.
 void linear(const Array& x, const Array& weight, const Array* bias, const Array& out);
 

@@ -85,7 +85,9 @@ struct Backward {
                                                return h;
                                              }) /
                         double(n));
-      if (weight)
+      if (slope != slope && all_zero(g, n))  // nothing is asked of a row that has a NaN
+        for (int64_t i = 0; i < n; ++i) out[i] = T(0);
+      else if (weight)
         for (int64_t i = 0; i < n; ++i)
           out[i] = (g[i] * weight[i] - mean_h - (x[i] - mean) * scale * slope) * scale;
       else
@@ -102,6 +104,7 @@ struct WeightBackward {
     const int64_t n = how.n;
     for (int64_t r = 0; r < rows; ++r, g += n, x += n) {
       const auto [mean, scale] = moments<bytes>(x, how);
+      if (scale != scale && all_zero(g, n)) continue;
       for (int64_t i = 0; i < n; ++i) sums[i] += g[i] * ((x[i] - mean) * scale);
     }
   }

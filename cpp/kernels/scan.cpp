@@ -40,7 +40,7 @@ struct Recur {
   }
   template <class W>
   [[gnu::always_inline]] static W next(W acc, W a, W b) {
-    return a * acc + b;
+    return acc == W(0) ? b : a * acc + b;
   }
 };
 

@@ -132,6 +132,11 @@ struct LogSoftmax {
   }
 };
 
+template <class T>
+[[gnu::always_inline]] inline void fill_zero(T* out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] = T(0);
+}
+
 struct SoftmaxGrad {
   template <int bytes, class T>
   [[gnu::always_inline]] static void row(const T* g, const T* y, T* out, int64_t n) {
@@ -141,17 +146,23 @@ struct SoftmaxGrad {
       for (int j = 0; j < lanes<T>; ++j) a.at[j] *= b.at[j];
       return a;
     }));
+    if (mean != mean && all_zero(g, n)) return fill_zero(out, n);
     for (int64_t i = 0; i < n; ++i) out[i] = y[i] * (g[i] - mean);
   }
   template <class T>
   [[gnu::always_inline]] static void columns(const T* g, const T* y, T* out, int64_t n,
                                              int64_t stride) {
-    Block<T> mean = filled(T(0));
+    Block<T> mean = filled(T(0)), asked = filled(T(0));
     for (int64_t i = 0; i < n; ++i)
-      for (int j = 0; j < lanes<T>; ++j) mean.at[j] += g[i * stride + j] * y[i * stride + j];
+      for (int j = 0; j < lanes<T>; ++j) {
+        mean.at[j] += g[i * stride + j] * y[i * stride + j];
+        asked.at[j] += g[i * stride + j] == T(0) ? T(0) : T(1);
+      }
     for (int64_t i = 0; i < n; ++i)
-      for (int j = 0; j < lanes<T>; ++j)
-        out[i * stride + j] = y[i * stride + j] * (g[i * stride + j] - mean.at[j]);
+      for (int j = 0; j < lanes<T>; ++j) {
+        const T d = y[i * stride + j] * (g[i * stride + j] - mean.at[j]);
+        out[i * stride + j] = asked.at[j] == T(0) ? T(0) : d;
+      }
   }
 };
 
@@ -174,22 +185,22 @@ struct LogSoftmaxGrad {
     });
     for (int width = lanes<T> / 2; width > 0; width /= 2)
       for (int j = 0; j < width; ++j) mass.at[j] += mass.at[j + width];
-    if (mass.at[0] != T(0)) return;
-    for (int64_t i = 0; i < n; ++i) out[i] = T(0);
+    if (mass.at[0] == T(0) || (sum == T(0) && all_zero(g, n))) fill_zero(out, n);
   }
   template <class T>
   [[gnu::always_inline]] static void columns(const T* g, const T* y, T* out, int64_t n,
                                              int64_t stride) {
-    Block<T> sum = filled(T(0)), mass = filled(T(0));
+    Block<T> sum = filled(T(0)), mass = filled(T(0)), asked = filled(T(0));
     for (int64_t i = 0; i < n; ++i)
       for (int j = 0; j < lanes<T>; ++j) {
         sum.at[j] += g[i * stride + j];
         mass.at[j] += y[i * stride + j] == minus_infinity<T> ? T(0) : T(1);
+        asked.at[j] += g[i * stride + j] == T(0) ? T(0) : T(1);
       }
     for (int64_t i = 0; i < n; ++i)
       for (int j = 0; j < lanes<T>; ++j) {
         const T d = g[i * stride + j] - math::exp(y[i * stride + j]) * sum.at[j];
-        out[i * stride + j] = mass.at[j] == T(0) ? T(0) : d;
+        out[i * stride + j] = mass.at[j] * asked.at[j] == T(0) ? T(0) : d;
       }
   }
 };
@@ -383,10 +394,7 @@ struct LossGrads {
       store(block, out + i, left);
       return block;
     }));
-    if (Losses::ignored(e, r) || sum == T(0)) {
-      for (int64_t i = 0; i < n; ++i) out[i] = T(0);
-      return;
-    }
+    if (Losses::ignored(e, r) || sum == T(0) || g == T(0)) return fill_zero(out, n);
     const T inverse = T(1) / sum, share = e.smoothing / T(n);
     for (int64_t i = 0; i < n; ++i) out[i] = (out[i] * inverse - share) * g;
     out[e.target[r * e.target_stride]] -= (T(1) - e.smoothing) * g;
@@ -406,8 +414,9 @@ struct LossGrads {
         sum.at[j] += x[i * lanes<T> + j];
       }
     for (int64_t j = 0; j < rows; ++j) {
-      counts.at[j] = Losses::ignored(e, first + j) || sum.at[j] == T(0) ? T(0) : T(1);
       scale.at[j] = g[j * g_stride];
+      const bool none = Losses::ignored(e, first + j) || sum.at[j] == T(0) || scale.at[j] == T(0);
+      counts.at[j] = none ? T(0) : T(1);
     }
     const T share = e.smoothing / T(n);
     for (int j = 0; j < lanes<T>; ++j) sum.at[j] = inverse_of(sum.at[j]);

@@ -66,6 +66,7 @@ struct TileLoop {
   [[gnu::always_inline]] static void one_block(R* out, const A*... from) {
     constexpr F f{};
     R result[block];
+#pragma GCC unroll 1  // unrolled whole, 16 doubles would not become vectors
     for (int j = 0; j < block; ++j) result[j] = R(f(from[j]...));
     if constexpr (requires { F::is_slow(*from...); }) {
       bool any = false;

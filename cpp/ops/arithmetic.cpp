@@ -212,15 +212,17 @@ std::vector<Op> sums_and_products() {
           [](G g, B b) { return chain_divide(g, b); },
           [](G g, B b, Y y) { return -chain_divide(chain_multiply(g, y), b); }),
       binary("chain_multiply",
-          "x1 * x2, the product of a cotangent and a slope: exactly 0 where x1 is 0, also where x2 "
-          "is infinite or NaN (what is not asked for contributes nothing), and where x2 is 0 and "
-          "x1 is not NaN.",
+          "x1 * x2, the product of a cotangent and a slope: exactly 0 where either is 0, also where "
+          "the other is infinite or NaN (what is not asked for contributes nothing).",
           []<class T>(T g, T slope) -> T { return chain(g, slope); },
           [](G h, B slope) { return chain_multiply(h, slope); },
           [](G h, A g) { return chain_multiply(h, g); }),
       binary("chain_divide",
-          "x1 / x2, but exactly 0 where x1 is 0: chain_multiply with the slope 1 / x2.",
-          []<class T>(T g, T b) -> T { return g == 0 ? T(0) : g / b; },
+          "x1 / x2, but exactly 0 where x1 is 0 or x2 infinite: chain_multiply with the slope 1 / x2.",
+          []<class T>(T g, T b) -> T {
+            const T quotient = g / b;
+            return g == 0 || std::isinf(b) ? T(0) : quotient;
+          },
           [](G h, B b) { return chain_divide(h, b); },
           [](G h, B b, Y y) { return -chain_divide(chain_multiply(h, y), b); }),
       binary("divide_or_zero", "x1 / x2, and 0 where x2 is 0: the slope of a norm.",

@@ -56,8 +56,24 @@ Op astype_row() {
   return row;
 }
 
+Op straight_through_row() {
+  auto moved = []<class T>(T value, T carrier, T anchor) -> T {
+    const bool same = carrier == anchor || (carrier != carrier && anchor != anchor);
+    return same ? value : value + (carrier - anchor);
+  };
+  return elementwise("straight_through",
+                     "value + (carrier - anchor), and value to the bit where carrier and anchor are the same, "
+                     "infinite or NaN included. With value and anchor = carrier taken as constants, it has the "
+                     "value of the one and the derivatives of the other.",
+                     {"value", "carrier", "anchor"}, Domain::floats,
+                     make_tiles<Domain::floats, decltype(moved), 3>(), false,
+                     {partial(one), partial(one), partial(minus_one)});
+}
+
 }  // namespace
 
-std::vector<Op> control_rows() { return {alias(), copy_row(), stop_gradient_row(), astype_row()}; }
+std::vector<Op> control_rows() {
+  return {alias(), copy_row(), stop_gradient_row(), astype_row(), straight_through_row()};
+}
 
 }  // namespace wengert

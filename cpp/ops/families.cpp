@@ -5,6 +5,10 @@
 
 namespace wengert {
 
+std::function<int64_t(std::span<const Type>, std::span<const Type>)> flops_a_number(int64_t count) {
+  return [count](std::span<const Type> in, std::span<const Type>) { return count * numel(in[0].shape); };
+}
+
 Types same_type(std::span<const Type> in) { return {in[0]}; }
 
 DType promoted(const Op& op, const Vars& args, Domain domain) {
@@ -151,22 +155,6 @@ Op linear(Op row, uint32_t linear_in) {
     }
     if (!any) return Vars{Var()};
     return apply_all(r.op, {args.data(), args.size()}, r.attrs);
-  };
-  return row;
-}
-
-Op bilinear(Op row) {
-  row.family = Family::bilinear;
-  row.tangent = [](const Rule& r) {
-    Var dy;
-    for (std::size_t i = 0; i < 2; ++i)
-      if (r.dxs[i]) {
-        Vars args{r.ins[0], r.ins[1]};
-        args[i] = r.dxs[i];
-        Var term = apply(r.op, {args.data(), args.size()}, r.attrs);
-        dy = dy ? add(dy, term) : term;
-      }
-    return Vars{dy};
   };
   return row;
 }

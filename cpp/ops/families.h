@@ -145,11 +145,12 @@ Var stretched(const Batched& b, int i);
 // Linear in the inputs of the bit mask `linear_in`; the others (indices) pass through unchanged.
 // The tangent is the op itself, applied to the tangents.
 Op linear(Op row, uint32_t linear_in = saves_all);
-// Linear in each of two inputs: d f(a, b) = f(da, b) + f(a, db). `row.adjoints` save what they read.
-Op bilinear(Op row);
 // A kernel plus its meaning in other operations: transforms that the row leaves out follow from the
 // meaning (its adjoint and tangent sweep the decomposition).
 Op fused(Op row, std::function<Var(std::span<const Var>, const Attrs&)> meaning);
+
+// Flops of a row that does so many a number of its first input.
+std::function<int64_t(std::span<const Type>, std::span<const Type>)> flops_a_number(int64_t count);
 
 // An output with the type of input 0 / the same with another shape.
 Types same_type(std::span<const Type> in);

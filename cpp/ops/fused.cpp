@@ -81,7 +81,8 @@ Op axis_row(const char* name, std::string doc, void (*kernel)(const Call&)) {
           .prepare = [name](Vars& args, Attrs& attrs) { prepare_axis(name, args, attrs); },
           .infer = like_first,
           .kernel = kernel,
-          .batch = batch_along_axis};
+          .batch = batch_along_axis,
+          .flops = flops_a_number(4)};
 }
 
 Op axis_grad_row(const char* name, std::string doc, void (*kernel)(const Call&), Meaning meaning) {
@@ -96,7 +97,8 @@ Op axis_grad_row(const char* name, std::string doc, void (*kernel)(const Call&),
                     },
                 .infer = like_first,
                 .kernel = kernel,
-                .batch = batch_along_axis},
+                .batch = batch_along_axis,
+                .flops = flops_a_number(4)},
                std::move(meaning));
 }
 
@@ -124,7 +126,7 @@ Op softmax_grad_row() {
       [](const Call& c) { kernels::softmax_grad(c.in[0], c.in[1], axis_of(c), c.out[0]); },
       [](std::span<const Var> in, const Attrs& at) {
         const Var &g = in[0], &y = in[1];
-        return y * (g - sum(g * y, {at.integer("axis")}, true));
+        return chain_multiply(g - sum(chain_multiply(g, y), {at.integer("axis")}, true), y);
       });
 }
 
@@ -143,7 +145,7 @@ Op log_softmax_row() {
   row.tangent = [](const Rule& r) {
     const int64_t axis = r.attrs.integer("axis");
     const Var &dx = r.dx(0), &y = r.out();
-    return Vars{where(has_mass(y, axis), dx - sum(dx * exp(y), {axis}, true), zeros_like(dx))};
+    return Vars{where(has_mass(y, axis), dx - sum(chain_multiply(dx, exp(y)), {axis}, true), zeros_like(dx))};
   };
   return row;
 }
@@ -157,7 +159,7 @@ Op log_softmax_grad_row() {
       [](std::span<const Var> in, const Attrs& at) {
         const Var &g = in[0], &y = in[1];
         const int64_t axis = at.integer("axis");
-        return where(has_mass(y, axis), g - exp(y) * sum(g, {axis}, true), zeros_like(g));
+        return where(has_mass(y, axis), g - chain_multiply(broadcast_to(sum(g, {axis}, true), y.shape()), exp(y)), zeros_like(g));
       });
 }
 
@@ -235,9 +237,10 @@ Op cross_entropy_row() {
           [](const Rule& r) {
             if (!r.dx(0)) return Vars{Var()};
             const Var ones = full(1, r.out_types[0]);
-            return Vars{sum(r.dx(0) * cross_entropy_grad(ones, r.in(0), r.in(1), r.attrs), {1})};
+            return Vars{sum(chain_multiply(r.dx(0), cross_entropy_grad(ones, r.in(0), r.in(1), r.attrs)), {1})};
           },
-      .batch = batch_examples};
+      .batch = batch_examples,
+      .flops = flops_a_number(5)};
 }
 
 Var cross_entropy_grad_meaning(std::span<const Var> in, const Attrs& at) {
@@ -254,7 +257,8 @@ Var cross_entropy_grad_meaning(std::span<const Var> in, const Attrs& at) {
       logical_and(not_equal(target, constant(double(at.integer("ignore_index")), DType::int64)),
                   has_mass(x, 1));
   const Var d =
-      (call(softmax, {x}, make_attrs(softmax, {{"axis", int64_t(1)}})) - q) * expand_dims(g, 1);
+      chain_multiply(broadcast_to(expand_dims(g, 1), x.shape()),
+                     call(softmax, {x}, make_attrs(softmax, {{"axis", int64_t(1)}})) - q);
   return where(counts, d, zeros_like(x));
 }
 
@@ -278,7 +282,8 @@ Op cross_entropy_grad_row() {
                       kernels::cross_entropy_grad(c.in[0], c.in[1], c.in[2], class_targets(c.attrs),
                                                   c.out[0]);
                     },
-                .batch = batch_examples},
+                .batch = batch_examples,
+                .flops = [](std::span<const Type> in, std::span<const Type>) { return 5 * numel(in[1].shape); }},
                cross_entropy_grad_meaning);
 }
 
@@ -418,7 +423,8 @@ Op norm_row(bool centred, std::string doc, std::string affine, std::size_t most)
                         },
                     .saves_in = 1}},
       .tangent = [=](const Rule& r) { return norm_tangent(r, centred); },
-      .batch = [=](const Batched& b) { return batch_norm_rows(b, centred); }};
+      .batch = [=](const Batched& b) { return batch_norm_rows(b, centred); },
+      .flops = flops_a_number(8)};
 }
 
 const Schema companion_params = {{"normalized_ndim", AttrKind::integer, int64_t(1)},
@@ -435,8 +441,8 @@ Var norm_grad_meaning(std::span<const Var> in, const Attrs& at) {
   const Var from_mean = centred ? x - mean(x) : x;
   const Var scale = rsqrt(mean(square(from_mean)) + at.real("eps"));
   const Var xhat = from_mean * scale;
-  const Var rest = (centred ? h - mean(h) : h) - xhat * mean(h * xhat);
-  return rest * scale;
+  const Var rest = (centred ? h - mean(h) : h) - chain_multiply(xhat, mean(chain_multiply(h, xhat)));
+  return chain_multiply(rest, scale);
 }
 
 Op norm_grad_row() {
@@ -474,7 +480,8 @@ Op norm_grad_row() {
                }
              }
              return apply_all(b.op, {args.data(), args.size()}, b.attrs);
-           }},
+           },
+       .flops = flops_a_number(12)},
       norm_grad_meaning);
 }
 
@@ -504,7 +511,8 @@ Op norm_weight_grad_row() {
              const Vars args = all_batched(b);
              const Var terms = args[0] * normalised(args[1], b.attrs, b.attrs.flag("centred"));
              return Vars{sum(terms, leading_axes(terms.shape(), b.attrs, 1))};
-           }},
+           },
+       .flops = flops_a_number(8)},
       [](std::span<const Var> in, const Attrs& at) {
         const Var terms = in[0] * normalised(in[1], at, at.flag("centred"));
         return sum(terms, leading_axes(terms.shape(), at));

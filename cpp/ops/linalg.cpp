@@ -18,12 +18,12 @@ Var flat_rows(const Var& x) {
   return reshape(x, {numel(lead), cols});
 }
 
-void prepare_matmul(Vars& args, Attrs&) {
-  static const Op row{.name = "matmul"};
+void prepare_product(const char* name, Domain domain, Vars& args) {
   if (args[0].ndim() == 0 || args[1].ndim() == 0)
-    fail(ErrorKind::shape, "matmul: operands need at least 1 axis; got ", args[0].shape(), " @ ",
+    fail(ErrorKind::shape, name, ": operands need at least 1 axis; got ", args[0].shape(), " @ ",
          args[1].shape(), ". Use multiply for scalars");
-  cast_all(args, promoted(row, args, Domain::numbers));
+  if (args[0].dtype() == args[1].dtype() && is_float(args[0].dtype())) return;
+  cast_all(args, promoted(Op{.name = name}, args, domain));
 }
 
 [[noreturn]] void inner_mismatch(const Shape& a, const Shape& b, int64_t k1, int64_t k2) {
@@ -64,17 +64,27 @@ Types infer_matmul(std::span<const Type> in, const Attrs&) {
   return {{in[0].dtype, std::move(shape)}};
 }
 
+// The product of the chain rule: zeros absorb what is not finite.
+Var chain_matmul(const Var& a, const Var& b) {
+  static const Op& op = find_op("chain_matmul");
+  const Var args[] = {a, b};
+  return apply(op, args);
+}
+
 // G Bᵀ, summed over the batch axes that a was stretched along.
 Var adjoint_of_left(const Rule& r) {
   const Var &b = r.in(1), &g = r.g();
   const Shape& a = r.shape(0);
-  if (b.ndim() == 1) return multiply(a.size() == 1 ? g : expand_dims(g, -1), b);
+  if (b.ndim() == 1) {
+    const Var column = a.size() == 1 ? g : expand_dims(g, -1);
+    return chain_multiply(broadcast_to(column, r.shape(0)), b);
+  }
   if (a.size() == 1) {
-    if (b.ndim() == 2) return matmul(b, g);
-    const Var items = matmul(b, expand_dims(g, -1));
+    if (b.ndim() == 2) return chain_matmul(b, g);
+    const Var items = chain_matmul(b, expand_dims(g, -1));
     return sum_to(reshape(items, Shape(items.shape().begin(), items.shape().end() - 1)), a);
   }
-  return sum_to(matmul(g, matrix_transpose(b)), a);
+  return sum_to(chain_matmul(g, matrix_transpose(b)), a);
 }
 
 // Aᵀ G; a weight b that all items share gets it as one tall product.
@@ -82,12 +92,12 @@ Var adjoint_of_right(const Rule& r) {
   const Var &a = r.in(0), &g = r.g();
   const Shape& b = r.shape(1);
   if (a.ndim() == 1) {
-    if (b.size() == 1) return multiply(g, a);
-    return multiply(expand_dims(a, -1), expand_dims(g, -2));
+    if (b.size() == 1) return chain_multiply(g, a);
+    return chain_multiply(broadcast_to(expand_dims(g, -2), b), expand_dims(a, -1));
   }
-  if (b.size() == 1) return matmul(reshape(g, {g->array.size()}), flat_rows(a));
-  if (b.size() == 2) return matmul(matrix_transpose(flat_rows(a)), flat_rows(g));
-  return sum_to(matmul(matrix_transpose(a), g), b);
+  if (b.size() == 1) return chain_matmul(reshape(g, {g->array.size()}), flat_rows(a));
+  if (b.size() == 2) return chain_matmul(matrix_transpose(flat_rows(a)), flat_rows(g));
+  return sum_to(chain_matmul(matrix_transpose(a), g), b);
 }
 
 // Axes of size 1 after the mapped one, so that `lead` batch axes line up.
@@ -97,40 +107,74 @@ Var align(const Var& x, int lead) {
   return reshape(x, shape);
 }
 
+Var product(const Batched& b, const Var& x, const Var& y) {
+  const Var args[] = {x, y};
+  return apply(b.op, args);
+}
+
 Vars batch_matmul(const Batched& b) {
   const bool left = b.is_batched(0), right = b.is_batched(1);
   const Var &x = b.in(0), &y = b.in(1);
   const int nx = x.ndim() - left, ny = y.ndim() - right;
   // The mapped axis as further rows of the one matrix, or as one more batch axis.
-  if (!right && ny <= 2) return {matmul(x, y)};
-  if (!left && ny == 1 && nx <= 2) return {matmul(y, nx == 1 ? x : matrix_transpose(x))};
-  if (!left && ny >= 2 && nx <= ny) return {matmul(x, y)};
+  if (!right && ny <= 2) return {product(b, x, y)};
+  if (!left && ny == 1 && nx <= 2) return {product(b, y, nx == 1 ? x : matrix_transpose(x))};
+  if (!left && ny >= 2 && nx <= ny) return {product(b, x, y)};
   const int lead = std::max({nx, ny, 2}) - 2;
   Var a = nx == 1 ? expand_dims(x, -2) : x, c = ny == 1 ? expand_dims(y, -1) : y;
   if (left) a = align(a, lead);
   if (right) c = align(c, lead);
-  const Var out = matmul(a, c);
+  const Var out = product(b, a, c);
   Shape shape = out.shape();
   if (ny == 1) shape.pop_back();
   if (nx == 1) shape.erase(shape.size() - (ny == 1 ? 1 : 2));
   return {reshape(out, shape)};
 }
 
+int64_t matmul_flops(std::span<const Type> in, std::span<const Type> out) {
+  return 2 * numel(out[0].shape) * last(in[0].shape);
+}
+
+// d f(a, b) = f(da, b) + f(a, db)
+Vars matmul_tangent(const Rule& r) {
+  Var dy = r.dx(0) ? chain_matmul(r.dx(0), r.in(1)) : Var();
+  if (r.dx(1)) {
+    const Var term = chain_matmul(r.in(0), r.dx(1));
+    dy = dy ? add(dy, term) : term;
+  }
+  return {dy};
+}
+
+Op product_row(const char* name, std::string doc, Domain domain, std::function<void(const Call&)> kernel) {
+  return {.name = name,
+          .doc = std::move(doc),
+          .family = Family::bilinear,
+          .inputs = {"x1", "x2"},
+          .prepare = [=](Vars& args, Attrs&) { prepare_product(name, domain, args); },
+          .infer = infer_matmul,
+          .kernel = std::move(kernel),
+          .adjoints = {{.rule = adjoint_of_left, .saves_in = 2},
+                       {.rule = adjoint_of_right, .saves_in = 1}},
+          .tangent = matmul_tangent,
+          .batch = batch_matmul,
+          .flops = matmul_flops};
+}
+
 Op matmul_row() {
-  return bilinear(
-      {.name = "matmul",
-       .doc =
-           "Matrix product of x1 (..., n, k) and x2 (..., k, m), whose leading axes broadcast. A "
-           "vector x1 (k,) is a row and x2 (k,) a column, and its axis of size 1 is dropped from "
-           "the "
-           "result. Integer products wrap around.",
-       .inputs = {"x1", "x2"},
-       .prepare = prepare_matmul,
-       .infer = infer_matmul,
-       .kernel = [](const Call& call) { kernels::matmul(call.in[0], call.in[1], call.out[0]); },
-       .adjoints = {{.rule = adjoint_of_left, .saves_in = 2},
-                    {.rule = adjoint_of_right, .saves_in = 1}},
-       .batch = batch_matmul});
+  return product_row(
+      "matmul",
+      "Matrix product of x1 (..., n, k) and x2 (..., k, m), whose leading axes broadcast. A vector "
+      "x1 (k,) is a row and x2 (k,) a column, and its axis of size 1 is dropped from the result. "
+      "Integer products wrap around.",
+      Domain::numbers, [](const Call& call) { kernels::matmul(call.in[0], call.in[1], call.out[0]); });
+}
+
+Op chain_matmul_row() {
+  return product_row(
+      "chain_matmul",
+      "matmul(x1, x2) in which a product with a zero is 0, also where the other factor is infinite or "
+      "NaN: what is not asked for contributes nothing.",
+      Domain::floats, [](const Call& call) { kernels::chain_matmul(call.in[0], call.in[1], call.out[0]); });
 }
 
 Var linear_of(const Var& x, const Var& weight, const Var& bias = {}) {
@@ -171,12 +215,10 @@ Vars linear_tangent(const Rule& r) {
   const bool has_bias = r.ins.size() > 2;
   const Var db = has_bias ? r.dx(2) : Var();
   Var dy;
-  if (r.dx(0)) dy = linear_of(r.dx(0), r.in(1), db);
-  if (r.dx(1)) {
-    const Var term = linear_of(r.in(0), r.dx(1), dy ? Var() : db);
-    dy = dy ? add(dy, term) : term;
-  }
-  if (!dy && db) dy = broadcast_to(db, r.out_types[0].shape);
+  auto gather = [&](const Var& term) { dy = dy ? add(dy, term) : term; };
+  if (r.dx(0)) gather(chain_matmul(r.dx(0), matrix_transpose(r.in(1))));
+  if (r.dx(1)) gather(chain_matmul(r.in(0), matrix_transpose(r.dx(1))));
+  if (db) gather(broadcast_to(db, r.out_types[0].shape));
   return {dy};
 }
 
@@ -215,21 +257,24 @@ Op linear_row() {
       .prepare = prepare_linear,
       .infer = infer_linear,
       .kernel = linear_kernel,
-      .adjoints = {{.rule = [](const Rule& r) { return matmul(r.g(), r.in(1)); }, .saves_in = 2},
+      .adjoints = {{.rule = [](const Rule& r) { return chain_matmul(r.g(), r.in(1)); }, .saves_in = 2},
                    {.rule =
                         [](const Rule& r) {
                           if (r.shape(0).size() == 1)
-                            return multiply(expand_dims(r.g(), -1), r.in(0));
-                          return matmul(matrix_transpose(flat_rows(r.g())), flat_rows(r.in(0)));
+                            return chain_multiply(broadcast_to(expand_dims(r.g(), -1), r.shape(1)), r.in(0));
+                          return chain_matmul(matrix_transpose(flat_rows(r.g())), flat_rows(r.in(0)));
                         },
                     .saves_in = 1},
                    {.rule = [](const Rule& r) { return sum_to(r.g(), r.shape(2)); }}},
       .tangent = linear_tangent,
-      .batch = batch_linear};
+      .batch = batch_linear,
+      .flops = [](std::span<const Type> in, std::span<const Type> out) {
+        return matmul_flops(in, out) + (in.size() > 2 ? numel(out[0].shape) : 0);
+      }};
 }
 
 }  // namespace
 
-std::vector<Op> linalg_rows() { return {matmul_row(), linear_row()}; }
+std::vector<Op> linalg_rows() { return {matmul_row(), chain_matmul_row(), linear_row()}; }
 
 }  // namespace wengert

@@ -3,6 +3,7 @@
 #pragma once
 #include <algorithm>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -77,12 +78,18 @@ struct Op {
   // kernel runs. A row has a kernel, a view, or both.
   std::function<Array(const Array&, const Attrs&)> view = {};
   std::function<void(const Call&)> kernel = {};
+  // In place of both, for an op whose output types only its computation tells.
+  std::function<Arrays(std::span<const Array>)> evaluate = {};
 
   std::vector<Adjoint> adjoints = {};  // one an input; the last serves the variadic rest
   std::function<Vars(const Rule&)> joint_adjoint = {};  // or all at once, where they share work
   std::function<Vars(const Rule&)> tangent = {};        // tangents of the outputs
   std::function<Vars(const Batched&)> batch = {};
   const kernels::Tiles* tiles = nullptr;  // elementwise rows: what fusion runs
+  // Arithmetic operations on these types. A row that does not say has its family's count: one a
+  // number of the result (elementwise) or of the input (reductions), none for moves.
+  std::function<int64_t(std::span<const Type> in, std::span<const Type> out)> flops = {};
+  std::weak_ptr<const Op> self = {};  // of an op that is no row of the table: nodes keep it alive
 
   bool variadic() const { return !inputs.empty() && inputs.back()[0] == '*'; }
   bool differentiable() const { return joint_adjoint || !adjoints.empty(); }
@@ -104,6 +111,7 @@ Var push_forward(const Composition& f, std::span<const Var> at, std::span<const 
 // name fails when the table is made.
 const std::vector<Op>& all_ops();
 const Op& find_op(const std::string& name);
+int64_t count_flops(const Op& op, std::span<const Type> in, std::span<const Type> out);
 Attrs make_attrs(const Op& op, std::vector<std::pair<std::string, Attr>> given);
 
 }  // namespace wengert

@@ -101,6 +101,7 @@ Op sum_row() {
                     "are summed in int64, floats accumulate in double; dtype sets the result's.",
                     {dtype_param}, choose_dtype, chosen_dtype, folding(Fold::sum));
   op.adjoints = {{.rule = [](const Rule& r) { return over_input(r, r.g()); }}};
+  op.flops = flops_a_number(1);
   return linear(std::move(op));
 }
 
@@ -111,6 +112,7 @@ Op mean_row() {
   op.adjoints = {{.rule = [](const Rule& r) {
     return over_input(r, r.g() / double(reduced_count(r.shape(), axes_of(r.attrs))));
   }}};
+  op.flops = flops_a_number(1);
   return linear(std::move(op));
 }
 
@@ -166,12 +168,12 @@ Op prod_row() {
                     {dtype_param}, choose_dtype, chosen_dtype, folding(Fold::prod));
   op.adjoints = {{.rule =
                       [](const Rule& r) {
-                        return over_input(r, r.g()) * products_of_others(r.in(0), axes_of(r.attrs));
+                        return chain_multiply(over_input(r, r.g()), products_of_others(r.in(0), axes_of(r.attrs)));
                       },
                   .saves_in = saves_all}};
   op.tangent = [](const Rule& r) {
     if (!r.dx(0)) return Vars{Var()};
-    return Vars{reduce_like(r, r.dx(0) * products_of_others(r.in(0), axes_of(r.attrs)))};
+    return Vars{reduce_like(r, chain_multiply(r.dx(0), products_of_others(r.in(0), axes_of(r.attrs))))};
   };
   return op;
 }
@@ -240,12 +242,13 @@ Op var_row() {
       "sum((x - mean(x))**2) / (n - correction) over axis, n elements each; not finite where n <= "
       "correction. Integers and bool become float32.",
       {correction_param}, need_floats, same_dtype, spreading(false));
+  op.flops = flops_a_number(3);
   op.adjoints = {
-      {.rule = [](const Rule& r) { return over_input(r, r.g() * (2 / divisor(r))) * centered(r); },
+      {.rule = [](const Rule& r) { return chain_multiply(over_input(r, r.g() * (2 / divisor(r))), centered(r)); },
        .saves_in = saves_all}};
   op.tangent = [](const Rule& r) {
     if (!r.dx(0)) return Vars{Var()};
-    return Vars{reduce_like(r, centered(r) * r.dx(0)) * (2 / divisor(r))};
+    return Vars{reduce_like(r, chain_multiply(r.dx(0), centered(r))) * (2 / divisor(r))};
   };
   return op;
 }
@@ -254,22 +257,23 @@ Op var_row() {
 Var per_root(const Var& v, const Var& y, double scale) {
   const Var at_zero = equal(y, constant(0, y.dtype()));
   const Var safe = where(at_zero, constant(1, y.dtype()), y);
-  return where(at_zero, constant(0, y.dtype()), v / (scale == 1 ? safe : safe * scale));
+  return where(at_zero, constant(0, y.dtype()), chain_divide(v, scale == 1 ? safe : safe * scale));
 }
 
 Op std_row() {
   Op op =
       over_axes("std", "The square root of var(x) over axis. Its derivative is 0 where it is 0.",
                 {correction_param}, need_floats, same_dtype, spreading(true));
+  op.flops = flops_a_number(3);
   op.adjoints = {{.rule =
                       [](const Rule& r) {
-                        return over_input(r, per_root(r.g(), r.out(), divisor(r))) * centered(r);
+                        return chain_multiply(over_input(r, per_root(r.g(), r.out(), divisor(r))), centered(r));
                       },
                   .saves_in = saves_all,
                   .saves_out = true}};
   op.tangent = [](const Rule& r) {
     if (!r.dx(0)) return Vars{Var()};
-    return Vars{per_root(reduce_like(r, centered(r) * r.dx(0)), r.out(), divisor(r))};
+    return Vars{per_root(reduce_like(r, chain_multiply(r.dx(0), centered(r))), r.out(), divisor(r))};
   };
   return op;
 }
@@ -278,13 +282,14 @@ Op norm_row() {
   Op op = over_axes("vector_norm",
                     "The Euclidean norm of x over axis. Its derivative is 0 where it is 0.", {},
                     need_floats, same_dtype, folding(Fold::norm));
+  op.flops = flops_a_number(2);
   op.adjoints = {
-      {.rule = [](const Rule& r) { return over_input(r, per_root(r.g(), r.out(), 1)) * r.in(0); },
+      {.rule = [](const Rule& r) { return chain_multiply(over_input(r, per_root(r.g(), r.out(), 1)), r.in(0)); },
        .saves_in = saves_all,
        .saves_out = true}};
   op.tangent = [](const Rule& r) {
     if (!r.dx(0)) return Vars{Var()};
-    return Vars{per_root(reduce_like(r, r.in(0) * r.dx(0)), r.out(), 1)};
+    return Vars{per_root(reduce_like(r, chain_multiply(r.dx(0), r.in(0))), r.out(), 1)};
   };
   return op;
 }
@@ -309,12 +314,13 @@ Op logsumexp_row() {
                     "log(sum(exp(x))) over axis without overflow: -inf (with derivative 0) where "
                     "all x are -inf or there are none, inf where one is.",
                     {}, need_floats, same_dtype, folding(Fold::logsumexp));
-  op.adjoints = {{.rule = [](const Rule& r) { return over_input(r, r.g()) * softmax_weights(r); },
+  op.flops = flops_a_number(3);
+  op.adjoints = {{.rule = [](const Rule& r) { return chain_multiply(over_input(r, r.g()), softmax_weights(r)); },
                   .saves_in = saves_all,
                   .saves_out = true}};
   op.tangent = [](const Rule& r) {
     if (!r.dx(0)) return Vars{Var()};
-    return Vars{reduce_like(r, softmax_weights(r) * r.dx(0))};
+    return Vars{reduce_like(r, chain_multiply(r.dx(0), softmax_weights(r)))};
   };
   return op;
 }
@@ -362,6 +368,7 @@ Op cumulative_sum_row() {
                      "from the end if reverse. Integers and bool are summed in int64.",
                      {"x"}, scan_params, choose_dtype);
   op.kernel = scanning(kernels::Scan::sum);
+  op.flops = flops_a_number(1);
   op.adjoints = {{.rule = [](const Rule& r) {
     return apply(r.op, r.gs, r.attrs.with("reverse", !r.attrs.flag("reverse")));
   }}};
@@ -376,6 +383,7 @@ Op cumulative_prod_row() {
       "factors are 0.",
       {"x"}, scan_params, choose_dtype);
   op.kernel = scanning(kernels::Scan::prod);
+  op.flops = flops_a_number(1);
   // y[i] = x[i] y[i - 1], so dy[i] = x[i] dy[i - 1] + dx[i] y[i - 1]; the adjoint runs it
   // backwards.
   op.adjoints = {{.rule =
@@ -384,7 +392,7 @@ Op cumulative_prod_row() {
                         const bool reverse = r.attrs.flag("reverse");
                         const Var g = linear_recurrence(shifted(r.in(0), axis, 0, !reverse), r.g(),
                                                         axis, !reverse);
-                        return g * shifted(r.out(), axis, 1, reverse);
+                        return chain_multiply(g, shifted(r.out(), axis, 1, reverse));
                       },
                   .saves_in = saves_all,
                   .saves_out = true}};
@@ -393,7 +401,7 @@ Op cumulative_prod_row() {
     const int64_t axis = r.attrs.integer("axis");
     const bool reverse = r.attrs.flag("reverse");
     return Vars{
-        linear_recurrence(r.in(0), r.dx(0) * shifted(r.out(), axis, 1, reverse), axis, reverse)};
+        linear_recurrence(r.in(0), chain_multiply(r.dx(0), shifted(r.out(), axis, 1, reverse)), axis, reverse)};
   };
   return op;
 }
@@ -401,8 +409,8 @@ Op cumulative_prod_row() {
 Op linear_recurrence_row() {
   Op op = along_axis(
       "linear_recurrence",
-      "y[0] = b[0], y[i] = a[i] y[i - 1] + b[i] along axis; from the end if reverse. a and b "
-      "broadcast.",
+      "y[0] = b[0], y[i] = a[i] y[i - 1] + b[i] along axis; from the end if reverse. A y[i - 1] of "
+      "0 absorbs an infinite or NaN a[i]. a and b broadcast.",
       {"a", "b"}, {{"axis", AttrKind::integer, int64_t(-1)}, {"reverse", AttrKind::boolean, false}},
       [](const std::string& name, Vars& args, Attrs&) {
         const Op row{.name = name};
@@ -414,18 +422,19 @@ Op linear_recurrence_row() {
     kernels::recurrence(call.in[0], call.in[1], int(call.attrs.integer("axis")),
                         call.attrs.flag("reverse"), call.out[0]);
   };
+  op.flops = flops_a_number(2);
   op.joint_adjoint = [](const Rule& r) {
     const int64_t axis = r.attrs.integer("axis");
     const bool reverse = r.attrs.flag("reverse");
     const Var db = linear_recurrence(shifted(r.in(0), axis, 0, !reverse), r.g(), axis, !reverse);
-    return Vars{db * shifted(r.out(), axis, 0, reverse), db};
+    return Vars{chain_multiply(db, shifted(r.out(), axis, 0, reverse)), db};
   };
   op.tangent = [](const Rule& r) {
     const int64_t axis = r.attrs.integer("axis");
     const bool reverse = r.attrs.flag("reverse");
     Var term = r.dx(1);
     if (r.dx(0)) {
-      const Var own = r.dx(0) * shifted(r.out(), axis, 0, reverse);
+      const Var own = chain_multiply(r.dx(0), shifted(r.out(), axis, 0, reverse));
       term = term ? term + own : own;
     }
     return Vars{term ? linear_recurrence(r.in(0), term, axis, reverse) : term};

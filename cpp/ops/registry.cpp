@@ -12,6 +12,7 @@ void check_row(const Op& op) {
   if (!op.infer) refuse("has no type rule");
   if (!op.kernel) refuse("has no kernel");
   if (!op.batch) refuse("has no batching rule");
+  if ((op.family == Family::bilinear || op.family == Family::fused) && !op.flops) refuse("does not count its flops");
   if (op.differentiable() != bool(op.tangent)) refuse("has a derivative in one mode only");
 }
 
@@ -43,6 +44,15 @@ const Op& find_op(const std::string& name) {
   const auto found = table().by_name.find(name);
   if (found == table().by_name.end()) fail(ErrorKind::argument, "op table: there is no row named '", name, "'");
   return *found->second;
+}
+
+int64_t count_flops(const Op& op, std::span<const Type> in, std::span<const Type> out) {
+  if (op.flops) return op.flops(in, out);
+  switch (op.family) {
+    case Family::elementwise: return numel(out[0].shape);
+    case Family::reduction: return numel(in[0].shape);
+    default: return 0;
+  }
 }
 
 Attrs make_attrs(const Op& op, std::vector<std::pair<std::string, Attr>> given) {

@@ -1,5 +1,6 @@
 #include "sweeps/batch.h"
 
+#include <ranges>
 #include <unordered_map>
 
 namespace wengert {
@@ -9,6 +10,17 @@ struct Mapped {
   Var var;
   bool batched = false;
 };
+
+// The nodes that the outputs depend on (a transform within f may have traced others), each with the
+// last that reads it; null for what is an output.
+std::unordered_map<const Node*, const Node*> last_readers(const Trace& trace, std::span<const Var> outputs) {
+  std::unordered_map<const Node*, const Node*> readers;
+  for (const Var& y : outputs) readers.emplace(y->node.get(), nullptr);
+  for (const Ref<Node>& node : trace.nodes() | std::views::reverse)
+    if (readers.contains(node.get()))
+      for (const Edge& edge : node->inputs) readers.try_emplace(edge.value->node.get(), node.get());
+  return readers;
+}
 
 }  // namespace
 
@@ -25,7 +37,9 @@ std::vector<std::pair<Var, bool>> batch_sweep(const Trace& trace, std::span<cons
       if (const auto node = made.find(x->node.get()); node != made.end()) return node->second[x->index];
     return {x, false};
   };
+  const auto readers = last_readers(trace, outputs);
   for (const Ref<Node>& node : trace.nodes()) {
+    if (!readers.contains(node.get())) continue;
     Vars ins;
     const std::size_t n = node->inputs.size();
     const auto flags = std::make_unique<bool[]>(n);
@@ -43,6 +57,8 @@ std::vector<std::pair<Var, bool>> batch_sweep(const Trace& trace, std::span<cons
                           : apply_all(*node->op, args, node->attrs);
     auto& entry = made[node.get()];
     for (const Var& y : outs) entry.push_back({y, any});
+    for (const Edge& edge : node->inputs)
+      if (const Node* made_by = edge.value->node.get(); made_by && readers.at(made_by) == node.get()) made.erase(made_by);
   }
   std::vector<std::pair<Var, bool>> results;
   for (const Var& y : outputs) {

@@ -5,6 +5,7 @@
 
 #include "graph/source.h"
 #include "graph/tangents.h"
+#include "graph/watch.h"
 #include "kernels/copy.h"
 #include "ops/vocabulary.h"
 
@@ -16,9 +17,10 @@ struct Pending {
   SmallVector<Var, 1> adjoints;  // one an output, null until a contribution arrives
 };
 
-// Whether nobody but this handle sees x, so that adding to it in place changes nothing else.
+// Whether nobody but this handle sees x, so that adding to it in place changes nothing else. A watch
+// sees every sum.
 bool owned(const Var& x) {
-  return x->refs == 1 && !x->tracked && !x->tangents && !x.is_abstract() &&
+  return x->refs == 1 && !watching() && !x->tracked && !x->tangents && !x.is_abstract() &&
          x->array.buffer().unique() && !x->array.buffer()->foreign && x->array.is_contiguous();
 }
 
@@ -40,7 +42,7 @@ void accumulate_leaf(Node& leaf, Var g) {
   if (!grads.empty() && grads[0].second) {
     Var& grad = grads[0].second;
     const bool plain = !g->tracked && !g->tangents && !g.is_abstract() && !grad->tracked && !grad.is_abstract();
-    const bool mine = grad->refs == (grad->python ? 2u : 1u);  // the leaf's, and its Python object's
+    const bool mine = !watching() && grad->refs == (grad->python ? 2u : 1u);  // the leaf's, and its Python object's
     if (plain && mine && grad->array.buffer().unique() && grad->array.is_contiguous() && !grad->array.buffer()->foreign) {
       ++grad->array.buffer()->version;
       kernels::add_into(grad.array(), g.array());
@@ -51,7 +53,7 @@ void accumulate_leaf(Node& leaf, Var g) {
   }
   // Adopted only where nobody else sees it: later passes add to it in place.
   Var grad = std::move(g);
-  if (!grad->tracked && !owned(grad)) grad = Var(kernels::contiguous_copy(grad.array()));
+  if (!grad->tracked && !carries_tangent(grad) && !owned(grad)) grad = Var(kernels::contiguous_copy(grad.array()));
   grads.clear();
   grads.emplace_back(uint16_t(0), std::move(grad));
 }
@@ -155,7 +157,11 @@ class Sweep {
       fail(ErrorKind::graph, node.name(), ": the values saved for the backward pass were freed by an "
            "earlier one; the operation was recorded at ", show_source(node.source),
            ", the values freed at ", show_source(node.freed_at), ". Call backward(retain_graph=True) the first time to sweep the graph again");
-    propagate(entry);
+    try {
+      propagate(entry);
+    } catch (const Error& error) {
+      rethrow_in_backward(error, node);
+    }
     if (!options_.retain_graph && !node.traced) drop_saved(node, source_);
   }
 
@@ -187,6 +193,7 @@ class Sweep {
     y->tracked = is_float(saved.array.dtype());
     y->is_leaf = false;
     y->tangents = saved.tangents;
+    y->trace = saved.trace;
     return y;
   }
 

@@ -1,4 +1,5 @@
-"""Whether operations are recorded: context managers that also decorate functions."""
+"""Whether operations are recorded, and whether numbers are watched: context managers that also
+decorate functions."""
 
 from __future__ import annotations
 
@@ -15,14 +16,15 @@ F = TypeVar("F", bound=Callable)
 _GENERATOR = 0x20 | 0x80 | 0x200  # code flags: generators, coroutines, asynchronous generators
 
 
-class _GradMode:
+class _Mode:
     _enabled: bool
+    _set: Callable[[bool], bool] = staticmethod(_core._set_grad_enabled)  # returns what was before
 
     def __init__(self) -> None:
         self._before: list[bool] = []
 
     def __enter__(self) -> None:
-        self._before.append(_core._set_grad_enabled(self._enabled))
+        self._before.append(self._set(self._enabled))
 
     def __exit__(
         self,
@@ -30,7 +32,7 @@ class _GradMode:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _core._set_grad_enabled(self._before.pop())
+        self._set(self._before.pop())
 
     def __call__(self, f: F) -> F:
         if getattr(getattr(f, "__code__", None), "co_flags", 0) & _GENERATOR:
@@ -47,7 +49,7 @@ class _GradMode:
         return wrapped  # type: ignore[return-value]
 
 
-class no_grad(_GradMode):
+class no_grad(_Mode):
     """Within it (or within a function it decorates) nothing is recorded.
 
     >>> x = wg.tensor(2.0, requires_grad=True)
@@ -60,7 +62,7 @@ class no_grad(_GradMode):
     _enabled = False
 
 
-class enable_grad(_GradMode):
+class enable_grad(_Mode):
     """Within it operations are recorded, also inside ``no_grad``.
 
     >>> x = wg.tensor(2.0, requires_grad=True)
@@ -72,3 +74,25 @@ class enable_grad(_GradMode):
     """
 
     _enabled = True
+
+
+class debug_nans(_Mode):
+    """Within it (or within a function it decorates) the operation that first makes an infinity or a
+    NaN of finite numbers raises ``wg.NumericError``, in a forward or a backward pass.
+
+    The message names the operation, the first such place of its output, and your line; in a
+    backward pass also the operation whose gradient was being computed, and the line that recorded
+    it. Values that were infinite or NaN before are nobody's fault, wherever they go: those in your
+    data, in ``wg.full(..., -inf)``, selected by ``wg.where``, or given as an argument. Elementwise
+    operations are judged place by place, others by all their inputs. It holds for the thread that
+    entered it, costs a pass over every result, and sees operations on tensors: not what optimisers
+    do in place. A backward pass that raises may have left gradients in some of the leaves.
+
+    >>> with wg.debug_nans():  # doctest: +ELLIPSIS
+    ...     wg.log(wg.tensor([1.0, 0.0]))
+    Traceback (most recent call last):
+    wengert.NumericError: log: must give finite numbers from finite ones under debug_nans; ...
+    """
+
+    _enabled = True
+    _set = staticmethod(_core._set_watch)

@@ -12,6 +12,7 @@ from ._core import ArgumentError, ArgumentTypeError, Tensor
 from .creation import eye
 from .grad_mode import no_grad
 from .manipulation import concat
+from .sparsity import sparse_derivative
 from .transforms import _float_leaves, _of_chosen, _positions, grad, jvp, vjp, vmap
 
 
@@ -101,12 +102,34 @@ def jacfwd(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     return wrapped
 
 
-def jacobian(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+def jacobian(
+    f: Callable, argnums: int | Sequence[int] = 0, sparsity: Any = None
+) -> Callable[..., Any]:
     """The Jacobian of f, by the mode that needs fewer sweeps for these shapes.
+
+    With ``sparsity``, f maps one floating-point array (that of ``argnums``, an int) to one array,
+    and the result is a ``scipy.sparse.csr_array`` of shape (numbers out, numbers in), in the dtype
+    of the output, and a constant: no derivative passes it. ``sparsity`` says where it is not 0: a
+    SciPy sparse array (its stored entries, whatever they hold), a boolean 2-D array, or
+    ``"detect"``, which traces f at every call to find out (``wg.sparsity.detect`` finds it once).
+    Columns that share no row, or rows that share no column, share a direction of one batched
+    sweep: a tridiagonal pattern of any size takes three. (Beyond 2**22 numbers, directions are
+    swept in several batches.)
+
+    A given pattern is coloured at the first call, and at every call tried on one JVP with a random
+    vector: one that lacks a nonzero raises ``wg.ArgumentError``, unless what is lacking changes a
+    product by less than sqrt(eps) of the terms of its row, or 100 eps of the largest row; NaN and
+    infinities are not compared. ``wg.ShapeError`` where the pattern has another shape,
+    ``wg.TraceError`` where f cannot be traced.
 
     >>> wg.jacobian(lambda x: wg.sum(x**3))(wg.tensor([1.0, 2.0]))
     tensor([ 3., 12.])
+    >>> wg.jacobian(lambda x: x[1:] * x[:-1], sparsity="detect")(wg.arange(1.0, 4.0)).toarray()
+    array([[2., 1., 0.],
+           [0., 3., 2.]], dtype=float32)
     """
+    if sparsity is not None:
+        return sparse_derivative("jacobian", f, argnums, sparsity, symmetric=False)
 
     @functools.wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -123,13 +146,23 @@ def jacobian(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any
     return wrapped
 
 
-def hessian(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+def hessian(
+    f: Callable, argnums: int | Sequence[int] = 0, sparsity: Any = None
+) -> Callable[..., Any]:
     """The Hessian of a function that returns one number: forward over reverse mode.
+
+    ``sparsity`` is as for ``wg.jacobian``, for a result of shape (numbers in, numbers in): a star
+    colouring of the symmetric pattern says which columns share a Hessian-vector product (two of
+    them do for an arrow). A pattern may hold one triangle alone; entries are where it says.
 
     >>> wg.hessian(lambda x: (x**3).sum())(wg.tensor([1.0, 2.0]))
     tensor([[ 6.,  0.],
             [ 0., 12.]])
+    >>> wg.hessian(lambda x: (x**3).sum(), sparsity="detect")(wg.tensor([1.0, 2.0])).nnz
+    2
     """
+    if sparsity is not None:
+        return sparse_derivative("hessian", f, argnums, sparsity, symmetric=True)
     return jacfwd(grad(f, argnums), argnums)
 
 

@@ -55,6 +55,9 @@ class Generator:
     is given. Bounds, means and scales may be tensors: they broadcast with the draw and get
     gradients through it.
 
+    A draw in a function under ``wg.vmap`` is one draw, shared by all examples. For one an example,
+    draw outside with the mapped axis in ``size`` and pass that in.
+
     >>> rng = wg.random.default_rng(0)
     >>> rng.normal(size=(2, 3)).shape
     (2, 3)
@@ -173,6 +176,47 @@ class Generator:
             ops.negative(ops.log1p(ops.negative(self.random(sizes, dtype=dtype)))), smallest
         )
         return ops.subtract(loc, ops.multiply(ops.log(rate), scale))
+
+    def lognormal(
+        self, mean: Any = 0.0, sigma: Any = 1.0, size: Size = None, *, dtype: Any = None
+    ) -> Tensor:
+        """Numbers whose logarithm is normal with mean ``mean`` and standard deviation ``sigma``.
+
+        >>> bool((wg.random.default_rng(0).lognormal(size=5) > 0).all())
+        True
+        """
+        _not_negative("lognormal", "sigma", sigma)
+        return ops.exp(self.normal(mean, sigma, size, dtype=dtype))
+
+    def laplace(
+        self, loc: Any = 0.0, scale: Any = 1.0, size: Size = None, *, dtype: Any = None
+    ) -> Tensor:
+        """Numbers of the Laplace distribution: loc - scale sign(v) log(1 - |v|), v in [-1, 1).
+
+        >>> wg.random.default_rng(0).laplace(size=5).shape
+        (5,)
+        """
+        _not_negative("laplace", "scale", scale)
+        sizes, dtype = _like("laplace", size, dtype, loc, scale)
+        v = ops.subtract(ops.multiply(self.random(sizes, dtype=dtype), 2.0), 1.0)
+        rest = ops.maximum(ops.subtract(1.0, ops.abs(v)), float(np.finfo(dtype).eps) / 2)
+        unit = ops.negative(ops.multiply(ops.sign(v), ops.log(rest)))
+        return ops.add(ops.multiply(unit, scale), loc)
+
+    def logistic(
+        self, loc: Any = 0.0, scale: Any = 1.0, size: Size = None, *, dtype: Any = None
+    ) -> Tensor:
+        """Numbers of the logistic distribution: loc + scale log(u / (1 - u)).
+
+        >>> wg.random.default_rng(0).logistic(size=5).shape
+        (5,)
+        """
+        _not_negative("logistic", "scale", scale)
+        sizes, dtype = _like("logistic", size, dtype, loc, scale)
+        u = self.random(sizes, dtype=dtype)
+        above_zero = ops.maximum(u, float(np.finfo(dtype).eps) / 4)
+        unit = ops.subtract(ops.log(above_zero), ops.log1p(ops.negative(u)))
+        return ops.add(ops.multiply(unit, scale), loc)
 
     def integers(
         self,

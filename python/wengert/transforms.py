@@ -7,8 +7,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import _core, tree
-from ._core import ArgumentError, ArgumentTypeError, DTypeError, ShapeError, Tensor
-from .creation import ones_like, zeros_like
+from ._core import (
+    ArgumentError,
+    ArgumentTypeError,
+    DTypeError,
+    ShapeError,
+    Tensor,
+    is_grad_enabled,
+)
+from .creation import zeros_like
 from .grad_mode import enable_grad
 
 
@@ -37,13 +44,29 @@ def _as_leaf(where: str, leaf: Any) -> Tensor:
 
 
 def _positions(where: str, argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
+    if argnums == 0 and type(argnums) is int and count:
+        return (0,)
     wanted = tuple(argnums) if isinstance(argnums, (list, tuple)) else (argnums,)
     for position in wanted:
-        if not isinstance(position, int):
+        if not isinstance(position, int) or isinstance(position, bool):
             raise ArgumentTypeError(f"{where}: 'argnums' takes ints; got {position!r:.60}")
         if not -count <= position < count:
             raise ArgumentError(f"{where}: argnums {position} for a call with {count} arguments")
-    return tuple(position % count for position in wanted)
+    chosen = tuple(position % count for position in wanted)
+    if len(set(chosen)) < len(chosen):
+        raise ArgumentError(f"{where}: argnums names an argument twice; got {wanted}")
+    return chosen
+
+
+def _check_function(where: str, f: Any) -> None:
+    if not callable(f):
+        raise ArgumentTypeError(f"{where}: takes a function; got {f!r:.60}")
+
+
+def _split_aux(where: str, result: Any) -> Any:
+    if not (isinstance(result, tuple) and len(result) == 2):
+        raise ArgumentTypeError(f"{where}: with has_aux=True f must return (output, aux)")
+    return result
 
 
 def _check_flag(where: str, has_aux: Any) -> None:
@@ -53,6 +76,8 @@ def _check_flag(where: str, has_aux: Any) -> None:
 
 def _of_chosen(f: Callable, args: tuple, kwargs: dict, chosen: Sequence[int]) -> Callable:
     """f of the chosen arguments alone."""
+    if len(args) == 1 and len(chosen) == 1 and not kwargs:
+        return f
 
     def call(*values: Any) -> Any:
         merged = list(args)
@@ -67,6 +92,7 @@ class _Linearised:
     """A call of f on leaves of its own: the outputs and the targets of later sweeps."""
 
     def __init__(self, where: str, f: Callable, primals: Sequence[Any], has_aux: bool) -> None:
+        _check_function(where, f)
         _check_flag(where, has_aux)
         flat: list[Tensor] = []
         self.structures = []
@@ -79,14 +105,14 @@ class _Linearised:
             result = f(*self.unflatten(self.targets))
         self.aux = None
         if has_aux:
-            if not (isinstance(result, tuple) and len(result) == 2):
-                raise ArgumentTypeError(f"{where}: with has_aux=True f must return (output, aux)")
-            result, self.aux = result
+            result, self.aux = _split_aux(where, result)
         self.out = result
         leaves, self.out_structure = tree.flatten(result)
         self.outputs = [_as_leaf(where, leaf) for leaf in leaves]
 
     def unflatten(self, flat: Sequence[Any]) -> list[Any]:
+        if len(self.structures) == 1:
+            return [tree.unflatten(self.structures[0], flat)]
         parts, start = [], 0
         for structure in self.structures:
             parts.append(tree.unflatten(structure, flat[start : start + structure.leaves]))
@@ -97,6 +123,8 @@ class _Linearised:
         """The result, without the history the transform left where nothing outside wants it."""
         if self.outer:
             return result
+        if isinstance(result, Tensor):
+            return _core._release(result)
         return tree.map(lambda x: _core._release(x) if isinstance(x, Tensor) else x, result)
 
     def pull(self, seeds: list[Tensor], retain_graph: bool) -> list[Any]:
@@ -117,6 +145,7 @@ def value_and_grad(
     >>> wg.value_and_grad(lambda x: (x**2).sum())(wg.tensor([1.0, 2.0]))
     (tensor(5.), tensor([2., 4.]))
     """
+    _check_function("grad", f)
 
     @functools.wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -130,7 +159,7 @@ def value_and_grad(
                 f"{shapes or 'none'}. Reduce it with .sum(), or use wg.jacobian"
             )
         y = call.outputs[0]
-        grads = call.pull([ones_like(y)], retain_graph=False)
+        grads = call.pull([_core._full(y.shape, 1, y.dtype, "grad")], retain_graph=False)
         gradient = grads[0] if isinstance(argnums, int) else tuple(grads)
         value = call.plain(call.out)
         return ((value, call.plain(call.aux)) if has_aux else value), gradient
@@ -166,11 +195,11 @@ def vjp(f: Callable, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     call = _Linearised("vjp", f, primals, has_aux)
 
     def vjp_fn(cotangent: Any) -> tuple[Any, ...]:
-        leaves, structure = tree.flatten(cotangent)
-        if structure != call.out_structure:
+        leaves = tree.leaves_like(call.out_structure, cotangent)
+        if leaves is None:
             raise ArgumentError(
                 f"vjp: the cotangent must have the output's structure {call.out_structure}; "
-                f"got {structure}"
+                f"got {tree.flatten(cotangent)[1]}"
             )
         seeds = [_like("vjp", "cotangent", g, y) for g, y in zip(leaves, call.outputs)]
         return tuple(call.pull(seeds, retain_graph=True))
@@ -193,6 +222,7 @@ def jvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
     >>> wg.jvp(wg.sin, (wg.tensor(0.0),), (wg.tensor(2.0),))
     (tensor(0.), tensor(2.))
     """
+    _check_function("jvp", f)
     _check_flag("jvp", has_aux)
     for what, given in (("primals", primals), ("tangents", tangents)):
         if not isinstance(given, (list, tuple)):
@@ -202,8 +232,9 @@ def jvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
     if len(primals) != len(tangents):
         raise ArgumentError(f"jvp: {len(primals)} primals but {len(tangents)} tangents")
     flat, structure = _float_leaves("jvp", "primals", tuple(primals))
-    directions, other = tree.flatten(tuple(tangents))
-    if other != structure:
+    directions = tree.leaves_like(structure, tuple(tangents))
+    if directions is None:
+        other = tree.flatten(tuple(tangents))[1]
         raise ArgumentError(f"jvp: tangents must be like the primals {structure}; got {other}")
     directions = [_like("jvp", "tangent", t, x) for t, x in zip(directions, flat)]
     aux = None
@@ -212,7 +243,7 @@ def jvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
         nonlocal aux
         result = f(*tree.unflatten(structure, leaves))
         if has_aux:
-            result, aux = result
+            result, aux = _split_aux("jvp", result)
         return result
 
     out, found = _core._forward(call, flat, directions, tree.leaves)
@@ -223,28 +254,71 @@ def jvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
     return (out, tangent, aux) if has_aux else (out, tangent)
 
 
+def linearize(f: Callable, *primals: Any) -> tuple[Any, Callable[..., Any]]:
+    """``(f(*primals), jvp_fn)``, where ``jvp_fn(*tangents)`` is J tangents at these primals.
+
+    f runs once, and each product costs one sweep of its linear part, which is the transpose of its
+    VJP. The sweep keeps what f recorded, so for one product ``wg.jvp`` needs less memory.
+
+    >>> y, jvp_fn = wg.linearize(wg.sin, wg.tensor(0.0))
+    >>> jvp_fn(wg.tensor(2.0)), jvp_fn(wg.tensor(3.0))
+    (tensor(2.), tensor(3.))
+    """
+    call = _Linearised("linearize", f, primals, has_aux=False)
+    with enable_grad():
+        cotangents = [_core._alias(zeros_like(y)) for y in call.outputs]
+    # J'c as a function of c: its own VJP is J.
+    adjoints, call.outer = _core._reverse(
+        call.outputs, cotangents, call.targets, retain_graph=True, recorded=True
+    )
+    whole = tree.flatten(primals)[1]
+    reached = [i for i, g in enumerate(adjoints) if g is not None]
+
+    def jvp_fn(*tangents: Any) -> Any:
+        leaves = tree.leaves_like(whole, tangents)
+        if leaves is None:
+            given = [tree.flatten(tangent)[1] for tangent in tangents]
+            raise ArgumentError(
+                f"linearize: tangents must be like the primals {call.structures}; got {given}"
+            )
+        directions = [_like("linearize", "tangent", t, x) for t, x in zip(leaves, call.targets)]
+        seeds = [directions[i] for i in reached]
+        wanted = is_grad_enabled() and (call.outer or any(t.requires_grad for t in seeds))
+        found, _ = _core._reverse(
+            [adjoints[i] for i in reached], seeds, cotangents, retain_graph=True, recorded=wanted
+        )
+        pushed = [zeros_like(y) if t is None else t for t, y in zip(found, call.outputs)]
+        return tree.unflatten(call.out_structure, pushed)
+
+    return call.plain(call.out), jvp_fn
+
+
 def vmap(f: Callable, in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:
     """f over an axis of its arguments, all at once.
 
     ``in_axes`` is one axis for all arguments, or one an argument (None: not mapped; a tree within
     an argument may give one a leaf). ``out_axes`` says where the mapped axis goes in the outputs.
+    Keyword arguments, and what is not mapped and no number, reach f as they are.
+
+    f runs once: a random draw in it is one draw, which all examples share. For one an example, draw
+    outside (``noise = rng.normal(size=(n, ...))``) and map over it.
 
     >>> dot = wg.vmap(lambda a, b: (a * b).sum())
     >>> dot(wg.ones((3, 2)), wg.ones((3, 2)))
     tensor([2., 2., 2.])
     """
+    _check_function("vmap", f)
 
     @functools.wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         flat, structure = tree.flatten(args)
-        flat = [_as_leaf("vmap", x) for x in flat]
-        axes = _axes_of(in_axes, args)
-        moved, batched, sizes = [], [], []
-        for x, axis in zip(flat, axes):
-            batched.append(axis is not None)
+        moved, places, sizes = [], [], []
+        for i, axis in enumerate(_axes_of(in_axes, args)):
             if axis is None:
-                moved.append(x)
+                flat[i] = _unmapped(flat[i])
                 continue
+            places.append(i)
+            x = _as_leaf("vmap", flat[i])
             if not -x.ndim <= axis < x.ndim:
                 raise ShapeError(f"vmap: in_axes {axis} for an argument of shape {x.shape}")
             sizes.append(x.shape[axis])
@@ -255,9 +329,13 @@ def vmap(f: Callable, in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]
             raise ShapeError(f"vmap: mapped axes must have one size; got {sorted(set(sizes))}")
 
         def call(leaves: list[Tensor]) -> Any:
-            return f(*tree.unflatten(structure, leaves), **kwargs)
+            values = list(flat)
+            for place, x in zip(places, leaves):
+                values[place] = x
+            return f(*tree.unflatten(structure, values), **kwargs)
 
-        result, found = _core._batch(call, moved, batched, sizes[0], tree.leaves)
+        mapped = [True] * len(moved)
+        result, found = _core._batch(call, moved, mapped, sizes[0], tree.leaves)
         _, out_structure = tree.flatten(result)
         wanted = _axes_of(out_axes, result)
         outputs = []
@@ -277,6 +355,13 @@ def vmap(f: Callable, in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]
     return wrapped
 
 
+def _unmapped(leaf: Any) -> Any:
+    try:
+        return _core.asarray(leaf)
+    except ArgumentTypeError:
+        return leaf
+
+
 def _move(x: Tensor, start: int, end: int) -> Tensor:
     if start == end:
         return x
@@ -287,12 +372,18 @@ def _move(x: Tensor, start: int, end: int) -> Tensor:
 
 def _axes_of(axes: Any, values: Any) -> list[int | None]:
     """One axis a leaf of ``values``: ``axes`` is an int, None, or a prefix of its tree."""
-    if axes is None or isinstance(axes, int):
+    if axes is None or (isinstance(axes, int) and not isinstance(axes, bool)):
         return [axes] * len(tree.leaves(values))
-    if isinstance(axes, (list, tuple)) and isinstance(values, (list, tuple)):
-        if len(axes) != len(values):
-            raise ArgumentError(f"vmap: {len(axes)} axes for {len(values)} values")
-        return [axis for a, v in zip(axes, values) for axis in _axes_of(a, v)]
     if isinstance(axes, dict) and isinstance(values, dict):
-        return [axis for key in values for axis in _axes_of(axes.get(key), values[key])]
-    raise ArgumentTypeError(f"vmap: axes must be ints, None or a tree of them; got {axes!r}")
+        if axes.keys() != values.keys():
+            raise ArgumentError(f"vmap: axes for {list(axes)}, values for {list(values)}")
+        return [axis for key in values for axis in _axes_of(axes[key], values[key])]
+    of_axes, of_values = tree._children(axes), tree._children(values)
+    sequences = isinstance(axes, (list, tuple)) and isinstance(values, (list, tuple))
+    if of_axes is None or of_values is None or not (sequences or of_axes[1] == of_values[1]):
+        raise ArgumentTypeError(
+            f"vmap: axes must be ints, None or a tree of them; got {axes!r:.60}"
+        )
+    if len(of_axes[0]) != len(of_values[0]):
+        raise ArgumentError(f"vmap: {len(of_axes[0])} axes for {len(of_values[0])} values")
+    return [axis for a, v in zip(of_axes[0], of_values[0]) for axis in _axes_of(a, v)]

@@ -5,14 +5,20 @@ The only place that knows about containers. Types of one's own join with ``regis
 
 from __future__ import annotations
 
+import dataclasses
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from ._core import ArgumentError
+import numpy as np
+
+from ._core import ArgumentError, Tensor
 
 _Flatten = Callable[[Any], tuple[Iterable[Any], Any]]
 _Unflatten = Callable[[Any, list[Any]], Any]
 _registered: dict[type, tuple[_Flatten, _Unflatten]] = {}
+_KEYED = ("dict", "mapping", "defaultdict")
+_LEAF_TYPES = frozenset({Tensor, np.ndarray, float, int, bool})  # leaves at a glance
 
 
 def register(kind: type, flatten: _Flatten, unflatten: _Unflatten) -> None:
@@ -24,6 +30,8 @@ def register(kind: type, flatten: _Flatten, unflatten: _Unflatten) -> None:
 def _children(tree: Any) -> tuple[list[Any], Any] | None:
     """The children of a container and what rebuilds it; None for a leaf."""
     kind = type(tree)
+    if kind in _LEAF_TYPES:
+        return None
     if kind is list:
         return tree, ("list",)
     if kind is tuple:
@@ -35,17 +43,19 @@ def _children(tree: Any) -> tuple[list[Any], Any] | None:
         return [], ("none",)
     for base in kind.__mro__:
         if base in _registered:
-            children, data = _registered[base][0](tree)
-            return list(children), ("registered", base, data)
+            parts, data = _registered[base][0](tree)
+            return list(parts), ("registered", base, data)
     if isinstance(tree, tuple) and hasattr(kind, "_fields"):
         return list(tree), ("namedtuple", kind)
     if isinstance(tree, dict):
         keys = list(tree)
+        if isinstance(tree, defaultdict):
+            return list(tree.values()), ("defaultdict", kind, tree.default_factory, tuple(keys))
         return [tree[key] for key in keys], ("mapping", kind, tuple(keys))
     if isinstance(tree, (list, tuple)):
         return list(tree), ("sequence", kind)
     if hasattr(kind, "__dataclass_fields__"):
-        names = tuple(kind.__dataclass_fields__)
+        names = tuple([field.name for field in dataclasses.fields(kind)])
         return [getattr(tree, name) for name in names], ("dataclass", kind, names)
     return None
 
@@ -66,19 +76,30 @@ def _rebuild(data: tuple, children: list[Any]) -> Any:
         return data[1](*children)
     if what == "mapping":
         return data[1](zip(data[2], children))
+    if what == "defaultdict":
+        return data[1](data[2], zip(data[3], children))
     if what == "sequence":
         return data[1](children)
-    return data[1](**dict(zip(data[2], children)))
+    if all(field.init for field in dataclasses.fields(data[1])):
+        return data[1](**dict(zip(data[2], children)))
+    out = object.__new__(data[1])
+    for name, child in zip(data[2], children):
+        object.__setattr__(out, name, child)
+    return out
 
 
 class Structure:
-    """The shape of a tree: what ``unflatten`` needs beside the leaves."""
+    """The shape of a tree: what ``unflatten`` needs beside the leaves.
 
-    __slots__ = ("children", "data")
+    ``leaves`` says how many leaves a tree of this shape has.
+    """
+
+    __slots__ = ("children", "data", "leaves")
 
     def __init__(self, data: tuple | None, children: tuple[Structure, ...]) -> None:
         self.data = data
         self.children = children
+        self.leaves: int = 1 if data is None else sum([child.leaves for child in children])
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -95,11 +116,6 @@ class Structure:
             return "*"
         return str(_rebuild(self.data, list(self.children)))
 
-    @property
-    def leaves(self) -> int:
-        """How many leaves a tree of this shape has."""
-        return 1 if self.data is None else sum(child.leaves for child in self.children)
-
 
 _LEAF = Structure(None, ())
 
@@ -109,8 +125,8 @@ def _walk(node: Any, leaves: list[Any]) -> Structure:
     if found is None:
         leaves.append(node)
         return _LEAF
-    children, data = found
-    return Structure(data, tuple([_walk(child, leaves) for child in children]))
+    parts, data = found
+    return Structure(data, tuple([_walk(part, leaves) for part in parts]))
 
 
 def _build(node: Structure, leaves: Iterator[Any]) -> Any:
@@ -121,8 +137,15 @@ def _build(node: Structure, leaves: Iterator[Any]) -> Any:
 
 def flatten(tree: Any) -> tuple[list[Any], Structure]:
     """The leaves of a tree in order, and its structure."""
+    if type(tree) in _LEAF_TYPES:
+        return [tree], _LEAF
     leaves: list[Any] = []
-    structure = _walk(tree, leaves)
+    try:
+        structure = _walk(tree, leaves)
+    except RecursionError:
+        raise ArgumentError(
+            f"flatten: a {type(tree).__name__} is nested too deeply; does it hold itself?"
+        ) from None
     return leaves, structure
 
 
@@ -131,7 +154,32 @@ def unflatten(structure: Structure, leaves: Iterable[Any]) -> Any:
     items = list(leaves)
     if len(items) != structure.leaves:
         raise ArgumentError(f"unflatten: needs {structure.leaves} leaves; got {len(items)}")
+    if structure is _LEAF:
+        return items[0]
     return _build(structure, iter(items))
+
+
+def _follow(node: Structure, tree: Any, leaves: list[Any]) -> bool:
+    found = _children(tree)
+    if node.data is None or found is None:
+        leaves.append(tree)
+        return node.data is None and found is None
+    parts, data = found
+    if data != node.data:
+        if data[0] not in _KEYED or data[:-1] != node.data[:-1] or {*data[-1]} != {*node.data[-1]}:
+            return False
+        named = dict(zip(data[-1], parts))
+        parts = [named[key] for key in node.data[-1]]
+    return len(parts) == len(node.children) and all(
+        _follow(child, part, leaves) for child, part in zip(node.children, parts)
+    )
+
+
+def leaves_like(structure: Structure, tree: Any) -> list[Any] | None:
+    """The leaves of a tree in the order of ``structure``, whose dicts may list their keys in
+    another one; None where the tree has another shape."""
+    leaves: list[Any] = []
+    return leaves if _follow(structure, tree, leaves) else None
 
 
 def leaves(tree: Any) -> list[Any]:
@@ -139,13 +187,30 @@ def leaves(tree: Any) -> list[Any]:
     return flatten(tree)[0]
 
 
+def paths(tree: Any) -> list[str]:
+    """How Python reaches each leaf from the tree: ``['w']``, ``[0].scale``; empty for a leaf."""
+    found = _children(tree)
+    if found is None:
+        return [""]
+    children, data = found
+    if data[0] in _KEYED:
+        steps = [f"[{key!r}]" for key in data[-1]]
+    elif data[0] == "namedtuple":
+        steps = [f".{name}" for name in data[1]._fields]
+    elif data[0] == "dataclass":
+        steps = [f".{name}" for name in data[2]]
+    else:
+        steps = [f"[{i}]" for i in range(len(children))]
+    return [step + path for step, child in zip(steps, children) for path in paths(child)]
+
+
 def map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
     """f of every leaf (and of the leaves of ``others``, which have the same structure)."""
     first, structure = flatten(tree)
     columns = [first]
     for other in others:
-        found, other_structure = flatten(other)
-        if other_structure != structure:
-            raise ArgumentError(f"map: trees differ: {structure} and {other_structure}")
+        found = leaves_like(structure, other)
+        if found is None:
+            raise ArgumentError(f"map: trees differ: {structure} and {flatten(other)[1]}")
         columns.append(found)
     return unflatten(structure, [f(*row) for row in zip(*columns)])

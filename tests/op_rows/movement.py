@@ -80,6 +80,10 @@ def argsort(x, axis=-1, descending=False, stable=True):
     return np.argsort(-x if descending else x, axis, kind="stable")
 
 
+def straight_through(value, carrier, anchor):
+    return value + (carrier - anchor)
+
+
 def astype(x, dtype):
     if dtype == "uint8" and x.dtype.kind == "f":  # undefined in NumPy outside its range
         x = np.where((x > -1) & (x < 256), x, 0)
@@ -442,6 +446,7 @@ listed = [
         shapes=[((3, 4),)],
         ints=[whole(0, 100)],
     ),
+    row("straight_through", [any_real] * 3, straight_through),
 ]
 
 ROWS = views + placement + indexing + listed

@@ -113,6 +113,7 @@ log_probability = real(-3, -0.1)
 WIDE = ((90, 1100),)
 
 ROWS = [
+    row("chain_matmul", [any_real, any_real], np.matmul, shapes=MATMUL, tolerance=32),
     row(
         "matmul",
         [any_real, any_real],

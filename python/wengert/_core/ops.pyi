@@ -14,11 +14,10 @@ def multiply(x1: ArrayLike, x2: ArrayLike) -> Tensor:
 def divide(x1: ArrayLike, x2: ArrayLike) -> Tensor:
     """x1 / x2, elementwise, in floats: integers are converted to float32 first."""
 def chain_multiply(x1: ArrayLike, x2: ArrayLike) -> Tensor:
-    """x1 * x2, the product of a cotangent and a slope: exactly 0 where x1 is 0, also where x2 is
-    infinite or NaN (what is not asked for contributes nothing), and where x2 is 0 and x1 is not
-    NaN."""
+    """x1 * x2, the product of a cotangent and a slope: exactly 0 where either is 0, also where the
+    other is infinite or NaN (what is not asked for contributes nothing)."""
 def chain_divide(x1: ArrayLike, x2: ArrayLike) -> Tensor:
-    """x1 / x2, but exactly 0 where x1 is 0: chain_multiply with the slope 1 / x2."""
+    """x1 / x2, but exactly 0 where x1 is 0 or x2 infinite: chain_multiply with the slope 1 / x2."""
 def divide_or_zero(x1: ArrayLike, x2: ArrayLike) -> Tensor:
     """x1 / x2, and 0 where x2 is 0: the slope of a norm."""
 def floor_divide(x1: ArrayLike, x2: ArrayLike) -> Tensor:
@@ -382,6 +381,9 @@ def argsort(
     """The int64 indices that sort x along `axis`: take_along_axis(x, argsort(x)) is sort(x)."""
 def matmul(x1: ArrayLike, x2: ArrayLike) -> Tensor:
     """Matrix product of x1 (..., n, k) and x2 (..., k, m), whose leading axes broadcast."""
+def chain_matmul(x1: ArrayLike, x2: ArrayLike) -> Tensor:
+    """matmul(x1, x2) in which a product with a zero is 0, also where the other factor is infinite
+    or NaN: what is not asked for contributes nothing."""
 def linear(x: ArrayLike, weight: ArrayLike, *bias: ArrayLike) -> Tensor:
     """x @ weight.T + bias for x (..., in), weight (out, in) and, if given, bias (out,)."""
 def softmax(x: ArrayLike, axis: SupportsIndex = -1) -> Tensor:
@@ -463,3 +465,6 @@ def stop_gradient(x: ArrayLike) -> Tensor:
     """x, taken as a constant: no derivative of any order passes."""
 def astype(x: ArrayLike, dtype: DTypeLike) -> Tensor:
     """x converted to dtype."""
+def straight_through(value: ArrayLike, carrier: ArrayLike, anchor: ArrayLike) -> Tensor:
+    """value + (carrier - anchor), and value to the bit where carrier and anchor are the same,
+    infinite or NaN included."""

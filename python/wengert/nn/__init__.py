@@ -1,6 +1,7 @@
 """Models: modules, layers, losses and functions, under PyTorch's names."""
 
 from . import functional, init
+from .flow import GradientFlow, gradient_flow
 from .functional import *  # noqa: F403
 from .layers import (
     ELU,
@@ -43,6 +44,7 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Flatten",
+    "GradientFlow",
     "HuberLoss",
     "Identity",
     "KLDivLoss",
@@ -67,6 +69,7 @@ __all__ = [
     "Tanh",
     "functional",
     "functional_call",
+    "gradient_flow",
     "init",
     *functional.__all__,
 ]

@@ -23,6 +23,7 @@ from .losses import (
     nll_loss,
     smooth_l1_loss,
 )
+from .sampling import gumbel_softmax
 
 __all__ = [
     "binary_cross_entropy",
@@ -32,6 +33,7 @@ __all__ = [
     "elu",
     "embedding",
     "gelu",
+    "gumbel_softmax",
     "hardtanh",
     "huber_loss",
     "kl_div",

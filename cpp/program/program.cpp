@@ -1,0 +1,127 @@
+#include "program/program.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+namespace wengert {
+
+ValueId Program::new_value(Type type) {
+  types.push_back(std::move(type));
+  return ValueId(types.size() - 1);
+}
+
+std::vector<Type> Program::types_of(std::span<const ValueId> values) const {
+  std::vector<Type> out;
+  for (const ValueId id : values) out.push_back(types[std::size_t(id)]);
+  return out;
+}
+
+int64_t Program::flops(const Step& step) const {
+  return count_flops(*step.op, types_of({step.ins.data(), step.ins.size()}),
+                     types_of({step.outs.data(), step.outs.size()}));
+}
+
+Program program_of(const Trace& trace, std::span<const Var> inputs, std::span<const Var> outputs) {
+  Program program;
+  std::unordered_map<const Value*, ValueId> leaves;
+  std::unordered_map<const Node*, SmallVector<ValueId, 1>> made;
+  for (const Var& x : inputs) {
+    const ValueId id = program.new_value(x->array.type());
+    leaves[x.get()] = id;
+    program.inputs.push_back(id);
+  }
+  auto id_of = [&](const Var& x) {
+    if (const auto leaf = leaves.find(x.get()); leaf != leaves.end()) return leaf->second;
+    if (x->node)
+      if (const auto node = made.find(x->node.get()); node != made.end()) return node->second[x->index];
+    const ValueId id = program.new_value(x->array.type());
+    leaves[x.get()] = id;
+    program.constants.emplace_back(id, x);
+    return id;
+  };
+  for (const Ref<Node>& node : trace.nodes()) {
+    Step step{.op = node->op, .attrs = node->attrs, .ins = {}, .outs = {}, .source = node->source,
+              .tracked = node->tracked, .own_op = node->op->self.lock()};
+    for (const Edge& edge : node->inputs) step.ins.push_back(id_of(Var(edge.value)));
+    for (const Type& type : node->out_types) step.outs.push_back(program.new_value(type));
+    made[node.get()] = step.outs;
+    program.steps.push_back(std::move(step));
+  }
+  for (const Var& y : outputs) program.outputs.push_back(id_of(y));
+  return program;
+}
+
+std::vector<Array> lay_out(const Program& program) {
+  std::vector<Array> arrays(program.types.size());
+  auto own = [&](ValueId id) {
+    const Type& type = program.types[std::size_t(id)];
+    const auto bytes = std::size_t(numel(type.shape)) * std::size_t(itemsize(type.dtype));
+    arrays[std::size_t(id)] = Array::foreign(nullptr, bytes, false, type.dtype, type.shape,
+                                             contiguous_strides(type.shape), [] {});
+  };
+  for (const ValueId id : program.inputs) own(id);
+  for (const auto& [id, x] : program.constants) {
+    if (x.is_abstract()) own(id);
+    else
+      arrays[std::size_t(id)] = Array::foreign(nullptr, x->array.buffer()->bytes, true, x.dtype(), x.shape(),
+                                               x->array.strides(), [] {});
+  }
+  for (const Step& step : program.steps) {
+    Array seen;
+    if (step.op->view && step.ins.size() == 1)
+      seen = step.op->view(arrays[std::size_t(step.ins[0])], step.attrs);
+    if (seen.has_data()) arrays[std::size_t(step.outs[0])] = std::move(seen);
+    else
+      for (const ValueId id : step.outs) own(id);
+  }
+  return arrays;
+}
+
+Traffic traffic(const Program& program) {
+  const std::vector<Array> arrays = lay_out(program);
+  auto home = [&](ValueId id) { return arrays[std::size_t(id)].buffer().get(); };
+  auto bytes_of = [&](ValueId id) {
+    const Type& type = program.types[std::size_t(id)];
+    return numel(type.shape) * int64_t(itemsize(type.dtype));
+  };
+  constexpr std::size_t for_ever = SIZE_MAX;
+  std::unordered_map<const Buffer*, std::size_t> last_use;
+  for (std::size_t s = 0; s < program.steps.size(); ++s)
+    for (const ValueId id : program.steps[s].ins) last_use[home(id)] = s;
+  for (const ValueId id : program.inputs) last_use[home(id)] = for_ever;
+  for (const auto& [id, x] : program.constants) last_use[home(id)] = for_ever;
+  for (const ValueId id : program.outputs) last_use[home(id)] = for_ever;
+
+  Traffic out;
+  int64_t live = 0;
+  std::unordered_map<const Buffer*, int64_t> alive;
+  auto make = [&](ValueId id) {
+    if (alive.emplace(home(id), int64_t(home(id)->bytes)).second) live += int64_t(home(id)->bytes);
+  };
+  for (const ValueId id : program.inputs) make(id);
+  for (const auto& [id, x] : program.constants) make(id);
+  for (std::size_t s = 0; s < program.steps.size(); ++s) {
+    const Step& step = program.steps[s];
+    const bool is_view = step.ins.size() == 1 && step.outs.size() == 1 && home(step.ins[0]) == home(step.outs[0]);
+    for (const ValueId id : step.outs) make(id);
+    out.bytes_peak = std::max(out.bytes_peak, live);
+    if (!is_view) {
+      for (const ValueId id : step.ins) out.bytes_moved += bytes_of(id);
+      for (const ValueId id : step.outs) out.bytes_moved += bytes_of(id);
+    }
+    auto end = [&](ValueId id) {
+      const auto last = last_use.find(home(id));
+      if (last != last_use.end() && last->second > s) return;
+      if (const auto found = alive.find(home(id)); found != alive.end()) {
+        live -= found->second;
+        alive.erase(found);
+      }
+    };
+    for (const ValueId id : step.ins) end(id);
+    for (const ValueId id : step.outs) end(id);
+  }
+  out.bytes_peak = std::max(out.bytes_peak, live);
+  return out;
+}
+
+}  // namespace wengert

@@ -1,0 +1,46 @@
+// A program: a trace as a list of steps over numbered values, with nothing of the graph left in it.
+// What is printed, counted, rewritten and replayed. Names no op.
+#pragma once
+#include "graph/trace.h"
+
+namespace wengert {
+
+using ValueId = int32_t;
+
+struct Step {
+  const Op* op = nullptr;
+  Attrs attrs;
+  SmallVector<ValueId, 3> ins;
+  SmallVector<ValueId, 1> outs;
+  uint32_t source = 0;   // where the user's code made it; see graph/source.h
+  bool tracked = false;  // recorded for a reverse sweep; a replay records it again
+  std::shared_ptr<const Op> own_op = {};  // keeps an op alive that is no row of the table
+};
+
+struct Program {
+  std::vector<Type> types;  // of each value
+  std::vector<Step> steps;  // in topological order
+  std::vector<ValueId> inputs, outputs;
+  std::vector<std::pair<ValueId, Var>> constants;  // values from outside the trace
+
+  ValueId new_value(Type type);
+  // What a step reads, or writes, as types.
+  std::vector<Type> types_of(std::span<const ValueId> values) const;
+  int64_t flops(const Step& step) const;
+};
+
+// The steps of a closed trace whose `inputs` are its placeholders, in the order they were recorded.
+// Values that the trace did not make become constants.
+Program program_of(const Trace& trace, std::span<const Var> inputs, std::span<const Var> outputs);
+
+// Where each value lives, without storage: an array of its strides over a buffer without bytes, which
+// a view shares with the value it looks at.
+std::vector<Array> lay_out(const Program& program);
+
+struct Traffic {
+  int64_t bytes_peak = 0;   // most bytes alive at once: inputs, constants and what is still to be read
+  int64_t bytes_moved = 0;  // read and written by steps that compute; views move nothing
+};
+Traffic traffic(const Program& program);
+
+}  // namespace wengert
