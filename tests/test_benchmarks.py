@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import harness, report
+from benchmarks import flops, harness, report
 from benchmarks.contenders import load
 from benchmarks.harness import Case, Effort, Problem, Row, Wrong
-from benchmarks.problems import all_problems
+from benchmarks.problems import all_problems, rosenbrock
 
 QUICK = Effort(rounds=1, seconds=0.0)
 
@@ -175,6 +175,12 @@ def test_absent_contenders_are_left_out_with_a_line(monkeypatch, capsys):
         load(["nobody"])
 
 
+def test_without_scipy(monkeypatch, capsys):
+    monkeypatch.setattr(rosenbrock, "find_spec", lambda name: None)
+    assert rosenbrock.problems(True) == []
+    assert "needs SciPy" in capsys.readouterr().err
+
+
 CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 
 
@@ -184,3 +190,18 @@ def test_every_contender_is_right(quick):
     rows = harness.run_problem(quick, contenders, QUICK)
     assert {row.contender: row.wrong for row in rows} == {row.contender: None for row in rows}
     assert rows[0].contender == "wengert" and rows[0].median > 0.0
+
+
+@pytest.mark.parametrize("name", flops.programs())
+def test_a_gradient_is_cheap(name):
+    count = flops.count(name)
+    assert count.value >= count.numbers > 0
+    assert count.value < count.both <= flops.BOUND * count.value
+
+
+def test_table_of_flops(capsys):
+    flops.main()
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert len(rows) == len(flops.programs()) >= 10
+    # 99 terms of seven operations each, and their sum.
+    assert rows[-1].split()[:3] == ["rosenbrock", "100", str(99 * 8)]

@@ -1,4 +1,5 @@
-"""What a reader tries first: the digits example, examples in docstrings, the README's code."""
+"""What a reader tries first: the examples, examples in docstrings, the README's code, the
+recipes."""
 
 import contextlib
 import doctest
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import wengert as wg
-from wengert.examples import digits
+from wengert.examples import activation, digits, symbolic, vanishing
 
 from benchmarks.reference.mlp import MLP
 
@@ -132,10 +133,104 @@ def test_refused_or_not_an_out_file_is_left_as_it_was(tmp_path, capsys):
     assert old.read_bytes() == b"kept"
 
 
-def test_help_of_the_command():
-    command = [sys.executable, "-m", "wengert.examples.digits", "--help"]
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("digits", ("--seed", "--epochs", "--out", "(default: 80)")),
+        ("activation", ("--seed", "--steps", "(default: 1000)")),
+        ("symbolic", ("--factors", "--depth", "--out", "(default: 20)")),
+        ("vanishing", ("--seed", "--depth", "--width", "--out", "(default: 12)")),
+    ],
+)
+def test_help_of_the_command(name, words):
+    command = [sys.executable, "-m", f"wengert.examples.{name}", "--help"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert all(option in text for option in ("--seed", "--epochs", "--out", "(default: 80)"))
+    assert all(word in text for word in words)
+
+
+def test_activation_is_the_same_either_way(capsys):
+    activation.main(["--seed=2", "--steps=300"])
+    text = capsys.readouterr().out
+    differences = re.findall(r"^  (.+?) +largest difference (.+)$", text, re.MULTILINE)
+    names = ["value", "input VJP", "weight VJP", "JVP", "second order"]
+    assert [name for name, _ in differences] == names
+    assert all(float(largest) < 1e-13 for _, largest in differences)
+    fits = re.findall(r"^  (\w+) +loss ([\d.]+), beta now in \[(.+), (.+)\]$", text, re.MULTILINE)
+    assert [fit[0] for fit in fits] == ["primitive", "composed"]
+    for _, loss, low, high in fits:
+        assert float(loss) < 0.2 and float(low) < 0.9 and float(high) > 1.1
+
+
+def test_activation_needs_a_step(capsys):
+    with pytest.raises(SystemExit):
+        activation.main(["--steps=0"])
+    assert "--steps: must be at least 1; got 0" in capsys.readouterr().err
+
+
+def test_gradients_vanish_behind_sigmoids_and_not_behind_relus(tmp_path, capsys):
+    out = tmp_path / "vanishing.png"
+    vanishing.main([f"--out={out}"])
+    text = capsys.readouterr().out
+    found = re.findall(
+        r"^\|dL/dy\| of the first layer over the last: (.+), (\w+)$", text, re.MULTILINE
+    )
+    (sigmoid, first), (relu, second) = found
+    assert (first, second) == ("vanishing", "steady")
+    assert float(sigmoid) < 0.25**12 * 8 and 0.1 < float(relu) < 10.0
+    for kind in ("Sigmoid", "ReLU"):
+        assert len(re.findall(rf"^\d+ {kind} +\(64, 64\)", text, re.MULTILINE)) == 12
+    assert out.read_bytes().startswith(b"\x89PNG")
+    slopes = {f: vanishing.curve(f, -3.0, 3.0)[2] for f in (wg.sigmoid, wg.relu)}
+    assert slopes[wg.sigmoid].max() == pytest.approx(0.25)
+    assert set(slopes[wg.relu].tolist()) == {0.0, 1.0}
+
+
+def test_vanishing_refuses_wrong_arguments_and_names_what_it_needs(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        vanishing.main(["--depth=0"])
+    assert "--depth: must be at least 1; got 0" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SystemExit) as failure:
+        vanishing.main(["--out=never.png"])
+    expected = "vanishing: matplotlib not found; run: pip install 'wengert[examples]'"
+    assert failure.value.code == expected
+
+
+def rows_of_tables(text):
+    """The number rows of a printed table, in order."""
+    lines = (line.split() for line in text.splitlines())
+    return [list(map(int, row)) for row in lines if len(row) == 6 and row[0].isdigit()]
+
+
+def test_symbolic_derivatives_are_ours_and_grow_faster(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    symbolic.main([])
+    text = capsys.readouterr().out
+    found = re.findall(r"^(?:SymPy's derivative|ours, from a trace) +(.+)$", text, re.MULTILINE)
+    assert found == ["a*cos(x) + b*x*cos(x) + b*sin(x)"] * 2
+    assert float(re.search(r"in numbers to (\S+)$", text, re.MULTILINE)[1]) < 1e-12
+    rows = rows_of_tables(text)
+    assert [row[0] for row in rows] == [*range(1, 21), *range(1, 9)]
+    for panel in (rows[:20], rows[20:]):
+        *traces, swollen, shared = np.array(panel).T[1:]
+        assert all(len(set(np.diff(count))) == 1 for count in traces), "linear in n"
+        assert np.all(np.diff(swollen, 2) > 0)
+        assert swollen[-1] > 4 * shared[-1] and shared[-1] > traces[-1][-1]
+    assert (tmp_path / "symbolic.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_symbolic_derivatives_that_differ_are_seen():
+    with pytest.raises(AssertionError):
+        symbolic.compare(lambda x: wg.sin(wg.stop_gradient(x)) + x, 0.5)
+
+
+@pytest.mark.parametrize("name", ["sympy", "matplotlib"])
+def test_missing_extras_of_symbolic_are_named(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SystemExit) as failure:
+        symbolic.main([])
+    assert failure.value.code == f"symbolic: {name} not found; run: pip install 'wengert[examples]'"
 
 
 def modules():
@@ -215,3 +310,19 @@ def test_readme_has_no_other_code():
     assert {language for language, _ in BLOCKS} <= {"python", "cpp"}
     for language, code in BLOCKS:
         assert language == "python" or EXCERPT.match(code)
+
+
+RECIPES = (ROOT / "python/RECIPES.md").read_text(encoding="utf-8")
+TITLES = re.findall(r"^## \d+\. (.+)$", RECIPES, re.MULTILINE)
+RECIPE_BLOCKS = re.findall(r"^```(.*)\n((?s:.*?))^```", RECIPES, re.MULTILINE)
+
+
+def test_every_recipe_is_one_program_that_checks_itself():
+    assert len(TITLES) == 10 and len(RECIPE_BLOCKS) == 10
+    for language, code in RECIPE_BLOCKS:
+        assert language == "python" and re.search("^assert ", code, re.MULTILINE)
+
+
+@pytest.mark.parametrize("code", [code for _, code in RECIPE_BLOCKS], ids=TITLES)
+def test_recipes_run(code):
+    exec(compile(code, "RECIPES.md", "exec"), {"__name__": "recipe"})

@@ -1,7 +1,7 @@
 """Function transforms and their compositions."""
 
-from collections import namedtuple
-from dataclasses import dataclass
+from collections import OrderedDict, defaultdict, namedtuple
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -101,6 +101,12 @@ class Point:
     y: object
 
 
+@dataclass(frozen=True)
+class Scaled:
+    x: object
+    scale: object = field(init=False, default=3.0)
+
+
 @pytest.mark.parametrize(
     "tree",
     [
@@ -108,8 +114,11 @@ class Point:
         Pair(2.0, {"c": 3.0}),
         Point(2.0, [3.0]),
         (2.0, [], {}),
+        Scaled(2.0),
+        OrderedDict(b=2.0, a=3.0),
+        defaultdict(float, a=2.0),
     ],
-    ids=["dict", "namedtuple", "dataclass", "empty parts"],
+    ids=str,
 )
 def test_trees_come_back_in_their_own_structure(tree):
     gradient = wg.grad(lambda t: sum(x * x for x in wg.tree.leaves(t)))(tree)
@@ -224,3 +233,156 @@ def test_vjps_nest_within_their_own_sweep():
         return y
 
     assert wg.grad(g)(X).item() == pytest.approx(np.cos(X) ** 2)
+
+
+def test_dicts_may_list_their_keys_in_another_order():
+    def f(p):
+        return {"y": p["a"] ** 2, "z": p["a"] * p["b"]}
+
+    p, v = {"a": 2.0, "b": 3.0}, {"b": 1.0, "a": 0.0}
+    _, tangent = wg.jvp(f, (p,), (v,))
+    assert (tangent["y"].item(), tangent["z"].item()) == (0.0, 2.0)
+    (g,) = wg.vjp(f, p)[1]({"z": 1.0, "y": 0.0})
+    assert list(g) == ["a", "b"] and (g["a"].item(), g["b"].item()) == (3.0, 2.0)
+    assert wg.tree.map(lambda a, b: a - b, p, v) == {"a": 2.0, "b": 2.0}
+
+
+def network():
+    return wg.nn.Sequential(wg.nn.Linear(3, 2), wg.nn.Tanh(), wg.nn.Linear(2, 1))
+
+
+def close(a, b, rtol=1e-5):
+    np.testing.assert_allclose(wg.asarray(a).detach().numpy(), b, rtol=rtol, atol=1e-6)
+
+
+def test_every_transform_takes_modules():
+    model, x = network(), wg.asarray(np.random.normal(size=(4, 3)).astype("f"))
+    names = dict(model.named_parameters())
+
+    def loss(m):
+        return wg.sum(m(x) ** 2)
+
+    gradient = wg.grad(loss)(model)
+    value, pull = wg.vjp(loss, model)
+    _, slope = wg.jvp(loss, (model,), (gradient,))
+    jacobians = wg.jacrev(lambda m: m(x))(model), wg.jacfwd(lambda m: m(x))(model)
+    product = wg.hvp(loss, (model,), (gradient,))
+
+    def squares(m):
+        return sum(wg.sum(g * g) for g in wg.grad(loss)(m).parameters())
+
+    twice = wg.grad(squares)(model)
+    assert all(isinstance(m, wg.nn.Sequential) for m in (gradient, *jacobians, product, twice))
+    close(slope, sum(float(wg.sum(g * g)) for g in gradient.parameters()))
+    for name, parameter in names.items():
+        g = dict(gradient.named_parameters())[name].detach().numpy()
+        close(dict(pull(1.0)[0].named_parameters())[name], g)
+        rows, columns = (dict(j.named_parameters())[name].detach().numpy() for j in jacobians)
+        assert rows.shape == (4, 1, *parameter.shape)
+        close(columns, rows)
+        close(np.tensordot(2 * model(x).detach().numpy(), rows, axes=2), g)
+        hg = dict(product.named_parameters())[name].detach().numpy()
+        close(dict(twice.named_parameters())[name], 2 * hg)
+        assert parameter.grad is None
+    each = wg.vmap(wg.grad(lambda m, row: wg.sum(m(row) ** 2)), in_axes=(None, 0))(model, x)
+    for g, whole in zip(each.parameters(), gradient.parameters(), strict=True):
+        close(wg.sum(g, axis=0), whole.detach().numpy())
+    ensemble = wg.tree.map(lambda p: wg.stack([p, 2 * p]), model)
+    outputs = wg.vmap(lambda m: m(x))(ensemble)
+    close(outputs[0], model(x).detach().numpy())
+    close(outputs[1], wg.tree.map(lambda p: 2 * p, model)(x).detach().numpy())
+
+
+def test_functional_call_in_every_transform():
+    model, x = network(), wg.asarray(np.random.normal(size=(4, 3)).astype("f"))
+    params = {k: v.detach() for k, v in model.named_parameters()}
+
+    def call(p, x):
+        return wg.functional_call(model, p, x)
+
+    def loss(p):
+        return wg.sum(call(p, x) ** 2)
+
+    expected = dict(wg.grad(lambda m: wg.sum(m(x) ** 2))(model).named_parameters())
+    gradient = wg.grad(loss)(params)
+    _, slope = wg.jvp(loss, (params,), (gradient,))
+    rows, columns = wg.jacrev(call)(params, x), wg.jacfwd(call)(params, x)
+    hessian, product = wg.hessian(loss)(params), wg.hvp(loss, (params,), (gradient,))
+    close(slope, sum(float(wg.sum(g * g)) for g in gradient.values()))
+    close(wg.vmap(call, in_axes=(None, 0))(params, x), model(x).detach().numpy())
+    for k, g in gradient.items():
+        close(g, expected[k].detach().numpy())
+        close(wg.vjp(loss, params)[1](1.0)[0][k], g.numpy())
+        close(rows[k], columns[k].numpy())
+        total = sum(
+            np.tensordot(hessian[k][j].numpy(), gradient[j].numpy(), axes=gradient[j].ndim)
+            for j in gradient
+        )
+        close(product[k], total, rtol=1e-4)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_argnums_of_jacobians_and_hessians():
+    def g(a, b, c, *, k):
+        return k * wg.stack([a * b * c, a + b * b])
+
+    for jacobian in (wg.jacrev, wg.jacfwd, wg.jacobian):
+        dc, da = jacobian(g, argnums=(-1, 0))(2.0, 3.0, 4.0, k=10.0)
+        assert dc.tolist() == [60.0, 0.0] and da.tolist() == [120.0, 10.0]
+    (aa, ab), (ba, bb) = wg.hessian(lambda a, b: a * b * b, argnums=(0, 1))(2.0, 3.0)
+    assert [x.item() for x in (aa, ab, ba, bb)] == [0.0, 6.0, 6.0, 4.0]
+
+
+def test_has_aux_everywhere():
+    def g(x):
+        return (x * x, {"seen": x, "word": "w", "none": None})
+
+    out, pull, aux = wg.vjp(g, 3.0, has_aux=True)
+    assert out.item() == 9.0 and pull(1.0)[0].item() == 6.0 and aux["seen"].item() == 3.0
+    out, tangent, aux = wg.jvp(g, (3.0,), (1.0,), has_aux=True)
+    assert out.item() == 9.0 and tangent.item() == 6.0 and aux["word"] == "w"
+    assert not aux["seen"].requires_grad
+    for x in (lambda x: x, lambda x: wg.stack([x, x]), lambda x: [x, x]):
+        for transform in (wg.grad, lambda f, has_aux: lambda x: wg.vjp(f, x, has_aux=has_aux)):
+            with pytest.raises(wg.ArgumentTypeError, match="must return"):
+                transform(x, has_aux=True)(1.0)
+        with pytest.raises(wg.ArgumentTypeError, match="must return"):
+            wg.jvp(x, (1.0,), (1.0,), has_aux=True)
+
+
+def test_vmap_axes_of_trees():
+    pair, point = Pair(wg.ones(3), wg.tensor(2.0)), Point(wg.ones(3), wg.tensor(2.0))
+    assert wg.vmap(lambda p: p.a * p.b, in_axes=(Pair(0, None),))(pair).tolist() == [2.0] * 3
+    assert wg.vmap(lambda p: p.x * p.y, in_axes=(Point(0, None),))(point).tolist() == [2.0] * 3
+    swapped = wg.vmap(lambda d: d["a"] * d["b"], in_axes=({"b": None, "a": 0},))
+    assert swapped({"a": wg.ones(3), "b": 2.0}).tolist() == [2.0] * 3
+    out = wg.vmap(lambda x: Pair(x, 5.0), out_axes=Pair(0, None))(wg.ones(3))
+    assert out.a.shape == (3,) and out.b.item() == 5.0
+    named = wg.vmap(lambda x, how: wg.exp(x) if how == "exp" else x, in_axes=(0, None))
+    assert named(wg.zeros(2), "exp").tolist() == [1.0, 1.0]
+
+
+def test_detached_values_in_every_transform():
+    for cut in (wg.stop_gradient, lambda x: x.detach(), wg.tensor):
+
+        def g(x, cut=cut):
+            return cut(x) * x
+
+        for transform in (wg.grad, ddx, by_vjp):
+            assert transform(g)(X).item() == X
+            assert wg.vmap(transform(g))(wg.full((2,), 3.0)).tolist() == [3.0, 3.0]
+        assert wg.vmap(g)(wg.full((2,), 3.0)).tolist() == [9.0, 9.0]
+
+
+def test_gradients_that_backward_leaves_carry_tangents():
+    leaf = wg.tensor(2.0, requires_grad=True)
+
+    def g(x):
+        leaf.grad = None
+        (leaf * x * x).backward()
+        (leaf * x).backward()
+        return leaf.grad * 1.0
+
+    assert ddx(g)(3.0).item() == 7.0
+    assert leaf.grad.item() == 12.0
+    leaf.grad = None

@@ -1,0 +1,190 @@
+"""Wrong rules and arguments of primitives: what is said, and that nothing else is hurt."""
+
+import numpy as np
+import pytest
+import wengert as wg
+
+RNG = np.random.default_rng(0)
+X, B = RNG.normal(size=4), np.float64(0.7)
+
+
+def weighted(f):
+    return lambda x, beta: (f(x, beta) ** 2).sum()
+
+
+TRANSFORMS = {
+    "grad": lambda f: wg.grad(weighted(f), (0, 1))(X, B),
+    "vmap grad": lambda f: wg.vmap(wg.grad(weighted(f)), in_axes=(None, 0))(
+        X, np.array([B, 2 * B])
+    ),
+    "jacrev": lambda f: wg.jacrev(f, (0, 1))(X, B),
+    "jacrev grad": lambda f: wg.jacrev(wg.grad(weighted(f)), 1)(X, B),
+    "hessian": lambda f: wg.hessian(weighted(f), (0, 1))(X, B),
+}
+
+
+def bad(vjp=None, jvp=None):
+    @wg.primitive
+    def swish(x, beta):
+        return x / (1 + np.exp(-beta * x))
+
+    if vjp:
+        swish.def_vjp(vjp)
+    if jvp:
+        swish.def_jvp(jvp)
+    return swish
+
+
+def tangent_of(rule):
+    return lambda: wg.jvp(bad(jvp=rule), (X, B), (X, B))
+
+
+def gradient_of(rule):
+    return lambda: TRANSFORMS["grad"](bad(vjp=rule))
+
+
+def returning(value):
+    return lambda: wg.primitive(lambda x: value)(1.0)
+
+
+ERRORS = {
+    "shape": (
+        gradient_of(lambda ct, out, x, beta: (ct, wg.sum(ct, keepdims=True))),
+        wg.ShapeError,
+        r"^swish: the VJP rule gives a cotangent of shape \(1,\) for 'beta', which has shape \(\)$",
+    ),
+    "broadcast": (
+        gradient_of(lambda ct, out, x, beta: (1.0, None)),
+        wg.ShapeError,
+        r"^swish: .*shape \(\) for 'x', which has shape \(4,\)$",
+    ),
+    "dtype": (
+        gradient_of(lambda ct, out, x, beta: (np.ones(4, np.int64), None)),
+        wg.DTypeError,
+        r"^swish: .*cotangent of dtype int64 for 'x', which has dtype float64; .*astype$",
+    ),
+    "count": (
+        gradient_of(lambda ct, out, x, beta: (ct,)),
+        wg.ArgumentError,
+        r"^swish: the VJP rule must return one cotangent an argument; got 1 for 2 \('x', 'beta'\)$",
+    ),
+    "no tuple": (
+        gradient_of(lambda ct, out, x, beta: ct),
+        wg.ArgumentTypeError,
+        r"^swish: the VJP rule must return a tuple with one cotangent an argument; got a Tensor$",
+    ),
+    "text": (
+        gradient_of(lambda ct, out, x, beta: (ct, "b")),
+        wg.ArgumentTypeError,
+        r"^swish: .*'b'$",
+    ),
+    "tangent shape": (
+        tangent_of(lambda tangents, out, x, beta: tangents[1]),
+        wg.ShapeError,
+        r"^swish: the JVP rule gives a tangent of shape \(\) for the output, .* \(4,\)$",
+    ),
+    "tangent tuple": (
+        tangent_of(lambda tangents, out, x, beta: (tangents[0], tangents[1])),
+        wg.ArgumentTypeError,
+        r"^swish: must return a tensor, an array .*; got \(",
+    ),
+    "not a function": (lambda: wg.primitive(3), wg.ArgumentTypeError, "^primitive: .*got 3$"),
+    "no rule": (lambda: bad().def_vjp(3), wg.ArgumentTypeError, r"^swish.def_vjp: .*got 3$"),
+    "no jvp rule": (lambda: bad().def_jvp(None), wg.ArgumentTypeError, r"^swish.def_jvp: .*None$"),
+    "missing": (lambda: bad()(X), wg.ArgumentTypeError, r"^swish: missing .*'beta'$"),
+    "too many": (lambda: bad()(X, B, B), wg.ArgumentTypeError, r"^swish: too many positional"),
+    "unknown": (lambda: bad()(X, B, c=1), wg.ArgumentTypeError, r"^swish: .*'c'$"),
+    "no arguments": (lambda: wg.primitive(lambda: 1)(), wg.ArgumentTypeError, r"at least one"),
+    "argument": (lambda: bad()(X, "b"), wg.ArgumentTypeError, r"^swish: 'beta' takes .*'b'.*keyw"),
+    "list": (lambda: bad()([X], B), wg.ArgumentTypeError, r"^swish: 'x' takes a tensor"),
+    "option": (
+        lambda: wg.primitive(lambda x, *, n: x)(X, n=[1]),
+        wg.ArgumentTypeError,
+        r"^<lambda>: the option 'n' takes a plain value that can be hashed; got \[1\]",
+    ),
+    "tensor option": (
+        lambda: wg.primitive(lambda x, *, n: x)(X, n=wg.ones(1)),
+        wg.ArgumentTypeError,
+        r"option 'n' .*positional",
+    ),
+    "result": (returning("a"), wg.ArgumentTypeError, r"must return a tensor.*; got 'a'$"),
+    "list result": (returning([1.0]), wg.ArgumentTypeError, r"must return a tensor.*; got \[1.0\]"),
+    "no result": (returning(()), wg.ArgumentError, r"at least one array; got \(\)$"),
+    "complex result": (returning(np.ones(1, complex)), wg.DTypeError, r"complex"),
+    "closure": (
+        lambda: wg.vmap(lambda x: wg.primitive(lambda y: x * y)(B))(X),
+        wg.TraceError,
+        r"closes over a traced value; pass it as an argument",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors(name):
+    call, kind, pattern = ERRORS[name]
+    with pytest.raises(kind, match=pattern):
+        call()
+    assert wg.is_grad_enabled()
+
+
+def test_cotangents_of_integers_are_refused():
+    @wg.primitive
+    def scaled(x, n):
+        return x * n
+
+    scaled.def_vjp(lambda ct, out, x, n: (ct * n, ct * x))
+    with pytest.raises(wg.DTypeError, match=r"for 'n', which has dtype int64; .*give None$"):
+        wg.grad(scaled)(1.0, np.int64(3))
+
+
+class Mine(Exception):
+    pass
+
+
+def test_errors_of_rules_are_theirs_and_leave_no_trace():
+    def fail(*args):
+        raise Mine("as it is")
+
+    def composed(x, beta):
+        return x / (1 + wg.exp(-beta * x))
+
+    before = [np.asarray(h) for h in wg.tree.leaves(TRANSFORMS["hessian"](composed))]
+    f = bad(fail, fail)
+    for run in TRANSFORMS.values():
+        with pytest.raises(Mine, match=r"^as it is$"):
+            run(f)
+    with pytest.raises(Mine):
+        wg.jvp(f, (X, B), (X, B))
+    with pytest.raises(Mine):
+        wg.primitive(fail)(1.0)
+    x = wg.tensor(X, requires_grad=True)
+    y = f(x, B).sum()
+    with pytest.raises(Mine):
+        y.backward(retain_graph=True)
+    assert wg.is_grad_enabled() and x.grad is None
+    f.def_vjp(lambda ct, out, x, beta: (ct, None))
+    y.backward()
+    assert x.grad.tolist() == [1.0] * 4
+    after = wg.tree.leaves(TRANSFORMS["hessian"](composed))
+    assert all(np.array_equal(h, old) for h, old in zip(after, before, strict=True))
+
+
+def test_type_errors_of_functions_are_theirs():
+    @wg.primitive
+    def wrong(x):
+        return x + None
+
+    with pytest.raises(TypeError, match="combine a tensor with a NoneType"):
+        wrong(1.0)
+
+    @wg.primitive
+    def deeper(x):
+        raise KeyError(np.exp(x).item())
+
+    with pytest.raises(KeyError, match="1"):
+        deeper(0.0)
+
+
+def test_functions_cannot_change_their_arguments():
+    with pytest.raises(ValueError, match="read-only"):
+        wg.primitive(lambda x: np.positive(x, out=x))(wg.ones(3))
