@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..harness import Case, Values
+from ..problems import rosenbrock as rosenbrocks
+from ..problems.hessian import Softplus
 from ..problems.mlp import BETAS, EPSILON, LEARNING_RATE, MLP
 from ..problems.scalar import LEARNING_RATE as SCALAR_RATE
 from ..problems.scalar import ScalarNetwork
@@ -123,3 +125,19 @@ def scalar_arrays(inputs: ScalarNetwork) -> Case:
         jax.block_until_ready(parameters)
 
     return Case(step, lambda _: inputs.results(parameters))
+
+
+def hessian(inputs: Softplus) -> Case:
+    a, w = jnp.asarray(inputs.a), jnp.asarray(inputs.w)
+
+    @jax.jit
+    @jax.hessian
+    def hessian_of(w: Any) -> Any:
+        return jax.nn.softplus(a @ w).sum() + (w**4).sum()
+
+    return Case(lambda: hessian_of(w).block_until_ready(), lambda out: [out])
+
+
+def rosenbrock(size: int) -> Case:
+    value_and_grad = jax.jit(jax.value_and_grad(rosenbrocks.value))
+    return Case(lambda: rosenbrocks.minimise(value_and_grad, size), rosenbrocks.read)

@@ -8,7 +8,9 @@ import numpy as np
 
 from ..harness import Case, Values
 from ..problems import chain as chains
+from ..problems import rosenbrock as rosenbrocks
 from ..problems.elementwise import gradient
+from ..problems.hessian import Softplus
 from ..problems.mlp import BETAS, EPSILON, LEARNING_RATE, MLP
 from ..problems.scalar import LEARNING_RATE as SCALAR_RATE
 from ..problems.scalar import ScalarNetwork
@@ -154,3 +156,14 @@ def scalar_arrays(inputs: ScalarNetwork) -> Case:
             p -= SCALAR_RATE * g
 
     return Case(step, lambda _: inputs.results(parameters), peak_bytes)
+
+
+def hessian(inputs: Softplus) -> Case:
+    return Case(lambda: inputs.expected()[0], lambda out: [out], peak_bytes)
+
+
+def rosenbrock(size: int) -> Case:
+    def value_and_grad(x: np.ndarray) -> tuple[float, np.ndarray]:
+        return rosenbrocks.value(x), rosenbrocks.gradient(x)
+
+    return Case(lambda: rosenbrocks.minimise(value_and_grad, size), rosenbrocks.read, peak_bytes)

@@ -10,6 +10,8 @@ import torch
 
 from ..harness import Case, Values
 from ..problems import chain as chains
+from ..problems import rosenbrock as rosenbrocks
+from ..problems.hessian import Softplus
 from ..problems.mlp import LEARNING_RATE, MLP
 from ..problems.scalar import LEARNING_RATE as SCALAR_RATE
 from ..problems.scalar import ScalarNetwork
@@ -176,3 +178,20 @@ def scalar_arrays(inputs: ScalarNetwork) -> Case:
         optimizer.zero_grad()
 
     return Case(step, lambda _: inputs.results(arrays(list(model.parameters()))))
+
+
+def hessian(inputs: Softplus) -> Case:
+    a, w = torch.tensor(inputs.a), torch.tensor(inputs.w)
+    softplus = torch.nn.functional.softplus
+    hessian_of = torch.func.hessian(lambda w: softplus(a @ w).sum() + (w**4).sum())
+    return Case(lambda: hessian_of(w), lambda out: arrays([out]))
+
+
+def rosenbrock(size: int) -> Case:
+    def value_and_grad(x: np.ndarray) -> tuple[float, np.ndarray]:
+        leaf = torch.from_numpy(x).requires_grad_()
+        value = rosenbrocks.value(leaf)
+        value.backward()
+        return value.item(), leaf.grad.numpy()
+
+    return Case(lambda: rosenbrocks.minimise(value_and_grad, size), rosenbrocks.read)

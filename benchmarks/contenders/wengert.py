@@ -11,6 +11,8 @@ import wengert as wg
 
 from ..harness import Case, Values, Wrong
 from ..problems import chain as chains
+from ..problems import rosenbrock as rosenbrocks
+from ..problems.hessian import Softplus
 from ..problems.mlp import LEARNING_RATE, MLP
 from ..problems.scalar import LEARNING_RATE as SCALAR_RATE
 from ..problems.scalar import ScalarNetwork
@@ -196,3 +198,14 @@ def scalar_arrays(inputs: ScalarNetwork) -> Case:
         optimizer.zero_grad()
 
     return Case(step, lambda _: inputs.results(arrays(list(model.parameters()))), peak_bytes)
+
+
+def hessian(inputs: Softplus) -> Case:
+    a, w = wg.tensor(inputs.a), wg.tensor(inputs.w)
+    hessian_of = wg.hessian(lambda w: wg.softplus(a @ w).sum() + (w**4).sum())
+    return Case(lambda: hessian_of(w), lambda out: arrays([out]), peak_bytes)
+
+
+def rosenbrock(size: int) -> Case:
+    value_and_grad = wg.value_and_grad(rosenbrocks.value)
+    return Case(lambda: rosenbrocks.minimise(value_and_grad, size), rosenbrocks.read, peak_bytes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..harness import Problem
-from . import chain, elementwise, mlp, overhead, process, scalar
+from . import chain, elementwise, hessian, mlp, overhead, process, rosenbrock, scalar
 
 
 def all_problems(quick: bool, cpus: Sequence[int]) -> list[Problem]:
@@ -17,5 +17,7 @@ def all_problems(quick: bool, cpus: Sequence[int]) -> list[Problem]:
         *mlp.problems(quick),
         *elementwise.problems(quick),
         *scalar.problems(),
+        *hessian.problems(quick),
+        *rosenbrock.problems(quick),
         *process.problems(quick, cpus),
     ]
