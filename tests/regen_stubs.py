@@ -220,6 +220,11 @@ def core_stub() -> str:
         "    @property\n    def next_functions(self) -> tuple[tuple[Node | None, int], ...]: ...\n"
         "    @property\n    def source(self) -> str: ..."
     )
+    parts.append(
+        'class _FastCall:\n    """Calls of a recorded function that need no Python."""\n\n'
+        "    _hits: int\n    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...\n"
+        "    def __call__(self, *args: Any, **kwargs: Any) -> Any: ..."
+    )
     parts.append('class Tensor:\n    """The array type."""\n\n' + "\n".join(methods()))
     names = [n for n in sorted(vars(_core)) if inspect.isbuiltin(getattr(_core, n))]
     parts.append("\n".join(bound(name) for name in names))

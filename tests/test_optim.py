@@ -65,6 +65,22 @@ def adamw(weight_decay=1e-2, **options):
     return adam(weight_decay=weight_decay, decoupled=True, **options)
 
 
+def rmsprop(lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0, centered=False,
+            maximize=False):  # fmt: skip
+    params = start()
+    square, mean, buffer = ([np.zeros_like(p) for p in params] for _ in range(3))
+    for step in range(5):
+        rate = lr(step) if callable(lr) else lr
+        for i, g in enumerate(gradients(step)):
+            g = (-g if maximize else g) + weight_decay * params[i]
+            square[i] = alpha * square[i] + (1 - alpha) * g * g
+            mean[i] = alpha * mean[i] + (1 - alpha) * g
+            root = np.sqrt(square[i] - (mean[i] ** 2 if centered else 0)) + eps
+            buffer[i] = momentum * buffer[i] + g / root
+            params[i] = params[i] - rate * buffer[i]
+    return params
+
+
 OPTIONS = [
     (optim.SGD, sgd, {}),
     (optim.SGD, sgd, {"lr": 0.1}),
@@ -85,6 +101,10 @@ OPTIONS = [
     (optim.AdamW, adamw, {"lr": 0.1}),
     (optim.AdamW, adamw, {"lr": 0.1, "weight_decay": 0.5}),
     (optim.AdamW, adamw, {"lr": 0.1, "weight_decay": 0.5, "amsgrad": True, "maximize": True}),
+    (optim.RMSProp, rmsprop, {}),
+    (optim.RMSProp, rmsprop, {"momentum": 0.9, "weight_decay": 0.2, "maximize": True}),
+    (optim.RMSProp, rmsprop, {"lr": 0.1, "alpha": 0.5, "eps": 0.1, "centered": True}),
+    (optim.RMSProp, rmsprop, {"alpha": 0.5, "eps": 0.1, "centered": True, "momentum": 0.5}),
 ]
 
 
@@ -333,3 +353,15 @@ def test_a_bad_option_is_found_before_any_group_changes():
     assert a.tolist() == [1.0] and optimizer.steps == 0
     with pytest.raises(wg.ArgumentTypeError, match="lr must be a number"):
         wg.optim.SGD([a], lr="a")
+
+
+def test_a_group_may_be_replaced_by_a_plain_dict():
+    p = nn.Parameter([1.0])
+    optimizer = optim.SGD([p], lr=0.1)
+    optimizer.param_groups[0] = {**optimizer.param_groups[0], "lr": 0.5}
+    p.grad = wg.tensor([1.0])
+    optimizer.step()
+    assert p.tolist() == [0.5]
+    optimizer.param_groups[0]["lr"] = -1
+    with pytest.raises(wg.ArgumentError, match="-1"):
+        optimizer.step()

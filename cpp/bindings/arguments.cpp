@@ -1,6 +1,7 @@
 // Python arguments as C++ ones: whoever asks names the function and the argument, so that a refusal
 // can. Knows nothing of operations.
 #include "bindings/tensor.h"
+#include "graph/tangents.h"
 
 namespace wengert::bindings {
 namespace {
@@ -26,6 +27,10 @@ int64_t one_int(const std::string& where, const std::string& what, const char* w
     fail(too_large, where, ": ", what, " ", show(all), " is beyond any memory");
   if (overflow) fail(ErrorKind::argument, where, ": '", what, "' must fit int64; got ", show(all));
   return value;
+}
+
+bool is_differentiated(const Var& x) {
+  return carries_tangent(x) || (x->tracked && modes().grad_enabled && !x.is_abstract());
 }
 
 }  // namespace
@@ -72,6 +77,9 @@ Ints to_ints(const std::string& where, const std::string& what, py::handle objec
 }
 
 double to_real(const std::string& where, const std::string& what, py::handle object) {
+  if (is_tensor(object.ptr()) && is_differentiated(Var(value_of(object.ptr()))))
+    fail(ErrorKind::graph, where, ": '", what, "' takes a number, to which no derivative leads; got a tensor that is "
+         "being differentiated. Detach it, or write the function in operations that take tensors");
   const double value = PyFloat_AsDouble(object.ptr());
   if (value == -1.0 && PyErr_Occurred()) {
     if (is_tensor(object.ptr())) throw py::error_already_set();

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "bindings/tensor.h"
+#include "graph/recording.h"
 #include "kernels/copy.h"
 #include "ops/vocabulary.h"
 
@@ -176,7 +177,7 @@ Var tensor_from(py::handle data, std::optional<DType> dtype, std::optional<bool>
   };
   if (is_tensor(data.ptr())) {
     const Var x(value_of(data.ptr()));
-    if (x.is_abstract() || copy != true) return dtype ? astype(x, *dtype) : x;
+    if (x.is_abstract() || Recording::current() || copy != true) return dtype ? astype(x, *dtype) : x;
     return finish(x.array(), false);
   }
   // A NumPy scalar is data with a dtype of its own, though np.float64 is a Python float too.
@@ -206,6 +207,7 @@ Var tensor_from(py::handle data, std::optional<DType> dtype, std::optional<bool>
 py::object to_numpy(const Var& x) {
   if (x.is_abstract())
     fail(ErrorKind::trace, "numpy: a traced value has no numbers yet; keep to wengert operations inside a traced function");
+  refuse_recorded(x, "numpy");
   const Array& array = x.array();
   const int width = itemsize(array.dtype());
   std::vector<py::ssize_t> shape(array.shape().begin(), array.shape().end()), strides;
@@ -228,7 +230,7 @@ void bind_convert(py::module_& m) {
   m.def("tensor", [optional_dtype](py::object data, py::object dtype, py::object wants_grad) {
           const bool requires_grad = to_bool("tensor", "requires_grad", wants_grad);
           Var x = tensor_from(data, optional_dtype(dtype), true);
-          if (x->node || x->tracked) x = detach(x);
+          if (x->node || x->tracked || Recording::current()) x = detach(x);
           if (requires_grad) {
             if (!is_float(x.dtype()))
               fail(ErrorKind::dtype, "tensor: only floating-point tensors can require gradients; got ", x.dtype());

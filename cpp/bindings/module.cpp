@@ -13,6 +13,7 @@ PYBIND11_MODULE(_core, m) {
   bind_source(m);
   bind_sweeps(m);
   bind_program(m);
+  bind_compile(m);
   bind_runtime(m);
   bind_optim(m);
   bind_primitive(m);

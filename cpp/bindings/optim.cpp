@@ -5,7 +5,9 @@
 
 #include <array>
 #include <cmath>
+#include <cstring>
 
+#include "bindings/replay.h"
 #include "bindings/tensor.h"
 #include "graph/source.h"
 #include "kernels/copy.h"
@@ -68,6 +70,12 @@ void require_writable(const char* name, const Var& parameter, std::size_t i) {
            " is a broadcast view, whose elements share memory");
 }
 
+// Whether the buffers of two arrays overlap: foreign ones may without being the same.
+bool share_memory(const Array& a, const Array& b) {
+  const Buffer &x = *a.buffer().get(), &y = *b.buffer().get();
+  return x.data < y.data + y.bytes && y.data < x.data + x.bytes;
+}
+
 using States = std::initializer_list<const py::list*>;
 
 std::vector<Job> find_jobs(const char* name, const py::list& params, States states,
@@ -87,7 +95,7 @@ std::vector<Job> find_jobs(const char* name, const py::list& params, States stat
     const Var g = gradient_of(name, parameter, i);
     if (!g) continue;
     require_writable(name, parameter, i);
-    const bool same = g.array().buffer() == parameter.array().buffer();
+    const bool same = share_memory(g.array(), parameter.array());
     Job& job = jobs.emplace_back(
         Job{.parameter = parameter,
             .p = contiguous(parameter.array()),
@@ -106,6 +114,14 @@ std::vector<Job> find_jobs(const char* name, const py::list& params, States stat
       ++next;
     }
   }
+  // A gradient in the memory of another parameter is read as it was before the step.
+  for (Job& job : jobs)
+    if (job.g.buffer()->refs > 2 || job.g.buffer()->foreign)
+      for (const Job& other : jobs)
+        if (share_memory(other.parameter.array(), job.g)) {
+          job.g = kernels::contiguous_copy(job.g);
+          break;
+        }
   return jobs;
 }
 
@@ -164,18 +180,35 @@ void adam_step(const py::list& params, const py::list& means, const py::list& sq
                const py::list& largest, const Var& counts, double lr, double beta1, double beta2,
                double eps, double weight_decay, bool decoupled, bool maximize) {
   const std::vector<Job> jobs = find_jobs("Adam", params, {&means, &squares, &largest}, counts);
+  kernels::AdamStep step{.lr = lr,
+                         .beta1 = beta1,
+                         .beta2 = beta2,
+                         .eps = eps,
+                         .weight_decay = weight_decay,
+                         .decoupled = decoupled,
+                         .maximize = maximize};
   run(jobs, [&](auto tag, const Job& job) {
     using T = typename decltype(tag)::type;
+    step.set_count(*job.count);
     kernels::adam_update<T>(job.p.data<T>(), job.g.data<T>(), job.state<T>(0), job.state<T>(1),
-                            job.state<T>(2), job.p.size(),
-                            {.lr = lr,
-                             .beta1 = beta1,
-                             .beta2 = beta2,
-                             .eps = eps,
-                             .weight_decay = weight_decay,
-                             .decoupled = decoupled,
-                             .maximize = maximize,
-                             .count = *job.count});
+                            job.state<T>(2), job.p.size(), step);
+  });
+}
+
+void rmsprop_step(const py::list& params, const py::list& squares, const py::list& means,
+                  const py::list& buffers, const Var& counts, double lr, double alpha, double eps,
+                  double weight_decay, double momentum, bool maximize) {
+  const std::vector<Job> jobs = find_jobs("RMSProp", params, {&squares, &means, &buffers}, counts);
+  run(jobs, [&](auto tag, const Job& job) {
+    using T = typename decltype(tag)::type;
+    kernels::rmsprop_update<T>(job.p.data<T>(), job.g.data<T>(), job.state<T>(0), job.state<T>(1),
+                               job.state<T>(2), job.p.size(),
+                               {.lr = lr,
+                                .alpha = alpha,
+                                .eps = eps,
+                                .weight_decay = weight_decay,
+                                .momentum = momentum,
+                                .maximize = maximize});
   });
 }
 
@@ -219,6 +252,23 @@ double clip_grad_norm(const py::list& params, double max_norm) {
   return norm;
 }
 
+// Adds 1 in place to a step counter.
+void advance(const Var& steps) {
+  if (!(steps->array.type() == Type{DType::int64, {}}) || steps.is_abstract())
+    fail(ErrorKind::argument, "advance: the counter must be int64 (); got ", steps->array.type());
+  ++*steps.array().data<int64_t>();
+  changed(steps.array(), source_here());
+}
+
+// Zeros like a parameter that outlive a recording made meanwhile.
+Var make_state(const Var& like) {
+  const Array zeros = Array::empty(like.dtype(), like.shape());
+  std::memset(zeros.raw(), 0, std::size_t(zeros.size() * itemsize(zeros.dtype())));
+  const Var state(zeros);
+  state->trace = 0;
+  return state;
+}
+
 // Whether an integer tensor may hold `value`: false only where it is known not to.
 bool may_hold(const Var& x, int64_t value) {
   if (x.is_abstract() || !is_integer(x.dtype())) return true;
@@ -234,11 +284,18 @@ bool may_hold(const Var& x, int64_t value) {
 
 }  // namespace
 
+void changed_options() { ++options_epoch(); }
+
 void bind_optim(py::module_& m) {
   m.def("_sgd_step", sgd_step);
   m.def("_adam_step", adam_step);
+  m.def("_rmsprop_step", rmsprop_step);
   m.def("_clip_grad_norm", clip_grad_norm);
   m.def("_may_hold", may_hold);
+  m.def("_advance", advance);
+  m.def("_make_state", make_state);
+  m.def("_changed_options", changed_options);
+  m.def("_options_epoch", [] { return options_epoch(); });
 }
 
 }  // namespace wengert::bindings

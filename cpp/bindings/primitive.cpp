@@ -65,14 +65,12 @@ Types infer(const PythonOp& op, std::span<const Type> in) {
 
 Vars adjoint(const PythonOp& op, const Rule& r, std::optional<int> index) {
   const bool plain = is_plain({r.gs, r.outs, r.ins});
-  const GradMode mode(modes().grad_enabled && !plain);
   return to_vars(op.rules.attr("adjoint")(index, to_list(r.gs, plain), to_list(r.outs, plain),
                                           to_list(r.ins, plain), plain));
 }
 
 Vars tangent(const PythonOp& op, const Rule& r) {
   const bool plain = is_plain({r.dxs, r.outs, r.ins});
-  const GradMode mode(modes().grad_enabled && !plain);
   return to_vars(op.rules.attr("tangent")(to_list(r.dxs, plain), to_list(r.outs, plain),
                                           to_list(r.ins, plain), plain));
 }

@@ -71,6 +71,7 @@ void bind_runtime(py::module_& m) {
           return out;
         }, "Version, compiler, BLAS, instruction set and threads, as a dict.");
   m.def("_set_watch", watch);
+  m.def("_watching", watching);
   m.def("_set_isa", [](const std::string& wanted) {
     for (int level = 0; level < isa_count; ++level)
       if (wanted == name(Isa(level)) && Isa(level) <= best_isa()) return set_isa(Isa(level));

@@ -104,6 +104,9 @@ py::tuple batch(py::function f, const List& inputs, const std::vector<bool>& bat
 void bind_sweeps(py::module_& m) {
   m.def("_backward", backward);
   m.def("_alias", transform_leaf);
+  m.def("_end_leaves", [](const List& leaves) {
+    for (const Var& leaf : leaves) end_leaf(leaf);
+  });
   m.def("_release", release_history);
   m.def("_is_outer", [](const List& outputs, const List& targets) { return find_reach(outputs, targets).outer; });
   m.def("_reverse", reverse, py::arg("outputs"), py::arg("seeds"), py::arg("targets"), py::arg("retain_graph"),

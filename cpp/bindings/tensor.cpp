@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 #include <structmember.h>
 
+#include "graph/recording.h"
 #include "graph/source.h"
 #include "graph/tangents.h"
 #include "kernels/copy.h"
@@ -117,6 +118,7 @@ PyObject* power_slot(PyObject* a, PyObject* b, PyObject* modulus) {
 
 void require_one(const Var& x, const char* as) {
   if (x.is_abstract()) refuse_traced(as);
+  refuse_recorded(x, as);
   if (x->array.size() != 1)
     fail(ErrorKind::shape, as, ": needs a tensor with one element; got shape ", x.shape());
 }
@@ -134,6 +136,8 @@ void assign(const Var& to, const Var& from) {
   const Shape& shape = to.shape();
   if (!(broadcast_shapes("assign", shape, from.shape()) == shape))
     fail(ErrorKind::shape, "assign: a value of shape ", from.shape(), " does not fit ", shape);
+  if (Recording* recording = Recording::current())
+    return recording->assign(to, detach(broadcast_to(astype(from, to.dtype()), shape)));
   const bool overlap = from->array.buffer() == to->array.buffer();
   kernels::copy(overlap ? kernels::contiguous_copy(from.array()) : from.array(), to.array());
   note_change(to.array());
@@ -279,6 +283,7 @@ int set_requires_grad(PyObject* self, PyObject* wanted, void*) {
       fail(ErrorKind::graph, "requires_grad: can be set on leaves only; this tensor was made by '", value.node->name(), "'");
     if (on && !is_float(value.array.dtype()))
       fail(ErrorKind::dtype, "requires_grad: only floating-point tensors can require gradients; got ", value.array.dtype());
+    if (bool(on) != value.tracked) changed_options();
     if (on && !value.tracked) make_leaf(value);
     if (!on) {
       value.tracked = false;
@@ -389,7 +394,7 @@ PyTypeObject* make_type() {
 PyTypeObject* tensor_type() { return the_type; }
 
 void check_in_place(const char* where, const Var& to, const Var& from) {
-  if (to.is_abstract() || from.is_abstract()) refuse_traced(where);
+  if (to.is_abstract() || (from.is_abstract() && !Recording::current())) refuse_traced(where);
   if (to->tracked && !to->is_leaf)
     fail(ErrorKind::graph, where, ": only leaves can change in place; this tensor was made by '", to->node->name(), "'");
   if (to->tracked && modes().grad_enabled)
@@ -405,6 +410,13 @@ void check_in_place(const char* where, const Var& to, const Var& from) {
     fail(ErrorKind::argument, where, ": the tensor is a broadcast view, whose elements share memory; copy it first: x.copy()");
   if (is_float(from.dtype()) && !is_float(to.dtype()))
     fail(ErrorKind::dtype, where, ": ", from.dtype(), " into ", to.dtype(), " would lose digits; convert with astype");
+}
+
+void refuse_recorded(const Var& x, const char* as) {
+  const Recording* recording = Recording::current();
+  if (recording && recording->is_outside(*x.get()))
+    fail(ErrorKind::trace, as, ": a compiled function asked for the number in a tensor from outside, which would be "
+         "frozen in the recording; keep to wengert operations, or pass it as a Python number (static_argnums)");
 }
 
 void note_change(const Array& to) {

@@ -46,6 +46,10 @@ std::string show(py::handle object);  // its repr, cut
 // In-place changes: what forbids one (it fails as `where`), and the note that one happened.
 void check_in_place(const char* where, const Var& to, const Var& from);
 void note_change(const Array& to);
+// Fails while a call is being recorded and x comes from outside it.
+void refuse_recorded(const Var& x, const char* as);
+// Says that something changed which recordings take for constant: an option, a mode, an attribute.
+void changed_options();
 // x[key] and x[key] = value, as slots of the type.
 PyObject* subscript(PyObject* self, PyObject* key);
 int assign_subscript(PyObject* self, PyObject* key, PyObject* value);
@@ -92,6 +96,7 @@ void bind_indexing(py::module_& m);
 void bind_ops(py::module_& m);
 void bind_sweeps(py::module_& m);
 void bind_program(py::module_& m);
+void bind_compile(py::module_& m);
 void bind_runtime(py::module_& m);
 void bind_source(py::module_& m);
 void bind_optim(py::module_& m);

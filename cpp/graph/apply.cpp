@@ -1,5 +1,6 @@
 // The one door: every operation of the library passes here, and leaves the same node behind whether
 // it was computed or only traced.
+#include "graph/recording.h"
 #include "graph/tangents.h"
 #include "graph/trace.h"
 #include "graph/watch.h"
@@ -117,6 +118,8 @@ void run_kernel(const Op& op, const Call& call) {
 
 Vars apply_all(const Op& op, std::span<const Var> inputs, Attrs attrs) {
   Vars ins(inputs.begin(), inputs.end());
+  if (Recording* recording = Recording::current())
+    for (Var& x : ins) x = recording->read(x);
   if (op.prepare) op.prepare(ins, attrs);
   const std::span<const Var> args{ins.data(), ins.size()};
   bool abstract = false, wants_gradient = false, tangents = false;

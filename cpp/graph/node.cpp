@@ -1,6 +1,7 @@
 #include "graph/node.h"
 
 #include "array/allocator.h"
+#include "graph/recording.h"
 #include "graph/source.h"
 #include "graph/tangents.h"
 #include "ops/vocabulary.h"
@@ -67,13 +68,15 @@ Ref<Node> make_node(const Op* op, Attrs attrs) {
 Ref<Value> make_value(Array array) {
   Ref<Value> value(make_object<Value>());
   value->array = std::move(array);
+  if (Recording* recording = Recording::current()) value->trace = recording->trace().id();
   return value;
 }
 
 Var::Var(Array array) : value_(make_value(std::move(array))) {}
 
 Var detach(const Var& x) {
-  if (x.is_abstract()) return stop_gradient(x);  // a trace knows its values by their nodes
+  // A trace knows its values by their nodes.
+  if (x.is_abstract() || Recording::current()) return stop_gradient(x);
   return Var(make_value(x.array()));
 }
 
@@ -84,6 +87,8 @@ void make_leaf(Value& value) {
 }
 
 Var leaf_grad(const Value& value) {
+  if (Recording* recording = Recording::current(); recording && value.node && value.node->is_leaf())
+    return recording->gradient(value.node);
   if (value.node && value.node->extras)
     for (const auto& [index, grad] : value.node->extras->grads)
       if (index == value.index) return grad;
@@ -91,6 +96,8 @@ Var leaf_grad(const Value& value) {
 }
 
 void set_grad(Value& value, Var grad) {
+  if (Recording* recording = Recording::current(); recording && value.node && value.node->is_leaf())
+    return recording->set_gradient(value.node, std::move(grad));
   auto& grads = value.node->more().grads;
   for (auto& entry : grads)
     if (entry.first == value.index) {

@@ -53,6 +53,8 @@ struct Node {
   bool traced = false;   // part of a trace: keeps its inputs for the replay
   bool tracked = false;  // recorded for a reverse sweep; a replay records it again
   bool freed = false;    // a sweep has used and dropped what it kept
+  bool begins = false;   // the leaf of a transform on a traced value
+  bool ended = false;    // the leaf of a transform whose function has returned: nobody else asks for it
 
   bool is_leaf() const { return op == nullptr; }  // accumulates the gradient of a leaf
   const char* name() const { return op ? op->name.c_str() : "AccumulateGrad"; }

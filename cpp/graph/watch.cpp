@@ -13,6 +13,9 @@ thread_local bool on_here = false;
 int threads_on = 0;      // under the interpreter's lock, as all below
 KernelHook around = {};  // the hook that the watch stands before
 
+// As it is printed: the sign of a NaN tells nothing.
+double shown(double x) { return std::isnan(x) ? std::abs(x) : x; }
+
 Ints index_of(int64_t place, const Shape& shape) {
   Ints index = shape;
   for (std::size_t axis = shape.size(); axis-- > 0; place /= shape[axis]) index[axis] = place % shape[axis];
@@ -79,9 +82,9 @@ void check_numbers(const Op& op, const Call& call) {
     std::ostringstream from;
     const Arrays ins = beside(op, call, out);
     for (std::size_t i = 0; i < ins.size(); ++i)
-      from << (i ? ", " : " (there: ") << kernels::element(ins[i], place) << (i + 1 == ins.size() ? ")" : "");
+      from << (i ? ", " : " (there: ") << shown(kernels::element(ins[i], place)) << (i + 1 == ins.size() ? ")" : "");
     fail(ErrorKind::numeric, op.name, ": must give finite numbers from finite ones under debug_nans; gave ",
-         kernels::element(out, place), " at index ", index_of(place, out.shape()), " of its output ", out.type(),
+         shown(kernels::element(out, place)), " at index ", index_of(place, out.shape()), " of its output ", out.type(),
          from.str(), ", at ", show_source(source_here()), ". Keep its inputs away from there (clip, where, an epsilon)");
   }
 }

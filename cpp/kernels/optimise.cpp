@@ -65,6 +65,39 @@ struct AdamLoop {
   }
 };
 
+template <class T>
+struct RmsProp {
+  T step, alpha, one_minus_alpha, eps, weight_decay, momentum, sign;
+};
+
+template <bool centered, bool has_buffer>
+struct RmsPropLoop {
+  template <int, class T>
+  [[gnu::always_inline]] static void run(T* __restrict p, const T* __restrict g,
+                                         T* __restrict square, T* __restrict mean,
+                                         T* __restrict buffer, int64_t n, const RmsProp<T>& s) {
+    const RmsProp<T> k = s;
+    for (int64_t i = 0; i < n; ++i) {
+      const T d = k.sign * g[i] + k.weight_decay * p[i];
+      T second = square[i] * k.alpha + d * d * k.one_minus_alpha;
+      square[i] = second;
+      if constexpr (centered) {
+        const T first = mean[i] + (d - mean[i]) * k.one_minus_alpha;
+        mean[i] = first;
+        second -= first * first;
+      }
+      const T root = std::sqrt(second) + k.eps;
+      if constexpr (has_buffer) {
+        const T b = k.momentum * buffer[i] + d / root;
+        buffer[i] = b;
+        p[i] += k.step * b;
+      } else {
+        p[i] += k.step * d / root;
+      }
+    }
+  }
+};
+
 struct ScaleLoop {
   template <int, class T>
   [[gnu::always_inline]] static void run(T* x, int64_t n, T factor) {
@@ -109,17 +142,15 @@ void sgd_update(T* p, const T* g, T* buffer, int64_t n, const SgdStep& step) {
 
 template <class T>
 void adam_update(T* p, const T* g, T* m, T* v, T* v_max, int64_t n, const AdamStep& step) {
-  const double correction1 = 1 - std::pow(step.beta1, double(step.count));
-  const double correction2 = 1 - std::pow(step.beta2, double(step.count));
   const Adam<T> k{.shrink = T(step.decoupled ? 1 - step.lr * step.weight_decay : 1),
                   .weight_decay = T(step.decoupled ? 0 : step.weight_decay),
                   .sign = T(step.maximize ? -1 : 1),
                   .one_minus_beta1 = T(1 - step.beta1),
                   .beta2 = T(step.beta2),
                   .one_minus_beta2 = T(1 - step.beta2),
-                  .inverse_root = T(1 / std::sqrt(correction2)),
+                  .inverse_root = T(1 / std::sqrt(step.correction2)),
                   .eps = T(step.eps),
-                  .step = T(-step.lr / correction1)};
+                  .step = T(-step.lr / step.correction1)};
   parallel::parallel_for(n, grain, [&](int64_t begin, int64_t end) {
     const int64_t count = end - begin;
     if (v_max)
@@ -128,6 +159,29 @@ void adam_update(T* p, const T* g, T* m, T* v, T* v_max, int64_t n, const AdamSt
     else
       for_isa<AdamLoop<false>, T*, const T*, T*, T*, T*, int64_t, const Adam<T>&>(
           p + begin, g + begin, m + begin, v + begin, nullptr, count, k);
+  });
+}
+
+template <class T>
+void rmsprop_update(T* p, const T* g, T* square, T* mean, T* buffer, int64_t n,
+                    const RmsPropStep& step) {
+  const RmsProp<T> k{T(-step.lr),          T(step.alpha),    T(1 - step.alpha),        T(step.eps),
+                     T(step.weight_decay), T(step.momentum), T(step.maximize ? -1 : 1)};
+  parallel::parallel_for(n, grain, [&](int64_t begin, int64_t end) {
+    auto loop = [&]<bool centered, bool has_buffer>() {
+      for_isa<RmsPropLoop<centered, has_buffer>, T*, const T*, T*, T*, T*, int64_t,
+              const RmsProp<T>&>(p + begin, g + begin, square + begin,
+                                 centered ? mean + begin : nullptr,
+                                 has_buffer ? buffer + begin : nullptr, end - begin, k);
+    };
+    if (mean && buffer)
+      loop.template operator()<true, true>();
+    else if (mean)
+      loop.template operator()<true, false>();
+    else if (buffer)
+      loop.template operator()<false, true>();
+    else
+      loop.template operator()<false, false>();
   });
 }
 
@@ -156,6 +210,10 @@ template void adam_update<float>(float*, const float*, float*, float*, float*, i
                                  const AdamStep&);
 template void adam_update<double>(double*, const double*, double*, double*, double*, int64_t,
                                   const AdamStep&);
+template void rmsprop_update<float>(float*, const float*, float*, float*, float*, int64_t,
+                                    const RmsPropStep&);
+template void rmsprop_update<double>(double*, const double*, double*, double*, double*, int64_t,
+                                     const RmsPropStep&);
 template void scale_in_place<float>(float*, int64_t, double);
 template void scale_in_place<double>(double*, int64_t, double);
 template double sum_of_squares<float>(const float*, int64_t);

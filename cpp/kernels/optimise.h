@@ -1,6 +1,7 @@
 // Parameter updates in place: one pass over memory, the formulas and the order of operations of
 // PyTorch's optimisers. All pointers are to n contiguous elements, float or double.
 #pragma once
+#include <cmath>
 #include <cstdint>
 
 namespace wengert::kernels {
@@ -20,7 +21,16 @@ struct AdamStep {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
   bool decoupled = false;  // AdamW: p *= 1 - lr weight_decay instead of g += weight_decay p
   bool maximize = false;
-  int64_t count = 1;  // updates including this one, for the bias correction
+  double correction1 = 1, correction2 = 1;  // 1 - beta^count
+  int64_t count = 0;
+
+  // Makes this update number `t`.
+  void set_count(int64_t t) {
+    if (t == count) return;
+    count = t;
+    correction1 = 1 - std::pow(beta1, double(t));
+    correction2 = 1 - std::pow(beta2, double(t));
+  }
 };
 
 // m += (1 - beta1) (g - m), v = beta2 v + (1 - beta2) g^2,
@@ -28,6 +38,19 @@ struct AdamStep {
 // With `v_max` (AMSGrad) the running maximum of v takes its place in the last line.
 template <class T>
 void adam_update(T* p, const T* g, T* m, T* v, T* v_max, int64_t n, const AdamStep& step);
+
+struct RmsPropStep {
+  double lr = 1e-2, alpha = 0.99, eps = 1e-8, weight_decay = 0, momentum = 0;
+  bool maximize = false;
+};
+
+// s = alpha s + (1 - alpha) d^2, where d = g + weight_decay p, and p -= lr d / (sqrt(s) + eps).
+// With `mean`, m += (1 - alpha) (d - m), the root is of s - m^2; with `buffer`, b = momentum b + d
+// / (root
+// + eps) and p -= lr b.
+template <class T>
+void rmsprop_update(T* p, const T* g, T* square, T* mean, T* buffer, int64_t n,
+                    const RmsPropStep& step);
 
 // x *= factor; and the sum of x[i]^2, the same for any number of threads.
 template <class T>

@@ -89,6 +89,8 @@ struct Op {
   // Arithmetic operations on these types. A row that does not say has its family's count: one a
   // number of the result (elementwise) or of the input (reductions), none for moves.
   std::function<int64_t(std::span<const Type> in, std::span<const Type> out)> flops = {};
+  // The input whose memory an output may take over, or -1; the kernel copes with both.
+  std::function<int(int output, std::size_t inputs, const Attrs&)> overwrites = {};
   std::weak_ptr<const Op> self = {};  // of an op that is no row of the table: nodes keep it alive
 
   bool variadic() const { return !inputs.empty() && inputs.back()[0] == '*'; }

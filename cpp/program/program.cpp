@@ -21,8 +21,11 @@ int64_t Program::flops(const Step& step) const {
                      types_of({step.outs.data(), step.outs.size()}));
 }
 
-Program program_of(const Trace& trace, std::span<const Var> inputs, std::span<const Var> outputs) {
+Program program_of(const Trace& trace, std::span<const Var> inputs, std::span<const Var> outputs,
+                   std::span<const std::pair<Var, Var>> renamed) {
   Program program;
+  std::unordered_map<const Value*, Var> stands_for;
+  for (const auto& [name, value] : renamed) stands_for[name.get()] = value;
   std::unordered_map<const Value*, ValueId> leaves;
   std::unordered_map<const Node*, SmallVector<ValueId, 1>> made;
   for (const Var& x : inputs) {
@@ -30,7 +33,8 @@ Program program_of(const Trace& trace, std::span<const Var> inputs, std::span<co
     leaves[x.get()] = id;
     program.inputs.push_back(id);
   }
-  auto id_of = [&](const Var& x) {
+  auto id_of = [&](Var x) {
+    for (auto other = stands_for.find(x.get()); other != stands_for.end(); other = stands_for.find(x.get())) x = other->second;
     if (const auto leaf = leaves.find(x.get()); leaf != leaves.end()) return leaf->second;
     if (x->node)
       if (const auto node = made.find(x->node.get()); node != made.end()) return node->second[x->index];

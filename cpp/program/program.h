@@ -30,8 +30,9 @@ struct Program {
 };
 
 // The steps of a closed trace whose `inputs` are its placeholders, in the order they were recorded.
-// Values that the trace did not make become constants.
-Program program_of(const Trace& trace, std::span<const Var> inputs, std::span<const Var> outputs);
+// Values that the trace did not make become constants. `renamed`: values that stand for another one.
+Program program_of(const Trace& trace, std::span<const Var> inputs, std::span<const Var> outputs,
+                   std::span<const std::pair<Var, Var>> renamed = {});
 
 // Where each value lives, without storage: an array of its strides over a buffer without bytes, which
 // a view shares with the value it looks at.

@@ -10,9 +10,13 @@ Var transform_leaf(const Var& x) {
   static const Op& alias = find_op("alias");
   Var leaf = apply(alias, {&x, 1});
   if (leaf->tracked || !is_float(leaf.dtype())) return leaf;
-  if (leaf.is_abstract()) leaf->tracked = true, leaf->is_leaf = false;
+  if (leaf.is_abstract()) leaf->tracked = leaf->node->begins = true, leaf->is_leaf = false;
   else make_leaf(*leaf.get());
   return leaf;
+}
+
+void end_leaf(const Var& leaf) {
+  if (leaf->node && (leaf->node->is_leaf() || leaf->node->begins)) leaf->node->ended = true;
 }
 
 Vars pull_back(const Composition& f, std::span<const Var> at, const Var& g) {
@@ -27,9 +31,10 @@ Vars pull_back(const Composition& f, std::span<const Var> at, const Var& g) {
     }
     y = f({leaves.data(), leaves.size()});
   }
+  for (const Var& leaf : leaves) end_leaf(leaf);
   const std::span<const Var> ends{targets.data(), targets.size()};
   const Reach reach = find_reach({&y, 1}, ends);
-  const bool recorded = enabled && reach.outer;
+  const bool recorded = enabled && (reach.outer || g->tracked);
   GradMode mode(recorded);
   const Vars found = reverse_sweep({&y, 1}, {&g, 1}, ends, {.retain_graph = recorded}, &reach);
   Vars out(leaves.size());

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "graph/recording.h"
 #include "graph/source.h"
 #include "graph/tangents.h"
 #include "graph/watch.h"
@@ -35,6 +36,11 @@ void accumulate(Var& into, Var g) {
 
 // What a leaf keeps: contiguous memory of its own, so that optimisers can update in place.
 void accumulate_leaf(Node& leaf, Var g) {
+  if (Recording* recording = Recording::current()) {
+    const Ref<Node> node(&leaf);
+    const Var before = recording->gradient(node);
+    return recording->set_gradient(node, before ? add(before, g) : g);
+  }
   if (g.is_abstract())
     fail(ErrorKind::trace, "backward: inside a traced function it would leave a traced gradient in a tensor made "
          "outside; use wg.grad there");
@@ -162,7 +168,9 @@ class Sweep {
     } catch (const Error& error) {
       rethrow_in_backward(error, node);
     }
-    if (!options_.retain_graph && !node.traced) drop_saved(node, source_);
+    if (options_.retain_graph) return;
+    if (!node.traced) drop_saved(node, source_);
+    else if (Recording::current()) node.freed = true, node.freed_at = source_;
   }
 
   void run_hooks(Node& node, SmallVector<Var, 1>& adjoints) {
@@ -247,6 +255,22 @@ class Sweep {
 // A tracked input without a node stands for a value that a transform around the trace tracks.
 bool tracked_outside(const Edge& edge) { return !edge.node && edge.value && edge.value->tracked; }
 
+// Whether a leaf that somebody may still ask for is behind the node.
+bool reaches_living_leaf(const Ref<Node>& node) {
+  std::vector<const Node*> waiting{node.get()};
+  std::unordered_set<const Node*> seen{node.get()};
+  while (!waiting.empty()) {
+    const Node* next = waiting.back();
+    waiting.pop_back();
+    if ((next->is_leaf() || next->begins) && !next->ended) return true;
+    for (const Edge& edge : next->inputs) {
+      if (tracked_outside(edge)) return true;
+      if (edge.node && seen.insert(edge.node.get()).second) waiting.push_back(edge.node.get());
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 Reach find_reach(std::span<const Var> outputs, std::span<const Var> targets) {
@@ -254,9 +278,11 @@ Reach find_reach(std::span<const Var> outputs, std::span<const Var> targets) {
   std::unordered_set<const Node*> ends;
   uint64_t first = UINT64_MAX;  // nothing older depends on a target
   for (const Var& x : targets) {
+    if (!x->node) continue;
     ends.insert(x->node.get());
     first = std::min(first, x->node->serial);
-    for (const Edge& edge : x->node->inputs) reach.outer |= edge.node || tracked_outside(edge);
+    for (const Edge& edge : x->node->inputs)
+      reach.outer = reach.outer || tracked_outside(edge) || (edge.node && reaches_living_leaf(edge.node));
   }
   std::unordered_set<const Node*> seen;
   std::vector<Ref<Node>> nodes;
@@ -264,7 +290,7 @@ Reach find_reach(std::span<const Var> outputs, std::span<const Var> targets) {
     if (ends.contains(node.get())) {
       if (seen.insert(node.get()).second) nodes.push_back(node);
     } else if (node->serial < first || node->is_leaf()) {
-      reach.outer = true;
+      reach.outer = reach.outer || reaches_living_leaf(node);
     } else if (seen.insert(node.get()).second) {
       nodes.push_back(node);
     }

@@ -31,5 +31,7 @@ Vars reverse_sweep(std::span<const Var> outputs, std::span<const Var> seeds,
 // The leaf of a function transform: x as a new value, which a sweep can tell from x, connected to
 // whatever transform tracks x.
 Var transform_leaf(const Var& x);
+// From now on only the transform itself asks for its leaf: its function has returned.
+void end_leaf(const Var& leaf);
 
 }  // namespace wengert

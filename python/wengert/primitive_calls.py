@@ -17,6 +17,7 @@ from ._core import (
     ShapeError,
     Tensor,
     TraceError,
+    is_grad_enabled,
 )
 from .creation import ones, zeros
 from .grad_mode import enable_grad, no_grad
@@ -47,6 +48,26 @@ def _array(x: Any) -> Any:
         x = _core._numpy(x)
         x.flags.writeable = False
     return x
+
+
+def _refuse_closure(name: str, what: str, values: Maybe) -> None:
+    """Raises where values that were computed from constants depend on anything else."""
+    found = [y for y in values if y is not None]
+    if any(y._is_abstract for y in found):
+        raise TraceError(f"{name}: {what} closes over a traced value; pass it as an argument")
+    if _core._is_followed(found):
+        raise GraphError(
+            f"{name}: {what} closes over a tensor that is being differentiated; pass it as an "
+            "argument (or detach it, if it is a constant)"
+        )
+
+
+def _evaluate(of: Call | Opaque | Batched, args: Sequence[Tensor]) -> list[Tensor]:
+    """Of constants; recorded as around the call, so that what it closes over shows."""
+    with enable_grad() if of.records else no_grad():
+        outputs = of.forward(*args)
+    _refuse_closure(of.name, "the function", outputs)
+    return outputs
 
 
 class Function:
@@ -88,6 +109,7 @@ class Call:
         floats = [x.dtype for x in inputs if is_float(x)]
         self.float = max(floats, key=lambda dtype: dtype.itemsize, default=np.dtype("float32"))
         self.multiple = False
+        self.records = is_grad_enabled()
 
     def forward(self, *args: Tensor) -> list[Tensor]:
         result = self.primitive._forward(*args, **self.options)
@@ -109,12 +131,7 @@ class Call:
         return _core.asarray(value, copy=True)
 
     def evaluate(self, args: Sequence[Tensor]) -> list[Tensor]:
-        outputs = self.forward(*args)
-        if any(y._is_abstract for y in outputs):
-            raise TraceError(
-                f"{self.name}: the function closes over a traced value; pass it as an argument"
-            )
-        return outputs
+        return _evaluate(self, args)
 
     def infer(self, types: Sequence[Type]) -> list[Type]:
         self.traces = True
@@ -159,8 +176,12 @@ class Call:
         """J' or J times vectors. ``plain``: the result is not differentiated again."""
         rule = self.rule_for(way)
         traces = not (plain and rule == way) and self.rule_traces(rule, outs, ins)
-        if plain or traces:
-            return self.run(way, vectors, outs, ins, traces)
+        if traces:
+            return self.run(way, vectors, outs, ins, True)
+        if plain and not _core._watching():
+            results = self.run(way, vectors, outs, ins, False)
+            _refuse_closure(self.name, f"the {rule.upper()} rule", results)
+            return results
         opaque = Opaque(self, way, vectors, len(outs))
         results: list[Tensor | None] = [None] * len(ins if way == "vjp" else outs)
         targets = [i for i, x in enumerate(ins if way == "vjp" else outs) if is_float(x)]
@@ -225,7 +246,11 @@ class Call:
         rule = function.f if traces else function
         out = tuple(outs) if self.multiple else outs[0]
         if way == "jvp":
-            result = rule(tuple(vectors), out, *ins, **self.options)
+            tangents = tuple(
+                zeros(x.shape, dtype=x.dtype) if t is None and is_float(x) else t
+                for t, x in zip(vectors, ins)
+            )
+            result = rule(tangents, out, *ins, **self.options)
             if not self.multiple:
                 result = (result,)
             return self.checked(way, result, outs)
@@ -335,6 +360,7 @@ class Opaque:
         self.size = len(vectors)
         self.given = [i for i, v in enumerate(vectors) if v is not None]
         self.outputs = outputs
+        self.records = is_grad_enabled()
 
     def split(self, args: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
         first, n = args[: len(self.given)], len(self.given)
@@ -357,7 +383,7 @@ class Opaque:
         ]
 
     def evaluate(self, args: Sequence[Tensor]) -> list[Tensor]:
-        return self.forward(*args)
+        return _evaluate(self, args)
 
     def infer(self, types: Sequence[Type]) -> list[Type]:
         _, outs, ins = self.split(types)
@@ -403,6 +429,7 @@ class Batched:
         self.batched = batched
         self.size = size
         self.axes = tuple(0 if carries else None for carries in batched)
+        self.records: bool = base.records
 
     @property
     def traces(self) -> bool:
@@ -420,7 +447,7 @@ class Batched:
         return [_core.ops.stack(column) for column in zip(*rows)]
 
     def evaluate(self, args: Sequence[Tensor]) -> list[Tensor]:
-        return self.forward(*args)
+        return _evaluate(self, args)
 
     def infer(self, types: Sequence[Type]) -> list[Type]:
         rows = [

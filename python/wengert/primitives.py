@@ -66,8 +66,9 @@ class Primitive:
     def def_jvp(self, rule: Callable) -> Callable:
         """Decorates ``rule(tangents, out, *args)``, the tangent of the output given the arguments'.
 
-        ``tangents`` is a tuple with one entry an argument, None where it is zero. The result has
-        the output's shape (or None), and is a tuple where the primitive returns one.
+        ``tangents`` is a tuple with one entry an argument, like it (zeros for an argument that does
+        not vary) and None for integers. The result has the output's shape (or is None, for zero),
+        and is a tuple where the primitive returns one.
 
         >>> @wg.primitive
         ... def double(x):
@@ -143,8 +144,9 @@ def primitive(f: Callable) -> Primitive:
     take tensors; keyword-only parameters are plain, hashable options, which the rules get too.
     ``def_vjp`` and ``def_jvp`` give the rules; from either the other follows.
 
-    Rules in wengert operations can be differentiated again, to any order: they must compute from
-    what they are given alone. Rules in NumPy serve first derivatives and raise ``wg.GraphError``
+    Rules in wengert operations can be differentiated again, to any order. f and the rules must
+    compute from what they are given alone: ``wg.GraphError`` where one closes over a tensor that is
+    being differentiated. Rules in NumPy serve first derivatives and raise ``wg.GraphError``
     beyond; the direction that follows from one of them costs a call a number. To learn how a
     function is written, or the types of what it returns, it may be called once more, with abstract
     values or with ones; under ``vmap`` one in NumPy is called for each example.

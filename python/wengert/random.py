@@ -312,14 +312,15 @@ class Generator:
             raise ArgumentError(f"choice: 'p' must be {n} probabilities that sum to 1; got {p}")
         if replace:
             edges = np.cumsum(p)
-            u = self.random(count, dtype=np.float64).numpy() * edges[-1]
-            return tensor(np.searchsorted(edges, u, side="right"), dtype=int64)
+            u = ops.multiply(self.random(count, dtype=np.float64), edges[-1])
+            if _core._recording():  # without a search, which no operation is
+                return ops.count_nonzero(ops.less_equal(edges, ops.expand_dims(u, 1)), 1)
+            return tensor(np.searchsorted(edges, u.numpy(), side="right"), dtype=int64)
         if np.count_nonzero(p) < count:
             raise ArgumentError(f"choice: fewer than {count} entries of 'p' are positive")
         # The smallest of exponential times with rates p are such a draw.
-        with np.errstate(divide="ignore"):
-            times = self.exponential(1.0, n, dtype=np.float64).numpy() / p
-        return tensor(np.argsort(times, kind="stable")[:count], dtype=int64)
+        times = ops.divide(self.exponential(1.0, n, dtype=np.float64), p)
+        return ops.argsort(times)[:count]
 
     def spawn(self, n_children: int) -> list[Generator]:
         """New generators, independent of each other and of this one, which moves on.

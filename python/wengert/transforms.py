@@ -103,6 +103,7 @@ class _Linearised:
         with enable_grad():
             self.targets = [_core._alias(x) for x in flat]
             result = f(*self.unflatten(self.targets))
+        _core._end_leaves(self.targets)
         self.aux = None
         if has_aux:
             result, self.aux = _split_aux(where, result)
@@ -265,12 +266,18 @@ def linearize(f: Callable, *primals: Any) -> tuple[Any, Callable[..., Any]]:
     (tensor(2.), tensor(3.))
     """
     call = _Linearised("linearize", f, primals, has_aux=False)
+    floats = [i for i, y in enumerate(call.outputs) if y.dtype.kind == "f"]
     with enable_grad():
-        cotangents = [_core._alias(zeros_like(y)) for y in call.outputs]
+        cotangents = [_core._alias(zeros_like(call.outputs[i])) for i in floats]
     # J'c as a function of c: its own VJP is J.
     adjoints, call.outer = _core._reverse(
-        call.outputs, cotangents, call.targets, retain_graph=True, recorded=True
+        [call.outputs[i] for i in floats],
+        cotangents,
+        call.targets,
+        retain_graph=True,
+        recorded=True,
     )
+    _core._end_leaves(cotangents)
     whole = tree.flatten(primals)[1]
     reached = [i for i, g in enumerate(adjoints) if g is not None]
 
@@ -287,8 +294,12 @@ def linearize(f: Callable, *primals: Any) -> tuple[Any, Callable[..., Any]]:
         found, _ = _core._reverse(
             [adjoints[i] for i in reached], seeds, cotangents, retain_graph=True, recorded=wanted
         )
-        pushed = [zeros_like(y) if t is None else t for t, y in zip(found, call.outputs)]
-        return tree.unflatten(call.out_structure, pushed)
+        pushed = dict(zip(floats, found))
+        tangents_out = [
+            zeros_like(y) if pushed.get(i) is None else pushed[i]
+            for i, y in enumerate(call.outputs)
+        ]
+        return tree.unflatten(call.out_structure, tangents_out)
 
     return call.plain(call.out), jvp_fn
 

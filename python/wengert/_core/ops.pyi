@@ -457,6 +457,49 @@ def random_integers(
     probability is off by more than (high - low) / 2**64 of itself."""
 def random_permutation(state: ArrayLike, n: SupportsIndex) -> Tensor:
     """The integers 0 ..."""
+def sgd_update(
+    lr: ArrayLike,
+    counts: ArrayLike,
+    *tensors: ArrayLike,
+    momentum: float = 0,
+    dampening: float = 0,
+    weight_decay: float = 0,
+    nesterov: bool = False,
+    maximize: bool = False,
+    which: SupportsIndex | Sequence[SupportsIndex],
+    states: SupportsIndex = 0,
+) -> Tensor:
+    """A step of gradient descent, as optim.SGD takes it: p - lr d with d = g + weight_decay p"""
+def adam_update(
+    lr: ArrayLike,
+    counts: ArrayLike,
+    *tensors: ArrayLike,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-08,
+    weight_decay: float = 0,
+    decoupled: bool = False,
+    maximize: bool = False,
+    which: SupportsIndex | Sequence[SupportsIndex],
+    states: SupportsIndex = 2,
+) -> Tensor:
+    """A step of Adam, or with decoupled of AdamW, as optim.Adam takes it"""
+def rmsprop_update(
+    lr: ArrayLike,
+    counts: ArrayLike,
+    *tensors: ArrayLike,
+    alpha: float = 0.99,
+    eps: float = 1e-08,
+    weight_decay: float = 0,
+    momentum: float = 0,
+    centered: bool = False,
+    maximize: bool = False,
+    which: SupportsIndex | Sequence[SupportsIndex],
+    states: SupportsIndex = 1,
+) -> Tensor:
+    """A step of optim.RMSProp"""
+def global_norm(*tensors: ArrayLike | Sequence[ArrayLike]) -> Tensor:
+    """The Euclidean norm of all elements of the tensors together, float64 ()."""
 def alias(x: ArrayLike) -> Tensor:
     """x itself as a new value: the leaf of a function transform."""
 def copy(x: ArrayLike) -> Tensor:

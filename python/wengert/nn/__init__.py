@@ -34,12 +34,15 @@ from .losses import (
     SmoothL1Loss,
 )
 from .module import Module, ModuleList, Parameter, Sequential, functional_call
+from .normalisation import BatchNorm1d, BatchNorm2d
 
 __all__ = [
     "ELU",
     "GELU",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",

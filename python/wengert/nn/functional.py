@@ -23,9 +23,11 @@ from .losses import (
     nll_loss,
     smooth_l1_loss,
 )
+from .normalisation import batch_norm
 from .sampling import gumbel_softmax
 
 __all__ = [
+    "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",

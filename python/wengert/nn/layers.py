@@ -10,24 +10,16 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from .._core import ArgumentError, ArgumentTypeError, ShapeError, Tensor
+from .._core import ArgumentError, ShapeError, Tensor
 from . import functional as F
 from . import init
-from .module import Module, Parameter
+from .module import Module, Parameter, _size
 
 _linear = _core.ops.linear
 _relu = _core.ops.relu
 _silu = _core.ops.silu
 _tanh = _core.ops.tanh
 _sigmoid = _core.ops.sigmoid
-
-
-def _size(where: str, name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise ArgumentTypeError(f"{where}: {name} must be an int; got {value!r}")
-    if value < 0:
-        raise ArgumentError(f"{where}: {name} must not be negative; got {value}")
-    return int(value)
 
 
 def _parameter(shape: Sequence[int], dtype: Any) -> Parameter:
@@ -94,6 +86,11 @@ class Linear(Module):
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.weight, self.bias
         if weight is None:
+            if _core._recording():
+                raise ArgumentError(
+                    f"Linear({self.out_features}): the input size is not known when the call is "
+                    "compiled; call the model once before, or use Linear(in_features, out_features)"
+                )
             shape = _core.asarray(x).shape
             if not shape:
                 raise ShapeError("Linear: the input needs at least 1 axis (..., in); got ()")

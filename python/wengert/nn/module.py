@@ -9,11 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+
 from .. import _core, tree
 from .._core import ArgumentError, ArgumentTypeError, ShapeError, Tensor
 from ..grad_mode import no_grad
 
 M = TypeVar("M", bound="Module")
+
+
+def _same_plain(a: Any, b: Any) -> bool:
+    return type(a) is type(b) and type(a) in (bool, int, float, str) and a == b
 
 
 class Parameter(Tensor):
@@ -86,11 +92,18 @@ class Module:
             raise ArgumentTypeError(
                 f"{type(self).__name__}: forward belongs to the class; override it in a subclass"
             )
+        old = self.__dict__[name] if name in self.__dict__ else getattr(type(self), name, self)
         object.__setattr__(self, name, value)
+        if old is not value and not _same_plain(old, value):
+            _core._changed_options()
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        _core._changed_options()
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Makes a tensor part of the module's state that is not trained."""
-        self.__dict__["_buffers"] = {**self._buffers, name: persistent}
+        object.__setattr__(self, "_buffers", {**self._buffers, name: persistent})
         setattr(self, name, tensor)
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
@@ -276,6 +289,7 @@ class Module:
         """Sets whether the parameters want gradients; returns the module."""
         for p in self.parameters():
             p.requires_grad = requires_grad
+        _core._changed_options()
         return self
 
     def zero_grad(self) -> None:
@@ -307,6 +321,7 @@ class Module:
                         is_parameter = isinstance(old, Parameter)
                         made[id(old)] = Parameter(new, old.requires_grad) if is_parameter else new
                     module.__dict__[name] = made.get(id(old), old)
+        _core._changed_options()
         return self
 
     def extra_repr(self) -> str:
@@ -321,6 +336,14 @@ class Module:
         lines = [extra] if extra else []
         body = "\n".join(lines + children).replace("\n", "\n  ")
         return f"{type(self).__name__}(\n  {body}\n)"
+
+
+def _size(where: str, name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise ArgumentTypeError(f"{where}: {name} must be an int; got {value!r}")
+    if value < 0:
+        raise ArgumentError(f"{where}: {name} must not be negative; got {value}")
+    return int(value)
 
 
 def _checked_module(where: str, module: Any) -> Module:
@@ -423,6 +446,7 @@ class _Container(Module):
     def add_module(self, name: str, module: Module | None) -> None:
         """Adds a child at the end, or replaces the one of that name."""
         self._layers[name] = _checked_module(type(self).__name__, module)
+        _core._changed_options()
 
     def append(self: M, module: Module) -> M:
         """Adds a child at the end; returns the container."""

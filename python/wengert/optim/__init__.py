@@ -1,7 +1,7 @@
 """Optimisers, gradient clipping and learning-rate schedules."""
 
 from .optimizer import Optimizer, clip_grad_norm
-from .rules import SGD, Adam, AdamW
+from .rules import SGD, Adam, AdamW, RMSProp
 from .schedules import constant, cosine, linear, warmup
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Optimizer",
+    "RMSProp",
     "clip_grad_norm",
     "constant",
     "cosine",

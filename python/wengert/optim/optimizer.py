@@ -1,5 +1,6 @@
 """What optimisers share: groups of parameters with options, state in tensors, and saving it. The
-update of a group is one call of the core."""
+update of a group is one call of the core, in place; in a recording it is one operation, whose
+results are assigned."""
 
 from __future__ import annotations
 
@@ -9,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from .._core import ArgumentError, ArgumentTypeError, GraphError, ShapeError, Tensor
+from .._core import ArgumentError, ArgumentTypeError, GraphError, ShapeError, Tensor, ops
 from ..grad_mode import no_grad
 
-Schedule = Callable[[int], float]
+Schedule = Callable[[Any], Any]
 
 
 def _parameter_list(params: Any) -> list[Tensor]:
@@ -39,20 +40,90 @@ def _parameter_list(params: Any) -> list[Tensor]:
     return found
 
 
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, (int, float)) and value >= 0.0
+
+
+class Group(dict):
+    """The parameters of a group and their options. A number set as "lr" goes to the tensor
+    ``rate``, which recorded steps read afresh; any other change makes them be recorded anew."""
+
+    __slots__ = ("checked", "rate")
+    checked: bool  # whether the optimiser has seen the options and found them good
+    rate: Tensor
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Group:
+        group = super().__new__(cls)
+        group.rate = _core.tensor(0.0, dtype="float64")
+        group.checked = False
+        return group
+
+    def __init__(self, options: Mapping[str, Any] = {}) -> None:
+        super().__init__()
+        self.update(options)
+
+    def _changed(self) -> None:
+        self.checked = False
+        _core._changed_options()
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if isinstance(value, list) and key != "params":
+            value = tuple(value)
+        old = self.get(key)
+        super().__setitem__(key, value)
+        if key == "lr" and _is_rate(value):
+            _core._assign(self.rate, float(value))
+            if _is_rate(old):
+                return
+        self._changed()
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        self._changed()
+
+    def __ior__(self, other: Any) -> Group:  # type: ignore[misc]
+        self.update(other)
+        return self
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        for key, value in dict(*args, **kwargs).items():
+            self[key] = value
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def pop(self, *args: Any) -> Any:
+        value = super().pop(*args)
+        self._changed()
+        return value
+
+    def popitem(self) -> tuple[str, Any]:
+        item = super().popitem()
+        self._changed()
+        return item
+
+    def clear(self) -> None:
+        super().clear()
+        self._changed()
+
+
 class Optimizer:
     """The base of optimisers. Subclasses give their options, the names of their states, and
-    ``_update``.
+    ``_update``, and ``_row`` where an operation does the same.
 
     ``param_groups`` holds the groups, dicts of "params" and options that may be changed; ``steps``
-    counts the updates. A learning rate is a number or a schedule, a callable of ``steps``.
+    counts the updates. A learning rate is a number or a schedule, a callable of ``steps``: of an
+    int, or where the step is compiled of an int64 tensor.
     """
 
     _states: tuple[str, ...] = ()
 
     def __init__(self, params: Any, options: dict[str, Any]) -> None:
         self._options = options
-        self.steps = 0
-        self.param_groups: list[dict[str, Any]] = []
+        self._steps = _core.tensor(0, dtype="int64")
+        self.param_groups: list[Group] = []
         self._counts: list[Tensor] = []
         self._state: list[dict[str, list[Tensor]]] = []
         if isinstance(params, Iterable) and not isinstance(params, Tensor):
@@ -62,6 +133,15 @@ class Optimizer:
             groups = [{"params": params}]
         for group in groups:
             self.add_param_group(group)
+
+    @property
+    def steps(self) -> int:
+        """The number of updates so far; it can be assigned."""
+        return int(self._steps)
+
+    @steps.setter
+    def steps(self, value: int) -> None:
+        _core._assign(self._steps, value)
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Adds a dict of "params" (an iterable of tensors) and options of its own."""
@@ -81,7 +161,7 @@ class Optimizer:
             raise ArgumentError(f"{name}: a parameter appears more than once")
         options = {**self._options, **{key: group[key] for key in self._options if key in group}}
         self._check(options)
-        self.param_groups.append({"params": params, **options})
+        self.param_groups.append(Group({"params": params, **options}))
         self._counts.append(_core.tensor(np.zeros(len(params), np.int64)))
         self._state.append({})
 
@@ -96,7 +176,8 @@ class Optimizer:
                     f"{type(self).__name__}: {name} must be a number; got {value!r}"
                 )
         lr = options["lr"]
-        if not callable(lr) and not float(lr) >= 0.0:
+        unknown = callable(lr) or (isinstance(lr, Tensor) and _core._recording())
+        if not unknown and not float(lr) >= 0.0:
             raise ArgumentError(f"{type(self).__name__}: lr must not be negative; got {lr}")
         for name in ("weight_decay", "eps", "momentum"):
             if name in options and not options[name] >= 0.0:
@@ -108,24 +189,81 @@ class Optimizer:
         """State tensors of a group, zeros like its parameters at first."""
         state = self._state[index]
         if name not in state:
-            params = self.param_groups[index]["params"]
-            state[name] = [_core.tensor(np.zeros(p.shape, p.dtype)) for p in params]
+            state[name] = [_core._make_state(p) for p in self.param_groups[index]["params"]]
         return state[name]
 
-    def _update(self, index: int, group: dict[str, Any], lr: float) -> None:
+    def _update(self, index: int, group: dict[str, Any], lr: Any) -> None:
         raise ArgumentTypeError(f"{type(self).__name__}: an optimiser defines _update")
+
+    def _row(self, group: dict[str, Any]) -> tuple[Any, dict[str, Any], tuple[str, ...]] | None:
+        """The operation that updates as ``_update`` does, its attributes and the names of the
+        states it takes; None if there is none."""
+        return None
 
     def step(self) -> None:
         """Updates the parameters that have gradients, in place."""
-        steps = self.steps
+        recording = _core._recording()
         rates = []
-        for group in self.param_groups:  # checked for all before anything changes
-            self._check({name: group[name] for name in self._options})
+        for i, group in enumerate(self.param_groups):  # checked for all before anything changes
+            if type(group) is not Group:
+                group = self.param_groups[i] = Group(group)
             lr = group["lr"]
-            rates.append(lr(steps) if callable(lr) else lr)
+            if not group.checked or isinstance(lr, Tensor):
+                self._check_group(group)
+            if callable(lr):
+                lr = lr(self._steps if recording else self.steps)
+            rates.append(lr)
+        if recording:
+            self._record(rates)
+            return
         for index, (group, lr) in enumerate(zip(self.param_groups, rates)):
             self._update(index, group, lr)
-        self.steps = steps + 1
+        _core._advance(self._steps)
+
+    def _check_group(self, group: Group) -> None:
+        missing = [name for name in self._options if name not in group]
+        if missing:
+            raise ArgumentError(f"{type(self).__name__}: a group lacks {', '.join(missing)}")
+        self._check({name: group[name] for name in self._options})
+        group.checked = True
+
+    def _record(self, rates: list[Any]) -> None:
+        with no_grad():
+            for index, (group, lr) in enumerate(zip(self.param_groups, rates)):
+                if lr is group["lr"] and not isinstance(lr, Tensor):
+                    rate = group.rate
+                else:
+                    rate = ops.reshape(_core.asarray(lr, dtype="float64"), ())
+                row = self._row(group)
+                if row is None:
+                    self._update(index, group, rate)
+                else:
+                    self._record_update(index, group, rate, *row)
+            _core._assign(self._steps, ops.add(self._steps, 1))
+
+    def _record_update(
+        self,
+        index: int,
+        group: Group,
+        rate: Tensor,
+        row: Any,
+        attributes: dict[str, Any],
+        names: tuple[str, ...],
+    ) -> None:
+        states = [self._state_of(index, name) for name in names]
+        counts = self._counts[index]
+        which, tensors, targets = [], [], [counts]
+        for i, p in enumerate(group["params"]):
+            g = p.grad
+            if g is not None:
+                own = [state[i] for state in states]
+                which.append(i)
+                tensors += [p, g, *own]
+                targets += [p, *own]
+        if which:
+            made = row(rate, counts, *tensors, which=which, states=len(names), **attributes)
+            for target, value in zip(targets, made):
+                _core._assign(target, value)
 
     def zero_grad(self) -> None:
         """Sets the gradients of all parameters to None."""
@@ -201,9 +339,12 @@ class Optimizer:
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
 
 
-def clip_grad_norm(params: Tensor | Iterable[Tensor], max_norm: float) -> float:
+def clip_grad_norm(params: Tensor | Iterable[Tensor], max_norm: float) -> Any:
     """Scales the gradients of ``params`` so that the Euclidean norm of all together is at most
-    ``max_norm``; returns the norm before.
+    ``max_norm``; returns the norm before, a float (in a compiled function a tensor, float64 ()).
+
+    As in PyTorch the factor is min(1, max_norm / (norm + 1e-6)): an infinite norm turns finite
+    gradients into 0 and infinite ones into NaN, a norm of NaN all of them into NaN.
 
     >>> w = wg.tensor([3.0, 4.0], requires_grad=True)
     >>> (w * w / 2).sum().backward()
@@ -213,4 +354,18 @@ def clip_grad_norm(params: Tensor | Iterable[Tensor], max_norm: float) -> float:
     tensors = [params] if isinstance(params, Tensor) else _parameter_list(params)
     if not max_norm >= 0:
         raise ArgumentError(f"clip_grad_norm: max_norm must not be negative; got {max_norm}")
+    if _core._recording():
+        return _record_clipping(tensors, max_norm)
     return _core._clip_grad_norm(tensors, max_norm)
+
+
+def _record_clipping(tensors: list[Tensor], max_norm: float) -> Tensor:
+    found = [(p, g) for p in tensors for g in [p.grad] if g is not None]
+    if not found:
+        return _core.tensor(0.0, dtype="float64")
+    with no_grad():
+        norm = ops.global_norm(*(g for _, g in found))
+        factor = ops.minimum(ops.divide(max_norm, ops.add(norm, 1e-6)), 1.0)
+        for p, g in found:
+            p.grad = ops.multiply(g, ops.astype(factor, g.dtype))
+    return norm

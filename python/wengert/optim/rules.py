@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .._core import ArgumentError, _adam_step, _sgd_step
+from .._core import ArgumentError, _adam_step, _rmsprop_step, _sgd_step, ops
 from .optimizer import Optimizer, Schedule
 
 
@@ -65,6 +65,16 @@ class SGD(Optimizer):
             group["nesterov"],
             group["maximize"],
         )
+
+    def _row(self, group: dict[str, Any]) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
+        attributes = {
+            "momentum": group["momentum"],
+            "dampening": group["dampening"],
+            "weight_decay": group["weight_decay"],
+            "nesterov": bool(group["nesterov"]),
+            "maximize": bool(group["maximize"]),
+        }
+        return ops.sgd_update, attributes, ("momentum",) if group["momentum"] else ()
 
 
 class Adam(Optimizer):
@@ -129,6 +139,18 @@ class Adam(Optimizer):
             group["maximize"],
         )
 
+    def _row(self, group: dict[str, Any]) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
+        beta1, beta2 = group["betas"]
+        attributes = {
+            "beta1": beta1,
+            "beta2": beta2,
+            "eps": group["eps"],
+            "weight_decay": group["weight_decay"],
+            "decoupled": self._decoupled,
+            "maximize": bool(group["maximize"]),
+        }
+        return ops.adam_update, attributes, self._states[: 3 if group["amsgrad"] else 2]
+
 
 class AdamW(Adam):
     """Adam with decoupled weight decay: p *= 1 - lr weight_decay before the update.
@@ -155,3 +177,76 @@ class AdamW(Adam):
         maximize: bool = False,
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+
+
+class RMSProp(Optimizer):
+    """RMSProp: s is the running mean of grad**2 and p -= lr grad / (sqrt(s) + eps). With
+    ``centered`` the square of the running mean of grad is taken off s; with ``momentum``
+    b = momentum b + grad / (sqrt(s) + eps) and p -= lr b. ``weight_decay`` adds weight_decay p to
+    the gradient.
+
+    >>> w = wg.tensor([1.0], requires_grad=True)
+    >>> optimizer = wg.optim.RMSProp([w], lr=0.25, alpha=0.75)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.tolist()
+    [0.5]
+    """
+
+    _states = ("square", "mean", "momentum")
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Schedule = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        options = {
+            "lr": lr,
+            "alpha": alpha,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+            "centered": centered,
+            "maximize": maximize,
+        }
+        super().__init__(params, options)
+
+    def _check(self, options: dict[str, Any]) -> None:
+        super()._check(options)
+        if not 0.0 <= options["alpha"] <= 1.0:
+            raise ArgumentError(f"RMSProp: alpha must be in [0, 1]; got {options['alpha']}")
+
+    def _update(self, index: int, group: dict[str, Any], lr: float) -> None:
+        _rmsprop_step(
+            group["params"],
+            self._state_of(index, "square"),
+            self._state_of(index, "mean") if group["centered"] else [],
+            self._state_of(index, "momentum") if group["momentum"] else [],
+            self._counts[index],
+            lr,
+            group["alpha"],
+            group["eps"],
+            group["weight_decay"],
+            group["momentum"],
+            group["maximize"],
+        )
+
+    def _row(self, group: dict[str, Any]) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
+        attributes = {
+            "alpha": group["alpha"],
+            "eps": group["eps"],
+            "weight_decay": group["weight_decay"],
+            "momentum": group["momentum"],
+            "centered": bool(group["centered"]),
+            "maximize": bool(group["maximize"]),
+        }
+        used = (True, group["centered"], group["momentum"])
+        names = tuple(name for name, wanted in zip(self._states, used) if wanted)
+        return ops.rmsprop_update, attributes, names

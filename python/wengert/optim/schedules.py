@@ -1,11 +1,17 @@
-"""Learning rates as functions of the number of updates so far: callables `step -> lr`."""
+"""Learning rates as functions of the number of updates so far: callables `step -> lr`. A step is an
+int, or an integer tensor of shape () where training is compiled: then the rate is a float64 tensor
+with the same bits."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
-from .._core import ArgumentError
+from .. import _core
+from .._core import ArgumentError, Tensor, ops
+
+Rate = Callable[[Any], Any]
 
 
 def _check_steps(name: str, steps: int) -> None:
@@ -13,7 +19,18 @@ def _check_steps(name: str, steps: int) -> None:
         raise ArgumentError(f"{name}: needs at least 1 step; got {steps}")
 
 
-def constant(lr: float) -> Callable[[int], float]:
+def _real(step: Any) -> Any:
+    return ops.astype(step, "float64") if isinstance(step, Tensor) else step
+
+
+def _cos(x: Any) -> Any:
+    """The cosine of the table, for numbers too: the C library's may differ in the last bit."""
+    if isinstance(x, Tensor):
+        return ops.cos(x)
+    return ops.cos(_core.tensor(x, dtype="float64")).item()
+
+
+def constant(lr: float) -> Rate:
     """The same rate at every step.
 
     >>> wg.optim.constant(0.1)(1000)
@@ -22,17 +39,23 @@ def constant(lr: float) -> Callable[[int], float]:
     return lambda step: lr
 
 
-def linear(start: float, end: float, steps: int) -> Callable[[int], float]:
+def linear(start: float, end: float, steps: int) -> Rate:
     """From start at step 0 along a line to end at step ``steps``, and end from then on.
 
     >>> wg.optim.linear(1.0, 0.0, 4)(1)
     0.75
     """
     _check_steps("linear", steps)
-    return lambda step: start + (end - start) * min(step / steps, 1.0)
+
+    def schedule(step: Any) -> Any:
+        part = _real(step) / steps
+        part = ops.minimum(part, 1.0) if isinstance(part, Tensor) else min(part, 1.0)
+        return start + (end - start) * part
+
+    return schedule
 
 
-def cosine(lr: float, steps: int, end: float = 0.0) -> Callable[[int], float]:
+def cosine(lr: float, steps: int, end: float = 0.0) -> Rate:
     """From lr at step 0 along half a cosine to end at step ``steps``, and end from then on.
 
     >>> wg.optim.cosine(1.0, 10)(5)
@@ -40,15 +63,18 @@ def cosine(lr: float, steps: int, end: float = 0.0) -> Callable[[int], float]:
     """
     _check_steps("cosine", steps)
 
-    def schedule(step: int) -> float:
-        if step >= steps:
-            return end
-        return end + (lr - end) * (1.0 + math.cos(math.pi * step / steps)) / 2.0
+    def curve(step: Any) -> Any:
+        return end + (lr - end) * (1.0 + _cos(math.pi * _real(step) / steps)) / 2.0
+
+    def schedule(step: Any) -> Any:
+        if isinstance(step, Tensor):
+            return ops.where(ops.greater_equal(step, steps), end, curve(step))
+        return end if step >= steps else curve(step)
 
     return schedule
 
 
-def warmup(steps: int, after: float | Callable[[int], float]) -> Callable[[int], float]:
+def warmup(steps: int, after: float | Rate) -> Rate:
     """Rises along a line for ``steps`` steps, of which the first is 1 / steps of the full rate;
     then ``after``, a rate or a schedule that starts with step 0.
 
@@ -59,7 +85,11 @@ def warmup(steps: int, after: float | Callable[[int], float]) -> Callable[[int],
     _check_steps("warmup", steps)
     then = after if callable(after) else constant(after)
 
-    def schedule(step: int) -> float:
+    def schedule(step: Any) -> Any:
+        if isinstance(step, Tensor):
+            rise = then(0) * (_real(step) + 1) / steps
+            later = then(ops.maximum(ops.subtract(step, steps), 0))
+            return ops.where(ops.less(step, steps), rise, later)
         return then(0) * (step + 1) / steps if step < steps else then(step - steps)
 
     return schedule

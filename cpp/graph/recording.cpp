@@ -1,0 +1,73 @@
+#include "graph/recording.h"
+
+#include "graph/source.h"
+
+namespace wengert {
+namespace {
+
+Recording*& current_recording() {
+  thread_local Recording* recording = nullptr;
+  return recording;
+}
+
+}  // namespace
+
+Recording* Recording::current() { return current_recording(); }
+
+Recording::Recording() : before_(current_recording()) { current_recording() = this; }
+Recording::~Recording() { current_recording() = before_; }
+
+Var Recording::read(const Var& x) {
+  if (const auto found = places_.find(x.get()); found != places_.end()) return variables_[found->second].now;
+  if (!is_outside(*x.get())) return x;
+  if (x->tracked && !x->is_leaf)
+    fail(ErrorKind::trace, "compile: a tensor from outside was made by '", x->node->name(), "', recorded at ",
+         show_source(x->node->source), "; a compiled function cannot add to that history. Pass the tensor as an "
+         "argument, or detach it");
+  Var entry = trace_.input(x->array.type());
+  entry->tracked = x->tracked;
+  entry->is_leaf = x->is_leaf;
+  entry->node = x->node;
+  entry->index = x->index;
+  places_.emplace(x.get(), variables_.size());
+  variables_.push_back({x, entry, entry, false});
+  return entry;
+}
+
+void Recording::assign(const Var& to, const Var& value) {
+  const Var before = read(to);
+  auto found = places_.find(to.get());
+  if (found == places_.end()) {
+    found = places_.emplace(to.get(), variables_.size()).first;
+    variables_.push_back({to, {}, before, false});
+  }
+  Var now = value;
+  if (to->tracked) {  // it stays the leaf that gathers a gradient
+    now = Var(value.array());
+    now->trace = trace_.id();
+    now->tracked = true;
+    now->node = to->node;
+    now->index = to->index;
+    renamed_.emplace_back(now, value);
+  }
+  Variable& variable = variables_[found->second];
+  variable.now = std::move(now);
+  variable.assigned = true;
+}
+
+Recording::Gradient& Recording::slot(const Ref<Node>& leaf) {
+  const auto [found, is_new] = slots_.emplace(leaf.get(), gradients_.size());
+  if (is_new) {
+    Gradient& made = gradients_.emplace_back();
+    made.leaf = leaf;
+    if (leaf->extras && !leaf->extras->grads.empty() && leaf->extras->grads[0].second)
+      made.entry = made.now = trace_.input(leaf->extras->grads[0].second->array.type());
+  }
+  return gradients_[found->second];
+}
+
+Var Recording::gradient(const Ref<Node>& leaf) { return slot(leaf).now; }
+
+void Recording::set_gradient(const Ref<Node>& leaf, Var g) { slot(leaf).now = std::move(g); }
+
+}  // namespace wengert

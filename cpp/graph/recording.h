@@ -1,0 +1,55 @@
+// The recording of a whole call: while it is open, every operation on a tensor from outside joins its
+// trace, and changes in place and gradients left in leaves are noted instead of done. What came from
+// outside and what was changed are told apart by identity. Names no op.
+#pragma once
+#include <unordered_map>
+
+#include "graph/trace.h"
+
+namespace wengert {
+
+class Recording {
+ public:
+  Recording();
+  ~Recording();
+  Recording(const Recording&) = delete;
+  static Recording* current();  // of this thread, or null
+
+  // A tensor that was changed, or came from outside: its stand-in at the start (null if it was made
+  // within), and what it has become.
+  struct Variable {
+    Var outside, entry, now;
+    bool assigned = false;
+  };
+  // The gradient of a leaf from outside, null where there is none.
+  struct Gradient {
+    Ref<Node> leaf;
+    Var entry, now;
+  };
+
+  // x as the recorded call sees it. Made within it and never assigned, it is x: a constant.
+  Var read(const Var& x);
+  void assign(const Var& to, const Var& value);
+  bool is_outside(const Value& x) const { return x.array.has_data() && x.trace != trace_.id() && !x.weak; }
+  Var gradient(const Ref<Node>& leaf);
+  void set_gradient(const Ref<Node>& leaf, Var g);
+
+  Trace& trace() { return trace_; }
+  const std::vector<Variable>& variables() const { return variables_; }
+  const std::vector<Gradient>& gradients() const { return gradients_; }
+  // Leaves that were assigned: a value that gathers the leaf's gradient, and the one it holds.
+  const std::vector<std::pair<Var, Var>>& renamed() const { return renamed_; }
+
+ private:
+  Gradient& slot(const Ref<Node>& leaf);
+
+  Trace trace_;
+  std::vector<Variable> variables_;
+  std::vector<Gradient> gradients_;
+  std::vector<std::pair<Var, Var>> renamed_;
+  std::unordered_map<const Value*, std::size_t> places_;
+  std::unordered_map<const Node*, std::size_t> slots_;
+  Recording* before_;
+};
+
+}  // namespace wengert

@@ -1,0 +1,148 @@
+#include "kernels/group.h"
+
+#include <algorithm>
+
+#include "kernels/parallel.h"
+
+namespace wengert::kernels {
+namespace {
+
+constexpr int64_t grain = 1 << 15;       // elements a task takes: fixed, so results never depend on threads
+constexpr int64_t slot_bytes = 4096;     // of scratch a value
+constexpr int most_operands = 256;
+
+}  // namespace
+
+void TileGroup::place_scratch() {
+  const int first = int(reads.size());
+  std::vector<int> last_use(members.size(), -1);
+  for (std::size_t m = 0; m < members.size(); ++m)
+    for (const int in : members[m].ins)
+      if (in >= first) last_use[std::size_t(in - first)] = int(m);
+  std::vector<int> free;
+  for (std::size_t m = 0; m < members.size(); ++m) {
+    Member& member = members[m];
+    if (member.output < 0) {
+      if (free.empty()) free.push_back(scratch_slots++);
+      member.scratch = free.back();
+      free.pop_back();
+    }
+    for (std::size_t k = 0; k <= m; ++k)  // each slot is freed once, after its last reader
+      if (members[k].scratch >= 0 && std::max(last_use[k], int(k)) == int(m)) free.push_back(members[k].scratch);
+  }
+}
+
+void TileGroup::prepare() {
+  sizes_.clear();
+  walks_.assign(reads.size(), {});
+  int widest = 1;
+  for (const Array& array : reads) widest = std::max(widest, itemsize(array.dtype()));
+  for (const Member& member : members) widest = std::max(widest, itemsize(member.dtype));
+  block_ = slot_bytes / widest;
+  // Axes merged where every operand can walk them as one.
+  for (std::size_t axis = 0; axis < shape.size(); ++axis) {
+    const int64_t size = shape[axis];
+    if (size == 1) continue;
+    auto stride = [&](const Array& array) { return array.ndim() ? array.strides()[axis] : 0; };
+    bool merge = !sizes_.empty();
+    for (std::size_t k = 0; k < reads.size() && merge; ++k) merge = walks_[k].strides.back() == stride(reads[k]) * size;
+    if (merge) sizes_.back() *= size;
+    else sizes_.push_back(size);
+    for (std::size_t k = 0; k < reads.size(); ++k) {
+      if (merge) walks_[k].strides.back() = stride(reads[k]);
+      else walks_[k].strides.push_back(stride(reads[k]));
+    }
+  }
+  for (std::size_t k = 0; k < reads.size(); ++k) {
+    auto& strides = walks_[k].strides;
+    walks_[k].constant = std::all_of(strides.begin(), strides.end(), [](int64_t s) { return s == 0; });
+    walks_[k].plain = reads[k].ndim() > 0 && reads[k].is_contiguous();
+  }
+}
+
+void TileGroup::run() const {
+  const int64_t n = numel(shape);
+  if (n == 0) return;
+  if (n <= grain) return run_range(0, n);
+  parallel::parallel_for(n, grain, [&](int64_t begin, int64_t end) { run_range(begin, end); });
+}
+
+namespace {
+
+int64_t element_offset(const SmallVector<int64_t, 4>& sizes, const SmallVector<int64_t, 4>& strides, int64_t linear) {
+  int64_t offset = 0;
+  for (std::size_t axis = sizes.size(); axis-- > 0;) {
+    offset += linear % sizes[axis] * strides[axis];
+    linear /= sizes[axis];
+  }
+  return offset;
+}
+
+template <class T>
+void gather(const T* base, const SmallVector<int64_t, 4>& sizes, const SmallVector<int64_t, 4>& strides, int64_t first,
+            int64_t n, T* to) {
+  const int64_t inner = sizes.back(), stride = strides.back();
+  while (n > 0) {
+    const int64_t run = std::min(n, inner - first % inner);
+    const T* from = base + element_offset(sizes, strides, first);
+    if (stride == 0) std::fill(to, to + run, *from);
+    else
+      for (int64_t i = 0; i < run; ++i) to[i] = from[i * stride];
+    to += run, first += run, n -= run;
+  }
+}
+
+}  // namespace
+
+void TileGroup::run_range(int64_t begin, int64_t end) const {
+  const void* at[most_operands];
+  int64_t step[most_operands];
+  const std::size_t inputs = reads.size();
+  int awkward = 0;
+  for (std::size_t k = 0; k < inputs; ++k)
+    if (walks_[k].constant) at[k] = reads[k].raw(), step[k] = 0;
+    else step[k] = 1, awkward += !walks_[k].plain;
+  // One slot a value within the group, and one an input that has to be gathered.
+  thread_local std::vector<std::byte> room;
+  const std::size_t needed = std::size_t((scratch_slots + awkward) * slot_bytes + 64);
+  if (room.size() < needed) room.resize(needed);
+  auto* scratch = reinterpret_cast<std::byte*>((reinterpret_cast<uintptr_t>(room.data()) + 63) & ~uintptr_t(63));
+  for (int64_t first = begin; first < end; first += block_) {
+    const int64_t n = std::min(block_, end - first);
+    int gathered = scratch_slots;
+    for (std::size_t k = 0; k < inputs; ++k) {
+      const Walked& walk = walks_[k];
+      if (walk.constant) continue;
+      const int width = itemsize(reads[k].dtype());
+      const auto* base = static_cast<const std::byte*>(reads[k].raw());
+      if (walk.plain) {
+        at[k] = base + first * width;
+        continue;
+      }
+      std::byte* to = scratch + gathered++ * slot_bytes;
+      at[k] = to;
+      switch (width) {
+        case 1: gather(reinterpret_cast<const uint8_t*>(base), sizes_, walk.strides, first, n, reinterpret_cast<uint8_t*>(to)); break;
+        case 4: gather(reinterpret_cast<const uint32_t*>(base), sizes_, walk.strides, first, n, reinterpret_cast<uint32_t*>(to)); break;
+        default: gather(reinterpret_cast<const uint64_t*>(base), sizes_, walk.strides, first, n, reinterpret_cast<uint64_t*>(to));
+      }
+    }
+    for (std::size_t m = 0; m < members.size(); ++m) {
+      const Member& member = members[m];
+      const void* from[max_arity];
+      int64_t steps[max_arity];
+      for (std::size_t i = 0; i < member.ins.size(); ++i) {
+        from[i] = at[member.ins[i]];
+        steps[i] = step[member.ins[i]];
+      }
+      std::byte* to = member.output < 0 ? scratch + member.scratch * slot_bytes
+                                        : static_cast<std::byte*>(writes[std::size_t(member.output)].raw()) +
+                                              first * itemsize(member.dtype);
+      at[inputs + m] = to;
+      step[inputs + m] = 1;
+      member.tile(from, steps, to, n);
+    }
+  }
+}
+
+}  // namespace wengert::kernels

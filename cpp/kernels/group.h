@@ -1,0 +1,42 @@
+// Elementwise operations run together: each block of elements passes through all of them before the
+// next is touched, so that what lies between them stays in the first-level cache. The tiles are
+// those of the single operations, and the bits too.
+#pragma once
+#include <vector>
+
+#include "kernels/tile.h"
+
+namespace wengert::kernels {
+
+// Operands are numbered: first the arrays read, then what the tiles make, in order.
+struct TileGroup {
+  struct Member {
+    Tile tile;
+    SmallVector<int, 4> ins;
+    DType dtype;       // of its result
+    int output = -1;   // the array it is written to, or -1: it stays within the group
+    int scratch = -1;  // then its place there
+  };
+  Shape shape;
+  std::vector<Array> reads;   // of the group's shape, or 0-d; any strides
+  std::vector<Array> writes;  // contiguous; may be one of `reads` that no later member reads
+  std::vector<Member> members;
+  int scratch_slots = 0;
+
+  void place_scratch();  // gives members that stay within the group their slots
+  // Arrays may be bound to other memory between runs, not to other strides.
+  void prepare();
+  void run() const;
+
+ private:
+  struct Walked {
+    bool plain, constant;  // one run of memory; one element
+    SmallVector<int64_t, 4> strides;
+  };
+  void run_range(int64_t begin, int64_t end) const;
+  std::vector<Walked> walks_;
+  SmallVector<int64_t, 4> sizes_;
+  int64_t block_ = 0;
+};
+
+}  // namespace wengert::kernels

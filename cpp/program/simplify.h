@@ -1,0 +1,14 @@
+// Rewrites that leave the results as they are, bit for bit. Names no op.
+#pragma once
+#include "program/program.h"
+
+namespace wengert {
+
+struct Simplified {
+  int64_t identities = 0, repeated = 0, unused = 0;  // steps that went
+};
+
+// Drops views that change nothing, steps whose value exists already and steps that nobody reads.
+Simplified simplify(Program& program);
+
+}  // namespace wengert

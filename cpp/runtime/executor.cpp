@@ -1,0 +1,361 @@
+#include "runtime/executor.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "kernels/copy.h"
+#include "runtime/planner.h"
+
+namespace wengert {
+namespace {
+
+constexpr std::size_t for_ever = SIZE_MAX;
+
+bool is_whole(const Array& array) {
+  return array.offset() == 0 && array.is_contiguous() &&
+         std::size_t(array.size()) * std::size_t(itemsize(array.dtype())) == array.buffer()->bytes;
+}
+
+// A buffer's life in units, and whose memory it takes.
+struct Life {
+  std::size_t made = 0, last = 0;
+  bool outside = false;           // an input, a constant, or bound to an output
+  const Buffer* within = nullptr; // shares the memory of another buffer, which ends where it begins
+};
+
+}  // namespace
+
+// Works out, once, what a run will do.
+class Planner {
+ public:
+  Planner(Executor& to, const Program& program, std::vector<Update> updates)
+      : to_(to), program_(program), arrays_(lay_out(program)), units_(plan_units(program, arrays_)) {
+    to_.updates_ = std::move(updates);
+    find_lives();
+    bind_inputs();
+    bind_updates();
+    bind_outputs();
+    share_memory();
+    build_units();
+    place();
+  }
+
+ private:
+  const Array& array(ValueId id) const { return arrays_[std::size_t(id)]; }
+  const Buffer* home(ValueId id) const { return array(id).buffer().get(); }
+
+  void find_lives() {
+    for (const auto& [id, x] : program_.constants) lives_[home(id)].outside = true;
+    for (const ValueId id : program_.inputs) lives_[home(id)].outside = true;
+    for (std::size_t u = 0; u < units_.size(); ++u)
+      for (const std::size_t s : units_[u].steps) {
+        for (const ValueId id : program_.steps[s].outs) {
+          Life& life = lives_[home(id)];
+          life.made = life.last = u;
+          makers_[home(id)] = u;
+        }
+        for (const ValueId id : program_.steps[s].ins) {
+          Life& life = lives_[home(id)];
+          life.last = std::max(life.last, u);
+          readers_[home(id)].push_back({u, s});
+        }
+      }
+    for (const ValueId id : program_.outputs) ++shown_[home(id)];
+  }
+
+  void bind_inputs() {
+    for (const ValueId id : program_.inputs)
+      to_.inputs_.push_back({array(id).buffer(), Array(), program_.types[std::size_t(id)]});
+    for (const auto& [id, x] : program_.constants)
+      if (!x.is_abstract()) array(id).buffer()->data = static_cast<std::byte*>(x->array.raw());
+  }
+
+  // Whether the unit that makes buffer `own` may write it over `old`, which nobody reads later.
+  bool may_overwrite(const Buffer* own, const Buffer* old, std::size_t unit) const {
+    if (own->bytes != old->bytes) return false;
+    const auto found = readers_.find(old);
+    if (found == readers_.end()) return true;
+    const PlannedUnit& planned = units_[unit];
+    // Where in the unit the new value is made.
+    std::size_t maker = 0;
+    for (std::size_t i = 0; i < planned.steps.size(); ++i)
+      for (const ValueId id : program_.steps[planned.steps[i]].outs)
+        if (home(id) == own) maker = i;
+    for (const auto& [reader, s] : found->second) {
+      if (reader > unit) return false;
+      if (reader < unit) continue;
+      const Step& step = program_.steps[s];
+      if (planned.grouped) {
+        // Members up to the maker read the element at its own place and width.
+        const auto at = std::size_t(std::find(planned.steps.begin(), planned.steps.end(), s) - planned.steps.begin());
+        if (at > maker) return false;
+        for (const ValueId id : step.ins)
+          if (home(id) == old && !(is_whole(array(id)) && array(id).ndim() > 0 &&
+                                   itemsize(array(id).dtype()) == item_size_of(own)))
+            return false;
+        continue;
+      }
+      if (!step.op->overwrites || step.own_op) return false;
+      bool allowed = false;
+      for (std::size_t o = 0; o < step.outs.size(); ++o) {
+        if (home(step.outs[o]) != own) continue;
+        const int input = step.op->overwrites(int(o), step.ins.size(), step.attrs);
+        allowed = input >= 0 && home(step.ins[std::size_t(input)]) == old && is_whole(array(step.ins[std::size_t(input)]));
+        for (std::size_t i = 0; i < step.ins.size(); ++i)
+          if (int(i) != input && home(step.ins[i]) == old) allowed = false;
+      }
+      if (!allowed) return false;
+    }
+    return true;
+  }
+
+  int item_size_of(const Buffer* buffer) const {
+    for (const auto& step : program_.steps)
+      for (const ValueId id : step.outs)
+        if (home(id) == buffer && is_whole(array(id))) return itemsize(array(id).dtype());
+    return 0;
+  }
+
+  // A changed input whose new value can be written where it belongs.
+  void bind_updates() {
+    for (const Update& update : to_.updates_) {
+      const ValueId value = program_.outputs[update.output], input = program_.inputs[update.input];
+      Buffer* own = array(value).buffer().get();
+      const Buffer* old = home(input);
+      Life& life = lives_[own];
+      const bool direct = !life.outside && is_whole(array(value)) && array(value).type() == array(input).type() &&
+                          !shown_.contains(old) && may_overwrite(own, old, makers_.at(own));
+      if (direct) {
+        life.outside = true;
+        to_.inputs_[update.input].also.push_back(array(value).buffer());
+      }
+      to_.direct_.push_back(direct);
+      to_.update_values_.push_back(array(value));
+      to_.update_rooms_.push_back(!direct && lives_[own].outside ? Array::empty(array(value).dtype(), array(value).shape())
+                                                                 : Array());
+    }
+  }
+
+  void bind_outputs() {
+    std::vector<bool> is_update(program_.outputs.size(), false);
+    for (const Update& update : to_.updates_) is_update[update.output] = true;
+    for (std::size_t j = 0; j < program_.outputs.size(); ++j) {
+      const Array& value = array(program_.outputs[j]);
+      Executor::Result result{.buffer = {}, .value = value, .is_update = is_update[j]};
+      Life& life = lives_[value.buffer().get()];
+      if (!is_update[j] && !life.outside && is_whole(value)) {
+        life.outside = true;
+        result.buffer = value.buffer();
+      } else if (!life.outside) {
+        life.last = for_ever;
+      }
+      to_.results_.push_back(std::move(result));
+    }
+    // A value that is shown, or written where an input belongs, is read at the end.
+    for (const ValueId id : program_.outputs)
+      if (Life& life = lives_[home(id)]; !life.outside) life.last = for_ever;
+  }
+
+  // A result takes over the memory of an operand that ends there.
+  void share_memory() {
+    std::unordered_map<const Buffer*, bool> taken;
+    for (std::size_t u = 0; u < units_.size(); ++u)
+      for (const std::size_t s : units_[u].steps)
+        for (const ValueId made : program_.steps[s].outs) {
+          Life& own = lives_[home(made)];
+          if (own.outside || own.within || own.last == own.made) continue;
+          for (const std::size_t reader : units_[u].steps)
+            for (const ValueId id : program_.steps[reader].ins) {
+              const Buffer* old = home(id);
+              const Life& life = lives_[old];
+              if (own.within || old == home(made) || life.outside || life.made >= u || life.last != u || taken[old]) continue;
+              if (!may_overwrite(home(made), old, u)) continue;
+              own.within = old;
+              taken[old] = true;
+            }
+        }
+  }
+
+  bool read_elsewhere(ValueId id, std::size_t unit) const {
+    if (shown_.contains(home(id))) return true;
+    const auto found = readers_.find(home(id));
+    if (found == readers_.end()) return false;
+    return std::any_of(found->second.begin(), found->second.end(), [&](const auto& r) { return r.first != unit; });
+  }
+
+  void build_units() {
+    for (std::size_t u = 0; u < units_.size(); ++u) {
+      if (units_[u].grouped) build_group(u);
+      else build_kernel(program_.steps[units_[u].steps[0]]);
+    }
+  }
+
+  void build_kernel(const Step& step) {
+    Executor::Kernel kernel{.op = step.op, .own_op = step.own_op, .attrs = step.attrs, .ins = {}, .outs = {}};
+    for (const ValueId id : step.ins) kernel.ins.push_back(array(id)), to_.work_ += double(array(id).size());
+    for (const ValueId id : step.outs) kernel.outs.push_back(array(id)), to_.work_ += double(array(id).size());
+    to_.work_ += double(program_.flops(step)) / 16;
+    to_.calls_python_ |= bool(step.own_op);
+    to_.units_.push_back({Executor::Unit::kernel, to_.kernels_.size()});
+    to_.kernels_.push_back(std::move(kernel));
+  }
+
+  void build_group(std::size_t u) {
+    kernels::TileGroup group;
+    group.shape = array(program_.steps[units_[u].steps[0]].outs[0]).shape();
+    std::unordered_map<const Buffer*, int> member_of;  // by the buffer it makes
+    std::unordered_map<ValueId, int> read_at;
+    // Reads first, as members are numbered after them.
+    std::unordered_map<const Buffer*, bool> within;
+    for (const std::size_t s : units_[u].steps) {
+      for (const ValueId id : program_.steps[s].ins) {
+        if (within.contains(home(id)) || read_at.contains(id)) continue;
+        read_at[id] = int(group.reads.size());
+        const Array& x = array(id);
+        const bool reshaped = x.ndim() > 0 && !(x.shape() == group.shape);
+        group.reads.push_back(reshaped ? x.view(group.shape, contiguous_strides(group.shape), x.offset()) : x);
+      }
+      within[home(program_.steps[s].outs[0])] = true;
+    }
+    const int first = int(group.reads.size());
+    for (const std::size_t s : units_[u].steps) {
+      const Step& step = program_.steps[s];
+      kernels::TileGroup::Member member{.tile = (*step.op->tiles)(array(step.ins.back()).dtype()), .ins = {},
+                                        .dtype = array(step.outs[0]).dtype()};
+      for (const ValueId id : step.ins) {
+        const auto found = member_of.find(home(id));
+        member.ins.push_back(found != member_of.end() ? first + found->second : read_at.at(id));
+      }
+      if (read_elsewhere(step.outs[0], u)) {
+        member.output = int(group.writes.size());
+        group.writes.push_back(array(step.outs[0]));
+      } else {
+        lives_[home(step.outs[0])].outside = true;  // it never reaches memory
+      }
+      member_of[home(step.outs[0])] = int(group.members.size());
+      group.members.push_back(std::move(member));
+      to_.work_ += double(array(step.outs[0]).size());
+    }
+    group.place_scratch();
+    group.prepare();
+    to_.units_.push_back({Executor::Unit::group, to_.groups_.size()});
+    to_.groups_.push_back(std::move(group));
+  }
+
+  const Buffer* root(const Buffer* buffer) const {
+    while (lives_.at(buffer).within) buffer = lives_.at(buffer).within;
+    return buffer;
+  }
+
+  void place() {
+    std::vector<Interval> intervals;
+    std::unordered_map<const Buffer*, std::size_t> place_of;
+    std::vector<Buffer*> inside;
+    for (const Array& x : arrays_)
+      if (x.has_data() && !lives_[x.buffer().get()].outside) inside.push_back(x.buffer().get());
+    std::sort(inside.begin(), inside.end());
+    inside.erase(std::unique(inside.begin(), inside.end()), inside.end());
+    std::sort(inside.begin(), inside.end(), [&](const Buffer* a, const Buffer* b) {
+      return lives_[a].made != lives_[b].made ? lives_[a].made < lives_[b].made : a->bytes > b->bytes;
+    });
+    for (const Buffer* buffer : inside) {
+      const Life& life = lives_[buffer];
+      const auto [found, is_new] = place_of.emplace(root(buffer), intervals.size());
+      if (is_new) intervals.push_back({int64_t(buffer->bytes), life.made, life.last});
+      Interval& interval = intervals[found->second];
+      interval.first = std::min(interval.first, life.made);
+      interval.last = std::max(interval.last, life.last);
+    }
+    to_.arena_bytes_ = place_intervals(intervals);
+    to_.arena_ = Array::empty(DType::uint8, {to_.arena_bytes_});
+    auto* base = static_cast<std::byte*>(to_.arena_.raw());
+    for (Buffer* buffer : inside) buffer->data = base + intervals[place_of.at(root(buffer))].offset;
+  }
+
+  Executor& to_;
+  const Program& program_;
+  std::vector<Array> arrays_;
+  std::vector<PlannedUnit> units_;
+  std::unordered_map<const Buffer*, Life> lives_;
+  std::unordered_map<const Buffer*, std::size_t> makers_;
+  std::unordered_map<const Buffer*, std::vector<std::pair<std::size_t, std::size_t>>> readers_;  // unit, step
+  std::unordered_map<const Buffer*, int> shown_;  // as outputs
+};
+
+Executor::Executor(const Program& program, std::vector<Update> updates) {
+  for (const auto& [id, x] : program.constants) constants_.push_back(x);
+  Planner(*this, program, std::move(updates));
+}
+
+void Executor::run(std::span<const Array> inputs, std::span<const Array> outputs,
+                   const std::vector<bool>& stacked, int64_t first, int64_t last) {
+  const bool rows = !stacked.empty();
+  auto is_stacked = [&](std::size_t i) { return rows && i < stacked.size() && stacked[i]; };
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    Input& own = inputs_[i];
+    const Array& given = inputs[i];
+    const bool in_place = given.is_contiguous();
+    if (!in_place) {
+      if (!(own.staged.has_data() && own.staged.type() == given.type())) own.staged = Array::empty(given.dtype(), given.shape());
+      kernels::copy(given, own.staged);
+    }
+    auto* data = static_cast<std::byte*>((in_place ? given : own.staged).raw());
+    if (is_stacked(i)) data += first * int64_t(own.buffer->bytes);
+    own.buffer->data = data;
+    for (const Ref<Buffer>& buffer : own.also) buffer->data = data;
+  }
+  for (std::size_t j = 0; j < results_.size(); ++j)
+    if (results_[j].buffer)
+      results_[j].buffer->data = static_cast<std::byte*>(outputs[j].raw()) + (rows ? first * int64_t(results_[j].buffer->bytes) : 0);
+  for (int64_t row = first; row < last; ++row) {
+    step();
+    finish(inputs, outputs, rows, row);
+    if (!rows) continue;
+    for (std::size_t i = 0; i < inputs_.size(); ++i)
+      if (is_stacked(i)) inputs_[i].buffer->data += inputs_[i].buffer->bytes;
+    for (Result& result : results_)
+      if (result.buffer) result.buffer->data += result.buffer->bytes;
+  }
+  for (std::size_t u = 0; u < updates_.size(); ++u) {
+    const Array& target = inputs[updates_[u].input];
+    if (!target.is_contiguous()) kernels::copy(inputs_[updates_[u].input].staged, target);
+  }
+}
+
+void Executor::step() {
+  for (const Unit& unit : units_) {
+    if (unit.kind == Unit::group) {
+      groups_[unit.index].run();
+      continue;
+    }
+    Kernel& kernel = kernels_[unit.index];
+    if (kernel.own_op) {
+      const Arrays made = kernel.op->evaluate(kernel.ins);
+      for (std::size_t i = 0; i < made.size(); ++i) kernels::copy(made[i], kernel.outs[i]);
+    } else {
+      kernel.op->kernel({.in = kernel.ins, .out = kernel.outs, .attrs = kernel.attrs});
+    }
+  }
+}
+
+// Copies what was not written where it belongs: results first, as updates may overwrite them.
+void Executor::finish(std::span<const Array> inputs, std::span<const Array> outputs, bool rows, int64_t row) {
+  for (std::size_t j = 0; j < results_.size(); ++j) {
+    if (results_[j].buffer || results_[j].is_update) continue;
+    const Array& value = results_[j].value;
+    kernels::copy(value, rows ? outputs[j].view(value.shape(), contiguous_strides(value.shape()),
+                                                outputs[j].offset() + row * value.size())
+                              : outputs[j]);
+  }
+  for (std::size_t u = 0; u < updates_.size(); ++u)
+    if (update_rooms_[u].has_data()) kernels::copy(update_values_[u], update_rooms_[u]);
+  for (std::size_t u = 0; u < updates_.size(); ++u) {
+    if (direct_[u]) continue;
+    const Input& own = inputs_[updates_[u].input];
+    const Array& given = inputs[updates_[u].input];
+    kernels::copy(update_rooms_[u].has_data() ? update_rooms_[u] : update_values_[u],
+                  given.is_contiguous() ? given : own.staged);
+  }
+}
+
+}  // namespace wengert

@@ -1,0 +1,75 @@
+// Replays a program: memory planned once, elementwise steps grouped, every step bound to the arrays it
+// reads and writes, so that a run makes no object and takes no memory. Names no op.
+#pragma once
+#include "kernels/group.h"
+#include "program/program.h"
+
+namespace wengert {
+
+// An output that ends in the memory of an input: the recorded change of a tensor in place.
+struct Update {
+  std::size_t input, output;  // places in the program's lists
+};
+
+class Executor {
+ public:
+  Executor(const Program& program, std::vector<Update> updates);
+
+  // Inputs are like the program's; `outputs` are contiguous memory for those that are no updates
+  // (null arrays for the updates). The arrays of updated inputs are changed.
+  void run(std::span<const Array> inputs, std::span<const Array> outputs) { run(inputs, outputs, {}, 0, 1); }
+  // Steps first ... last - 1 of several: step i reads row i of the inputs that are `stacked` (by place),
+  // and writes row i of every output.
+  void run(std::span<const Array> inputs, std::span<const Array> outputs, const std::vector<bool>& stacked,
+           int64_t first, int64_t last);
+
+  int64_t arena_bytes() const { return arena_bytes_; }
+  std::size_t units() const { return units_.size(); }
+  bool calls_python() const { return calls_python_; }
+  double work() const { return work_; }  // a rough count of elements touched, to weigh a run
+
+ private:
+  struct Kernel {
+    const Op* op;
+    std::shared_ptr<const Op> own_op;
+    Attrs attrs;
+    std::vector<Array> ins, outs;
+  };
+  struct Unit {
+    enum Kind { kernel, group } kind;
+    std::size_t index;
+  };
+  // Outside memory, bound at each run. `also` are values that are written where the input was.
+  struct Input {
+    Ref<Buffer> buffer;
+    Array staged;  // a copy, where what is given is not contiguous
+    Type type;
+    std::vector<Ref<Buffer>> also = {};
+  };
+  struct Result {
+    Ref<Buffer> buffer;  // bound to the caller's memory; null: copied at the end
+    Array value;
+    bool is_update;
+  };
+
+  void step();
+  void finish(std::span<const Array> inputs, std::span<const Array> outputs, bool rows, int64_t row);
+
+  friend class Planner;
+  std::vector<Unit> units_;
+  std::vector<Kernel> kernels_;
+  std::vector<kernels::TileGroup> groups_;
+  std::vector<Input> inputs_;
+  std::vector<Result> results_;
+  std::vector<Update> updates_;
+  std::vector<bool> direct_;          // whether an update is written where it belongs
+  std::vector<Array> update_values_;
+  std::vector<Array> update_rooms_;   // for values that another update may overwrite
+  std::vector<Var> constants_;
+  Array arena_;
+  int64_t arena_bytes_ = 0;
+  bool calls_python_ = false;
+  double work_ = 0;
+};
+
+}  // namespace wengert

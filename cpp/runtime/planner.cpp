@@ -1,0 +1,91 @@
+#include "runtime/planner.h"
+
+#include <algorithm>
+#include <numeric>
+#include <unordered_map>
+
+namespace wengert {
+namespace {
+
+constexpr std::size_t most_members = 48;
+constexpr int64_t alignment = 64;
+
+bool is_elementwise(const Step& step) {
+  return step.op->tiles && !step.own_op && step.outs.size() == 1;
+}
+
+}  // namespace
+
+std::vector<PlannedUnit> plan_units(const Program& program, const std::vector<Array>& arrays) {
+  std::vector<PlannedUnit> units;
+  std::unordered_map<const Buffer*, std::size_t> made_in;  // the unit that writes a buffer
+  for (std::size_t s = 0; s < program.steps.size(); ++s) {
+    const Step& step = program.steps[s];
+    const auto array = [&](ValueId id) -> const Array& { return arrays[std::size_t(id)]; };
+    const Array& out = array(step.outs[0]);
+    const bool is_view = step.ins.size() == 1 && array(step.ins[0]).buffer() == out.buffer();
+    if (is_view) continue;
+    std::size_t earliest = 0;  // the first unit this step may join or follow
+    bool joinable = is_elementwise(step);
+    std::vector<std::size_t> sources;
+    for (const ValueId id : step.ins) {
+      const auto found = made_in.find(array(id).buffer().get());
+      if (found == made_in.end()) continue;
+      earliest = std::max(earliest, found->second);
+      sources.push_back(found->second);
+    }
+    std::size_t chosen = units.size();
+    for (std::size_t u = earliest; joinable && u < units.size(); ++u) {
+      const PlannedUnit& unit = units[u];
+      if (!unit.grouped || unit.steps.size() >= most_members) continue;
+      const Array& shaped = array(program.steps[unit.steps[0]].outs[0]);
+      if (shaped.size() != out.size()) continue;
+      const bool same_shape = shaped.shape() == out.shape();
+      bool fits = true;
+      for (const ValueId id : step.ins) {
+        const Array& x = array(id);
+        const auto found = made_in.find(x.buffer().get());
+        const bool within = found != made_in.end() && found->second == u;
+        // Of its own unit a member reads the element at its own place; of others, what can be walked
+        // in the unit's shape.
+        const bool in_line = x.is_contiguous() && x.offset() == 0 && x.size() == out.size();
+        if (within ? !in_line : !(same_shape || in_line || x.ndim() == 0)) fits = false;
+      }
+      if (fits) {
+        chosen = u;
+        break;
+      }
+    }
+    if (chosen == units.size()) units.push_back({{}, joinable});
+    units[chosen].steps.push_back(s);
+    for (const ValueId id : step.outs) made_in[array(id).buffer().get()] = chosen;
+  }
+  return units;
+}
+
+int64_t place_intervals(std::vector<Interval>& intervals) {
+  std::vector<std::size_t> order(intervals.size());
+  std::iota(order.begin(), order.end(), std::size_t(0));
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return intervals[a].bytes > intervals[b].bytes; });
+  std::vector<std::size_t> placed;  // by offset
+  int64_t total = 0;
+  for (const std::size_t i : order) {
+    Interval& own = intervals[i];
+    const int64_t bytes = (own.bytes + alignment - 1) / alignment * alignment;
+    int64_t offset = 0;
+    for (const std::size_t p : placed) {
+      const Interval& other = intervals[p];
+      if (other.last < own.first || own.last < other.first) continue;
+      if (other.offset - offset >= bytes) break;
+      offset = std::max(offset, other.offset + (other.bytes + alignment - 1) / alignment * alignment);
+    }
+    own.offset = offset;
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), i,
+                                   [&](std::size_t a, std::size_t b) { return intervals[a].offset < intervals[b].offset; }),
+                  i);
+    total = std::max(total, offset + bytes);
+  }
+  return total;
+}
+
+}  // namespace wengert

@@ -1,0 +1,26 @@
+// How a program will run: which steps run together, where each value lives. Names no op.
+#pragma once
+#include "runtime/executor.h"
+
+namespace wengert {
+
+// A step of the program, or several elementwise ones.
+struct PlannedUnit {
+  std::vector<std::size_t> steps;
+  bool grouped = false;
+};
+
+// Steps in an order that respects what they read; elementwise ones of equal shape joined where no
+// other unit has to run between them. Views have no unit.
+std::vector<PlannedUnit> plan_units(const Program& program, const std::vector<Array>& arrays);
+
+struct Interval {
+  int64_t bytes;
+  std::size_t first, last;  // units, inclusive
+  int64_t offset = 0;
+};
+
+// Gives each interval its place so that those alive together do not overlap; returns the bytes.
+int64_t place_intervals(std::vector<Interval>& intervals);
+
+}  // namespace wengert
