@@ -17,6 +17,13 @@ import numpy as np
 
 Values = list[Any]
 
+STEPS = 100
+"""That contenders which take many steps a call take in one."""
+
+LONGEST = 500
+"""Steps until the state is put back: on one batch gradients vanish, and then numbers are denormal,
+which slows the arithmetic of most contenders tenfold, and not that of others."""
+
 
 class Wrong(Exception):
     """A contender's result is not the problem's."""
@@ -29,12 +36,25 @@ class Case:
     `run` does the work once: it is what is timed. `read` turns what the last run returned into the
     arrays that the problem expects. `peak_bytes` runs once more and tells the bytes at the peak
     above those before. `sample`, if given, replaces the timing of `run` by a figure of its own.
+
+    A training step has `restart`, which puts its state back. Where one `run` takes `steps` of them,
+    `take` is what `run` calls with that number; the check calls it with a smaller one.
     """
 
     run: Callable[[], Any]
     read: Callable[[Any], Values]
     peak_bytes: Callable[[Callable[[], Any]], int] | None = None
     sample: Callable[[], float] | None = None
+    restart: Callable[[], Any] | None = None
+    steps: int = 1
+    take: Callable[[int], Any] | None = None
+
+
+def in_one_call(
+    take: Callable[[int], Any], read: Callable[[Any], Values], restart: Callable[[], Any]
+) -> Case:
+    """A case that takes STEPS steps a run; `take` takes as many as it is told."""
+    return Case(lambda: take(STEPS), read, restart=restart, steps=STEPS, take=take)
 
 
 class Contender(Protocol):
@@ -117,8 +137,11 @@ def difference(got: Any, want: Any) -> float:
 def check(case: Case, expected: Values, tolerance: float, runs: int) -> None:
     """Raises Wrong unless the values after `runs` runs are the expected ones."""
     try:
-        for _ in range(runs):
-            result = case.run()
+        if case.take is not None:
+            result = case.take(runs)
+        else:
+            for _ in range(runs):
+                result = case.run()
         values = case.read(result)
     except Wrong:
         raise
@@ -134,17 +157,26 @@ def check(case: Case, expected: Values, tolerance: float, runs: int) -> None:
             )
 
 
-def elapsed(run: Callable[[], Any], runs: int) -> float:
-    start = time.perf_counter()
-    for _ in repeat(None, runs):
-        run()
-    return time.perf_counter() - start
+def elapsed(case: Case, runs: int) -> float:
+    """The time of so many runs, without that of putting the state back."""
+    spent, stretch = 0.0, runs
+    if case.restart is not None:
+        stretch = max(1, LONGEST // case.steps)
+    while runs > 0:
+        if case.restart is not None:
+            case.restart()
+        start = time.perf_counter()
+        for _ in repeat(None, min(runs, stretch)):
+            case.run()
+        spent += time.perf_counter() - start
+        runs -= stretch
+    return spent
 
 
-def runs_for(run: Callable[[], Any], seconds: float) -> int:
+def runs_for(case: Case, seconds: float) -> int:
     """Warms up, and finds how many runs take at least `seconds`."""
     runs = 1
-    while (spent := elapsed(run, runs)) < seconds:
+    while (spent := elapsed(case, runs)) < seconds:
         runs = max(2 * runs, int(1.1 * runs * seconds / max(spent, 1e-9)))
         runs = min(runs, 10_000_000)
     return runs
@@ -153,8 +185,8 @@ def runs_for(run: Callable[[], Any], seconds: float) -> int:
 def sampler(problem: Problem, case: Case, effort: Effort) -> Callable[[], float]:
     if case.sample is not None:
         return case.sample
-    runs = runs_for(case.run, effort.seconds)
-    return lambda: elapsed(case.run, runs) / (runs * problem.operations)
+    runs = runs_for(case, effort.seconds)
+    return lambda: elapsed(case, runs) / (runs * case.steps * problem.operations)
 
 
 def interleave(samplers: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:

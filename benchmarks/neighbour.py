@@ -8,17 +8,17 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+
+from .harness import Case, elapsed
 
 
-def time_of_step(step: Callable[[], Any], seconds: float) -> float:
+def time_of_step(case: Case, seconds: float) -> float:
     """The mean over as many steps as `seconds` hold: the mean counts the rare long ones."""
-    steps, start = 0, time.perf_counter()
-    while (spent := time.perf_counter() - start) < seconds or steps == 0:
-        step()
-        steps += 1
-    return spent / steps
+    runs, spent = 0, 0.0
+    while spent < seconds:
+        spent += elapsed(case, 10)
+        runs += 10
+    return spent / (runs * case.steps)
 
 
 def main(name: str, cpus: str, seconds: str) -> None:
@@ -32,12 +32,12 @@ def main(name: str, cpus: str, seconds: str) -> None:
     case = problem.prepare(contender)
     assert case is not None
     span = float(seconds)
-    time_of_step(case.run, span / 2)
-    alone = time_of_step(case.run, span)
+    time_of_step(case, span / 2)
+    alone = time_of_step(case, span)
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         time.sleep(min(span, 0.2))
-        beside = time_of_step(case.run, 2 * span)
+        beside = time_of_step(case, 2 * span)
     finally:
         busy.kill()
         busy.wait()

@@ -12,7 +12,8 @@ from typing import Any
 
 from .harness import Row
 
-OURS = "wengert"
+OURS = {"wengert": "eager", "wengert_compiled": "compiled", "wengert_run": "run"}
+"""Heads of the columns of ratios: ours over theirs."""
 
 
 def figure(value: float, unit: str) -> str:
@@ -37,21 +38,23 @@ def bytes_figure(value: int | None) -> str:
 def lines_of(rows: Sequence[Row]) -> list[str]:
     """The lines of one problem's table."""
     lines = [rows[0].problem] if rows else []
-    ours = next((row for row in rows if row.contender == OURS and row.wrong is None), None)
+    ours = {row.contender: row.ratios for row in rows if row.wrong is None}
     for row in rows:
         if row.wrong is not None:
-            lines.append(f"  {row.contender:<10} WRONG: {row.wrong}")
+            lines.append(f"  {row.contender:<16} WRONG: {row.wrong}")
             continue
         first, third = row.quartiles
         spread = f"[{figure(first, row.unit)} .. {figure(third, row.unit)}]"
-        line = f"  {row.contender:<10} {figure(row.median, row.unit):>10}  {spread:<26}"
-        quotient = ours.ratios.get(row.contender) if ours is not None else None
-        line += f" {'' if quotient is None else f'{quotient:.3g}':>8}"
+        line = f"  {row.contender:<16} {figure(row.median, row.unit):>10}  {spread:<26}"
+        for name in OURS:
+            quotient = ours.get(name, {}).get(row.contender)
+            line += f" {'' if quotient is None else f'{quotient:.3g}':>11}"
         lines.append(f"{line} {bytes_figure(row.peak_bytes):>9}".rstrip())
     return lines
 
 
-HEADER = f"  {'':<10} {'median':>10}  {'[quartiles]':<26} {'ours/it':>8} {'peak':>9}"
+HEADS = " ".join(f"{f'{head}/it':>11}" for head in OURS.values())
+HEADER = f"  {'':<16} {'median':>10}  {'[quartiles]':<26} {HEADS} {'peak':>9}"
 
 
 def as_dict(row: Row) -> dict[str, Any]:
@@ -109,7 +112,7 @@ def changes(rows: Sequence[Row], base: Mapping[str, Any]) -> list[str]:
     lines = []
     for row in rows:
         old = before.get((row.problem, row.contender))
-        label = f"{row.problem:<34} {row.contender:<10}"
+        label = f"{row.problem:<34} {row.contender:<16}"
         if row.wrong is not None:
             lines.append(f"{label} WRONG now")
         elif old is None:
@@ -124,7 +127,7 @@ def changes(rows: Sequence[Row], base: Mapping[str, Any]) -> list[str]:
                 f"{label} {figure(old['median'], row.unit):>10} -> "
                 f"{figure(row.median, row.unit):<10} {mark} x{row.median / old['median']:.2f}"
             )
-            if row.contender == OURS:
+            if row.contender in OURS:
                 line += "".join(
                     f"  /{name} {old['ratios'][name]:.3g} -> {now:.3g}"
                     for name, now in row.ratios.items()

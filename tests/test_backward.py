@@ -303,6 +303,49 @@ def test_accumulation_never_changes_what_others_hold():
     assert b.grad.tolist() == [3.0, 3.0] and v.grad.tolist() == [2.0, 2.0]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda g: g.assign(g * 10.0),
+        lambda g: g.__imul__(10.0),
+        lambda g: g.__setitem__(0, 10.0),
+        lambda g: g.numpy().__imul__(10.0),
+        lambda g: g.reshape(-1).assign(0.0),
+    ],
+)
+def test_a_hook_cannot_change_its_gradient_in_place(change):
+    x, z, ct = leaf([1.0, 1.0]), leaf([1.0, 1.0]), wg.ones(2)
+    for target in (lambda y: y, lambda y: x):
+        y = x * 1.0
+        hook = target(y).register_hook(lambda g: (change(g), None)[1])
+        with pytest.raises((wg.GraphError, ValueError)):
+            (y + z * 1.0).backward(ct)
+        hook.remove()
+        assert ct.tolist() == [1.0, 1.0]
+    x.grad = z.grad = None
+    y = x * 1.0
+    y.register_hook(lambda g: g * 10.0)
+    (y + z * 1.0).backward(ct)
+    assert x.grad.tolist() == [10.0, 10.0] and z.grad.tolist() == ct.tolist() == [1.0, 1.0]
+    ct.assign(2.0)
+    assert z.grad.tolist() == [1.0, 1.0]
+
+
+def test_a_gradient_of_another_dtype_is_a_dtype_error():
+    x = leaf([1.0, 2.0])
+    with pytest.raises(wg.DTypeError, match=r"backward: .*float32.*float64"):
+        (x * 2.0).backward(np.ones(2))
+    with pytest.raises(wg.DTypeError, match=r"grad: .*float32.*int64"):
+        x.grad = wg.tensor([1, 2])
+    y = x * 2.0
+    y.register_hook(lambda g: g.astype(wg.float64))
+    with pytest.raises(wg.DTypeError, match="hook"):
+        y.sum().backward()
+    for wrong in (lambda: (x * 2.0).backward(np.ones(3)), lambda: setattr(x, "grad", wg.ones(3))):
+        with pytest.raises(wg.ShapeError):
+            wrong()
+
+
 def test_a_hook_may_sweep_the_same_graph():
     x = leaf(0.7)
     h = wg.sin(x)

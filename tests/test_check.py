@@ -36,6 +36,10 @@ def row_function(name):
     return None
 
 
+def floats(values):
+    return [y for y in wg.tree.leaves(values) if y.dtype.kind == "f"]
+
+
 ROWS_TO_CHECK = sorted(
     name for name in ROWS if name in TABLE and TABLE[name]["differentiable"] and row_function(name)
 )
@@ -45,6 +49,7 @@ ROWS_TO_CHECK = sorted(
 def test_no_false_alarm(name):
     f, args = row_function(name)
     wg.check_grads(f, args)
+    wg.check_grads(lambda *xs: [1e6 * y for y in floats(f(*xs))] + floats(f(*xs)), args)
 
 
 @pytest.mark.parametrize("name", ROWS_TO_CHECK)
@@ -189,6 +194,37 @@ def test_scales(scale):
     wg.check_grads(lambda x: wg.log(x), np.abs(rng().normal(size=5) * scale) + 0.1 * scale)
     with pytest.raises(AssertionError):
         wg.check_grads(lambda x: f(x) + f(constant(x)), rng().normal(size=5) * scale)
+
+
+def scaling(factors, by, way):
+    """x * factors, with a rule that is wrong by other factors."""
+    f, wrong = wg.primitive(lambda x: x * factors), factors * by
+    if way == "vjp":
+        f.def_vjp(lambda ct, out, x: (ct * wrong,))
+    else:
+        f.def_jvp(lambda tangents, out, x: tangents[0] * wrong)
+    return f
+
+
+@pytest.mark.parametrize("way", ["vjp", "jvp"])
+@pytest.mark.parametrize(("size", "wrong"), [(1e6, 1.05), (1e8, 2.0), (1e6, 1.0001)])
+def test_small_derivatives_beside_large_ones(size, wrong, way):
+    factors, by = np.array([size, 1.0, 1.0]), np.array([1.0, wrong, 1.0])
+    x = (np.array([1.0, 1.0, 0.5]),)
+    wg.check_grads(scaling(factors, np.ones(3), way), x, order=2)
+    with pytest.raises(AssertionError, match=r"entry \(1,\); of output, entry \(1,\)"):
+        wg.check_grads(scaling(factors, by, way), x)
+
+
+@pytest.mark.parametrize("n", [2, 300])
+def test_small_arguments_and_outputs_beside_large_ones(n):
+    w, b = np.ones(n), np.float64(1.0)
+    wg.check_grads(lambda w, b: (1e7 * w).sum() + b, (w, b), order=2)
+    wg.check_grads(lambda w: (1e8 * w, wg.sin(w)), (w,), order=2)
+    with pytest.raises(AssertionError, match=r"argument 1 'b', entry \(\); of output"):
+        wg.check_grads(lambda w, b: (1e7 * w).sum() + constant(b), (w, b))
+    with pytest.raises(AssertionError, match=r"of output 1, entry"):
+        wg.check_grads(lambda w: (1e8 * w, constant(w)), (w,))
 
 
 def test_kinks_elsewhere_do_no_harm_and_at_the_point_are_named():

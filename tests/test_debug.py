@@ -151,6 +151,35 @@ def test_primitives():
     blamed(lambda: y.backward(wg.ones((3, 2))), "divide: ", "gave inf at index (1, 1)")
 
 
+@pytest.mark.parametrize("way", ["vjp", "jvp"])
+def test_rules_of_primitives_in_numpy(way):
+    @wg.primitive
+    def double(x):
+        return np.asarray(x) * 2
+
+    def rule(given, out, x):
+        with np.errstate(all="ignore"):
+            if way == "vjp":
+                return (np.asarray(given) / np.zeros(3, np.float32),)
+            return np.asarray(given[0]) / np.zeros(3, np.float32)
+
+    getattr(double, f"def_{way}")(rule)
+    x = wg.tensor([1.0, 2.0, 3.0])
+    y = double(wg.tensor([1.0, 2.0, 3.0], requires_grad=True)).sum()
+    name = f"double_{way}: " if way == "vjp" else "double_"
+    for run in (y.backward, lambda: wg.grad(lambda x: double(x).sum())(x),
+                lambda: wg.vmap(wg.grad(lambda x: double(x).sum()))(wg.ones((2, 3)))):  # fmt: skip
+        blamed(run, name)
+    blamed(lambda: wg.jvp(double, (x,), (x,)), "double_jvp: ")
+    with np.errstate(invalid="ignore"):
+        assert not np.isfinite(wg.grad(lambda x: double(x).sum())(x).numpy()).any()
+
+
+def test_nan_has_no_sign():
+    text = blamed(lambda: wg.sqrt(wg.tensor([-1.0])), "gave nan at index (0,)")
+    assert "-nan" not in text
+
+
 def test_sums_of_gradients_are_seen():
     big = wg.tensor(3e38)
     x = wg.tensor(1.0, requires_grad=True)

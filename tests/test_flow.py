@@ -53,8 +53,11 @@ def test_norms_are_those_of_the_gradients():
             assert layer.gradient is None
     for i in (1, 3):
         slopes = 1 - outputs[i].detach().numpy() ** 2
-        assert flow.layers[i].slope == pytest.approx(slopes.mean(), rel=1e-5)
-    assert [layer.slope is None for layer in flow.layers] == [True, False, True, False, True]
+        assert flow.layers[i].slope == pytest.approx(np.linalg.norm(slopes), rel=1e-5)
+        assert flow.layers[i].mean_slope == pytest.approx(slopes.mean(), rel=1e-5)
+    for what in ("slope", "mean_slope"):
+        missing = [getattr(layer, what) is None for layer in flow.layers]
+        assert missing == [True, False, True, False, True]
 
 
 def test_slopes_of_activations_only():
@@ -76,7 +79,7 @@ def test_slopes_of_activations_only():
     ]
     model = nn.Sequential(*others, nn.ReLU(), Square(), nn.Flatten(), nn.Linear(8, 1))
     flow = nn.gradient_flow(model, nn.mse_loss, data(8))
-    slopes = {layer.kind: layer.slope for layer in flow.layers}
+    slopes = {layer.kind: layer.mean_slope for layer in flow.layers}
     assert len(flow.layers) == len(model)
     assert {kind for kind, slope in slopes.items() if slope is not None} >= {"ReLU", "Square"}
     assert {kind for kind, slope in slopes.items() if slope is not None} <= {
@@ -92,7 +95,8 @@ def test_vanishing_exploding_and_steady():
     flow = nn.gradient_flow(stack(nn.Sigmoid, 10), nn.mse_loss, batch)
     assert flow.verdict == "vanishing" and flow.ratio < 1e-3
     assert flow.layers[0].label == "vanishing" and flow.layers[-1].label == ""
-    assert all(layer.slope <= 0.25 for layer in flow.layers if layer.slope is not None)
+    slopes = [layer.mean_slope for layer in flow.layers if layer.mean_slope is not None]
+    assert len(slopes) == 10 and max(slopes) <= 0.25
     flow = nn.gradient_flow(stack(nn.Identity, 10, scale=4.0), nn.mse_loss, batch)
     assert flow.verdict == "exploding" and flow.ratio > 1e3
     flow = nn.gradient_flow(stack(nn.ReLU, 3, scale=1.4), nn.mse_loss, batch)
@@ -112,10 +116,12 @@ def test_the_table():
     flow = nn.gradient_flow(stack(nn.Sigmoid, 6), nn.mse_loss, data(8))
     lines = str(flow).splitlines()
     assert repr(flow) == str(flow)
-    assert lines[0].split() == ["layer", "output", "|dL/dy|", "|dL/dw|", "mean", "|phi'|"]
+    names = "layer output |dL/dy| |dL/dw| |phi'| mean |phi'|"
+    assert lines[0].split() == names.split()
     assert len(lines) == len(flow.layers) + 2
     assert lines[1].startswith("0 Linear") and lines[1].endswith("vanishing")
-    assert f"{flow.layers[1].slope:.3f}" in lines[2]
+    assert f"{flow.layers[1].slope:.2e}  " in lines[2]
+    assert f"{flow.layers[1].mean_slope:.3f}" in lines[2]
     assert f"{flow.ratio:.2e}, vanishing" in lines[-1]
 
 
@@ -188,6 +194,8 @@ def test_plot(tmp_path):
     adjoints = axes.lines[0].get_ydata()
     assert adjoints.tolist() == [layer.adjoint for layer in flow.layers]
     assert axes.get_yscale() == "log"
+    slopes = [layer.slope for layer in flow.layers if layer.slope]
+    assert list(axes.lines[2].get_ydata()) == slopes
     assert flow.plot(axes=axes) is figure
     with pytest.raises(wg.ArgumentError, match="plot: cannot save"):
         flow.plot(tmp_path / "no" / "flow.png")
@@ -210,6 +218,12 @@ def test_plot_without_matplotlib(monkeypatch):
         ((nn.ReLU(), nn.mse_loss, 3), wg.ArgumentTypeError, "pair .* got 3"),
         ((nn.ReLU(), nn.mse_loss, (1, 2, 3)), wg.ArgumentTypeError, "pair"),
         ((nn.ReLU(), lambda out, y: out, (wg.ones(3), 0)), wg.ShapeError, r"got \(3,\)"),
+        (
+            (nn.ReLU(), lambda model, batch: model(batch), (wg.ones(3), 0)),
+            wg.ArgumentTypeError,
+            r"called as loss_fn\(model\(x\), y\), .* not callable",
+        ),
+        ((nn.ReLU(), lambda out: out, (wg.ones(3), 0)), wg.ArgumentTypeError, "takes 1 positional"),
         ((nn.ReLU(), lambda out, y: 3.0, (wg.ones(3), 0)), wg.ShapeError, "got a float"),
         ((nn.Linear(3), nn.mse_loss, data(8)), wg.ArgumentError, "size is not known yet"),
         ((Largest(), lambda out, y: wg.ones(()), data(8)), wg.ArgumentError, "no layer"),

@@ -450,3 +450,21 @@ def test_errors(call, kind, message):
     with pytest.raises(kind, match=message) as caught:
         call()
     assert isinstance(caught.value, wg.Error)
+
+
+@pytest.mark.parametrize("x", [[1.0, 2.0], [[1, 2], [3, 4]]])
+def test_pad_with_a_tensor(x):
+    x = np.array(x)
+    for value in (2.5, -1):
+        found = wg.pad(x, (1, 2), constant_values=wg.tensor(value))
+        assert found.dtype == x.dtype
+        assert found.tolist() == np.pad(x, (1, 2), constant_values=value).tolist()
+    if x.dtype == np.float64:
+        wg.check_grads(lambda x, s: wg.pad(x, (1, 2), constant_values=s), (x, np.float64(3.0)))
+    with pytest.raises(wg.ShapeError, match=r"pad: 'constant_values' is one number; got .*\(1,\)"):
+        wg.pad(x, 1, constant_values=wg.ones(1))
+
+
+def test_logspace_with_a_base_that_varies():
+    wg.check_grads(lambda b: wg.logspace(0, 2, 3, base=b, dtype=b.dtype), np.float64(10.0))
+    assert wg.logspace(0, 2, 3, base=wg.tensor(10.0)).tolist() == [1.0, 10.0, 100.0]

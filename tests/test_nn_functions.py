@@ -429,3 +429,74 @@ def test_loss_modules_with_classes():
     assert list(loss.state_dict()) == ["weight"]
     logs = np_log_softmax(X)
     close(nn.NLLLoss()(wg.tensor(logs), wg.tensor(t)), -logs[range(3), t].mean())
+
+
+Y, V = RNG.normal(size=(2, 3)), np.array([-0.7, 0.3, 1.9])
+LOGITS, CLASSES = Y + 0.1, np.array([0, 2])
+PARAMETERS = [
+    ("softplus", 1.0, lambda s: nn.softplus(V, s)),
+    ("softplus", 0.5, lambda s: nn.softplus(V, s)),
+    ("hardtanh", 1.0, lambda s: nn.hardtanh(V, -s, s)),
+    ("elu", 1.0, lambda s: nn.elu(V, s)),
+    ("leaky_relu", 0.01, lambda s: nn.leaky_relu(V, s)),
+    ("normalize", 1.0, lambda s: nn.normalize(Y, s)),
+    ("normalize", 2.0, lambda s: nn.normalize(Y, s)),
+    ("normalize", 3.0, lambda s: nn.normalize(Y, s)),
+    ("smooth_l1_loss", 1.0, lambda s: nn.smooth_l1_loss(V, 1.5 * V, beta=s)),
+    ("huber_loss", 1.0, lambda s: nn.huber_loss(V, 3.0 * V, delta=s)),
+    ("dropout", 0.3, lambda s: nn.dropout(V, s, generator=wg.random.default_rng(0))),
+    ("soft cross_entropy", 0.1, lambda s: nn.cross_entropy(LOGITS, abs(Y), label_smoothing=s)),
+    (
+        "cross_entropy",
+        0.1,
+        lambda s: nn.cross_entropy(LOGITS, CLASSES, weight=wg.asarray(V), label_smoothing=s),
+    ),
+    ("batch_norm", 0.1, lambda s: nn.batch_norm(Y, None, None, training=True, eps=s)),
+]
+
+
+@pytest.mark.parametrize(("name", "at", "f"), PARAMETERS)
+def test_parameters_may_be_tensors(name, at, f):
+    s = wg.asarray(np.float64(at))
+    np.testing.assert_allclose(f(s).numpy(), f(at).numpy(), rtol=1e-12)
+    wg.check_grads(f, (s,))
+    assert np.abs(wg.jacfwd(f)(s).numpy()).max() > 0.0
+
+
+def test_shortcuts_of_numbers_keep_derivatives_of_tensors():
+    """At the value of a parameter where numbers take a shorter way."""
+    smoothing = np.float64(0.0)
+    for f in (
+        lambda s: nn.cross_entropy(LOGITS, abs(Y), label_smoothing=s),
+        lambda s: nn.cross_entropy(LOGITS, CLASSES, weight=wg.asarray(V), label_smoothing=s),
+    ):
+        slope = (f(1e-3).item() - f(0.0).item()) / 1e-3
+        assert wg.grad(f)(smoothing).item() == pytest.approx(slope, rel=1e-6)
+    f = lambda s: nn.smooth_l1_loss(V, 1.5 * V, beta=s)  # noqa: E731
+    assert wg.grad(f)(smoothing).item() == pytest.approx(-0.5)
+    f = lambda s: nn.dropout(V, s, generator=wg.random.default_rng(0)).sum()  # noqa: E731
+    assert wg.grad(f)(smoothing).item() == pytest.approx(V.sum())
+
+
+@pytest.mark.parametrize(
+    ("f", "says"),
+    [
+        (lambda s: nn.layer_norm(Y, (3,), eps=s), "layer_norm: 'eps'"),
+        (lambda s: nn.rms_norm(Y, (3,), eps=s), "rms_norm: 'eps'"),
+        (lambda s: wg.var(Y, correction=s), "var: 'correction'"),
+        (lambda s: wg.std(Y, correction=s), "std: 'correction'"),
+        (lambda s: nn.cross_entropy(LOGITS, CLASSES, label_smoothing=s), "'label_smoothing'"),
+    ],
+)
+def test_numbers_lose_no_derivative(f, says):
+    s = wg.tensor(0.1, requires_grad=True)
+    for run in (
+        lambda: wg.grad(lambda s: f(s).sum())(0.1),
+        lambda: wg.jvp(f, (0.1,), (1.0,)),
+        lambda: f(s),
+    ):
+        with pytest.raises(wg.GraphError, match=says + " takes a number, .* being differentiated"):
+            run()
+    with wg.no_grad():
+        expected = f(s)
+    assert wg.array_equal(f(s.detach()), expected)

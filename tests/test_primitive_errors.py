@@ -188,3 +188,59 @@ def test_type_errors_of_functions_are_theirs():
 def test_functions_cannot_change_their_arguments():
     with pytest.raises(ValueError, match="read-only"):
         wg.primitive(lambda x: np.positive(x, out=x))(wg.ones(3))
+
+
+def scaled(w, m, in_rule):
+    """2 * x or w * x, whose rule multiplies by w; w is no argument."""
+    f = wg.primitive(lambda x: m.asarray(x) * (2.0 if in_rule else w))
+    f.def_vjp(lambda ct, out, x: (m.asarray(ct) * w,))
+    return f
+
+
+def of_values(m):
+    return lambda w: scaled(w, m, False)(X).sum()
+
+
+def of_gradients(m):
+    return lambda w: wg.grad(lambda x: scaled(w, m, True)(x).sum())(X).sum()
+
+
+def of_tangents(m):
+    return lambda w: wg.jvp(scaled(w, m, True), (X,), (X,))[1].sum()
+
+
+def of_mapped(m):
+    return lambda w: wg.vmap(scaled(w, m, False))(X).sum()
+
+
+@pytest.mark.parametrize("m", [np, wg], ids=["NumPy", "wengert"])
+@pytest.mark.parametrize("made", [of_values, of_gradients, of_tangents, of_mapped])
+def test_closures_hide_no_derivative(made, m):
+    f = made(m)
+    w = wg.tensor(B, requires_grad=True)
+    says = r"^<lambda>: the (function|VJP rule) closes over a tensor that is being differentiated; "
+    for run in (
+        lambda: wg.grad(f)(B),
+        lambda: wg.jvp(f, (B,), (B,)),
+        lambda: wg.vmap(wg.grad(f))(X),
+        lambda: f(w),
+    ):
+        with pytest.raises(wg.Error, match=says + "pass it as an argument|closes over a traced"):
+            run()
+    with wg.no_grad():
+        same = f(w).item()
+    assert f(wg.tensor(B)).item() == f(w.detach()).item() == same
+
+
+def test_a_backward_pass_may_use_closures():
+    """Nothing is lost: it is not recorded, or it is and the rule runs recorded."""
+    w = wg.tensor(B, requires_grad=True)
+    x = wg.tensor(X, requires_grad=True)
+    f = scaled(w, wg, True)
+    f(x).sum().backward()
+    assert x.grad.tolist() == [B] * 4
+    x.grad = None
+    f(x).sum().backward(create_graph=True)
+    first, x.grad = x.grad, None
+    first.sum().backward()
+    assert w.grad.item() == 4.0

@@ -465,3 +465,27 @@ def test_a_graph_keeps_its_primitive():
     del y
     gc.collect()
     assert reference() is None
+
+
+@pytest.mark.parametrize("m", [np, wg], ids=["NumPy", "wengert"])
+def test_tangents_of_constants_are_zeros(m):
+    given = []
+
+    @wg.primitive
+    def product(x, y, n):
+        return m.multiply(x, y) * n
+
+    @product.def_jvp
+    def _(tangents, out, x, y, n):
+        given.append([None if t is None else t.shape for t in tangents])
+        return (tangents[0] * y + x * tangents[1]) * n
+
+    n = np.int64(2)
+    for run in (
+        lambda: wg.jvp(lambda x: product(x, B, n), (X,), (W,))[1] - 2 * B * W,
+        lambda: wg.jvp(lambda y: product(X, y, n), (B,), (B,))[1] - 2 * B * X,
+        lambda: wg.grad(lambda x: product(x, B, n).sum())(X) - 2 * B,
+        lambda: wg.vmap(wg.grad(lambda x: product(x, B, n).sum()))(XS) - 2 * B,
+    ):
+        assert np.abs(run().numpy()).max() < 1e-12
+    assert given[0] == [(4,), (), None]

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import wengert as wg
-from wengert import sparsity
+from wengert import colouring, sparsity
 
 sp = pytest.importorskip("scipy.sparse")
 
@@ -205,12 +205,39 @@ def test_tracked_arguments_and_no_history():
     x = wg.tensor([1.0, 2.0], requires_grad=True)
     w = wg.tensor([3.0, 4.0], requires_grad=True)
     for given in (np.eye(2, dtype=bool), "detect"):
-        found = wg.jacobian(lambda x: x * x * w, sparsity=given)(x)
-        np.testing.assert_array_equal(dense(found), np.diag([6.0, 16.0]))
-        found = wg.hessian(lambda x: (x**3 * w).sum(), sparsity=given)(x)
-        np.testing.assert_array_equal(dense(found), np.diag([18.0, 48.0]))
+        jacobian = wg.jacobian(lambda x: x * x * w, sparsity=given)
+        hessian = wg.hessian(lambda x: (x**3 * w).sum(), sparsity=given)
+        with wg.no_grad():
+            np.testing.assert_array_equal(dense(jacobian(x)), np.diag([6.0, 16.0]))
+            np.testing.assert_array_equal(dense(hessian(x)), np.diag([18.0, 48.0]))
+        for call in (jacobian, hessian):
+            with pytest.raises(wg.GraphError, match="is a constant; here it depends on a tensor"):
+                call(x.detach())
+        linear = wg.jacobian(lambda x: 2 * x, sparsity=given)
+        np.testing.assert_array_equal(dense(linear(x)), np.diag([2.0, 2.0]))
     assert x.grad is None
     assert w.grad is None
+
+
+@pytest.mark.parametrize("given", [np.eye(2, dtype=bool), "detect"])
+def test_no_derivative_is_lost(given):
+    """A sparse result is a constant: transforms around it that want its derivative are refused."""
+    x = np.array([1.0, 2.0])
+
+    def scaled(s):
+        return s * wg.jacobian(lambda z: z * s, sparsity=given)(x).sum()
+
+    def at(x):
+        return wg.jacobian(lambda z: z**2, sparsity=given)(x).sum() * x.sum()
+
+    def shifted(s):
+        return s * wg.jacobian(lambda z: z * 3.0 + s, sparsity=given)(x).sum()
+
+    for f, point in ((scaled, 3.0), (at, x)):
+        for run in (lambda: wg.grad(f)(point), lambda: wg.jvp(f, (point,), (point,))):
+            with pytest.raises(wg.GraphError, match=r"^jacobian: with 'sparsity', .*no_grad"):
+                run()
+    assert wg.grad(shifted)(3.0).item() == 6.0
 
 
 def test_branches_on_values_with_a_given_pattern():
@@ -252,11 +279,11 @@ def test_colourings_hold(density):
     rng = np.random.default_rng(int(100 * density))
     for n in (2, 7, 18, 18, 18):
         pattern = random_pattern(rng, n, n + 3, density)
-        colours = sparsity.colour_columns(sp.csr_array(pattern))
+        colours = colouring.colour_columns(sp.csr_array(pattern))
         assert colours.shape == (n + 3,)
         assert columns_are_apart(pattern, colours)
         pattern = pattern[:, :n] | pattern[:, :n].T | np.diag(rng.random(n) < 0.5)
-        colours = sparsity.colour_symmetric(sp.csr_array(pattern))
+        colours = colouring.colour_symmetric(sp.csr_array(pattern))
         assert is_star_colouring(pattern, colours)
 
 
@@ -276,24 +303,24 @@ def test_colourings_hold(density):
 )
 def test_numbers_of_colours(pattern, jacobian, hessian):
     entries = sp.csr_array(pattern)
-    assert sparsity.plan_jacobian(entries).directions == jacobian
-    assert sparsity.plan_hessian(entries).directions == hessian
+    assert colouring.plan_jacobian(entries).directions == jacobian
+    assert colouring.plan_hessian(entries).directions == hessian
 
 
 def test_rows_where_they_need_fewer_directions():
     wide = np.zeros((6, 12), bool)
     wide[0] = True
     wide[np.arange(6), np.arange(6)] = True
-    by_rows = sparsity.plan_jacobian(sp.csr_array(wide))
+    by_rows = colouring.plan_jacobian(sp.csr_array(wide))
     assert (by_rows.by_rows, by_rows.directions) == (True, 2)
-    by_columns = sparsity.plan_jacobian(sp.csr_array(wide.T))
+    by_columns = colouring.plan_jacobian(sp.csr_array(wide.T))
     assert (by_columns.by_rows, by_columns.directions) == (False, 2)
 
 
 def test_a_long_chain_takes_three_colours():
     pattern = tridiagonal(100_000)
-    assert sparsity.plan_jacobian(pattern).directions == 3
-    assert sparsity.plan_hessian(pattern).directions == 3
+    assert colouring.plan_jacobian(pattern).directions == 3
+    assert colouring.plan_hessian(pattern).directions == 3
 
 
 def test_one_batched_sweep_of_as_many_directions(monkeypatch):

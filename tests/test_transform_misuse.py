@@ -40,26 +40,270 @@ def test_changes_in_place_that_would_lose_a_derivative_raise(change):
     usable()
 
 
-def test_augmented_assignment_makes_a_new_value_under_a_transform():
-    def g(x):
-        y = x * 1.0
-        y += x * x
-        y *= 2.0
-        return wg.sum(y)
+class Box:
+    pass
 
-    def of_argument(x):
-        x *= 3.0
-        return wg.sum(x * x)
 
-    x = wg.tensor([1.0, 2.0, 3.0])
-    expected = [6.0, 10.0, 14.0]
-    assert wg.grad(g)(x).tolist() == wg.jacfwd(g)(x).tolist() == expected
-    assert wg.jvp(g, (x,), (wg.ones(3),))[1].item() == sum(expected)
-    assert wg.vmap(wg.grad(g))(wg.stack([x, x]))[1].tolist() == expected
-    assert wg.jvp(of_argument, (x,), (wg.ones(3),))[1].item() == 108.0
-    assert x.tolist() == [1.0, 2.0, 3.0]
-    with pytest.raises(wg.GraphError, match="no_grad"):
-        wg.grad(of_argument)(x)
+def own_variable(x):
+    y = x * 1.0
+    y += x * x
+    y *= 2.0
+    return wg.sum(y)
+
+
+def accumulator(x):
+    total = wg.zeros_like(x)
+    for i in range(3):
+        total += x**i
+    total /= 2.0
+    return (total * x).sum()
+
+
+def in_containers(x):
+    box, held, free = Box(), {"a": wg.zeros_like(x)}, wg.ones((), dtype=x.dtype)
+    box.sum = wg.zeros_like(x)
+
+    def inner():
+        nonlocal free
+        free -= x[0] * x[1]
+
+    for _ in range(2):
+        box.sum += x * x
+        held["a"] += wg.sin(x)
+        inner()
+    return (box.sum * held["a"]).sum() * free
+
+
+def saved_for_the_sweep(x):
+    y = wg.exp(x)
+    z = y * y
+    y += 1.0
+    rows = wg.tanh(wg.stack([x, z]))[0].reshape(1, 3)
+    rows *= y
+    return rows.sum() + z.sum()
+
+
+def broadcast(x):
+    y = wg.broadcast_to(x, (2, 3))
+    z = y
+    y += 1.0
+    return (y * z).sum()
+
+
+@pytest.mark.parametrize(
+    "f", [own_variable, accumulator, in_containers, saved_for_the_sweep, broadcast]
+)
+def test_augmented_assignment_to_a_lone_variable_has_derivatives(f):
+    x = wg.tensor([0.5, 1.0, 1.5])
+    value = f(x).item()
+    derivative = wg.grad(f)(x)
+    with wg.no_grad():
+        assert f(x).item() == value
+    assert wg.value_and_grad(f)(x)[0].item() == value
+    assert wg.jvp(f, (x,), (x,))[0].item() == value
+    np.testing.assert_allclose(wg.jacfwd(f)(x).numpy(), derivative.numpy(), rtol=1e-5)
+    np.testing.assert_allclose(wg.vmap(f)(wg.stack([x, x]))[1].numpy(), value, rtol=1e-6)
+    batched = wg.vmap(wg.grad(f))(wg.stack([x, x]))[1]
+    np.testing.assert_allclose(batched.numpy(), derivative.numpy(), rtol=1e-5)
+    np.testing.assert_allclose(wg.compile(f)(x).numpy(), value, rtol=1e-6)
+    assert wg.trace(f, x).nodes
+    wg.check_grads(f, (x,))
+    assert x.tolist() == [0.5, 1.0, 1.5]
+
+
+def test_augmented_assignment_keeps_dtype_and_shape():
+    def wider(x):
+        total = wg.zeros(3)
+        total += x / 3.0
+        assert total.dtype == wg.float32
+        return total.astype(wg.float64).sum()
+
+    def too_large(x):
+        total = x.sum()
+        total += x
+        return total.sum()
+
+    def rounded(x):
+        total = wg.zeros(3, dtype=wg.int64)
+        total += x
+        return total.sum()
+
+    x = wg.tensor([0.5, 1.0, 1.5], dtype=wg.float64)
+    assert wg.value_and_grad(wider)(x)[0].item() == wider(x).item() == wg.jvp(wider, (x,), (x,))[0]
+    for f, error in ((too_large, wg.ShapeError), (rounded, wg.DTypeError)):
+        for call in (f, wg.grad(f), wg.jacfwd(f), lambda x, f=f: wg.trace(f, x)):
+            with pytest.raises(error):
+                call(x)
+
+
+def other_name(x):
+    y = x * 2.0
+    z = y
+    z += 10.0
+    return (y * y).sum()
+
+
+def view(x):
+    y = x * 2.0
+    v = y[0:2]
+    v += 10.0
+    return (y * y).sum()
+
+
+def base(x):
+    y = x * 2.0
+    v = y.reshape(3, 1)
+    y += 10.0
+    return (v * y).sum()
+
+
+def rows_of_a_constant(x):
+    m = wg.zeros((2, 3))
+    for i in range(2):
+        r = m[i]
+        r += x * (i + 1)
+    return (m * m).sum()
+
+
+def of_a_caller(x):
+    def add_to(total, v):
+        total += v
+
+    total = wg.zeros(3)
+    add_to(total, x * x)
+    return total.sum()
+
+
+def in_a_list(x):
+    parts = [x * 1.0, x * 2.0]
+    for part in parts:
+        part *= x
+    return (parts[0] + parts[1]).sum()
+
+
+def of_numpy(x):
+    a = np.zeros(3, np.float32)
+    y = wg.asarray(a)
+    y += x
+    return (x * a).sum()
+
+
+def of_the_argument(x):
+    x *= 3.0
+    return wg.sum(x * x)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [other_name, view, base, rows_of_a_constant, of_a_caller, in_a_list, of_numpy, of_the_argument],
+)
+def test_augmented_assignment_that_others_would_see_raises(f):
+    given = [1.0, 2.0, 3.0]
+    x, rows = wg.tensor(given), wg.tensor([given, given])
+    assert f(wg.tensor(given)).item() > 0
+    for transformed in (wg.grad(f), wg.jacfwd(f), wg.hessian(f), lambda x: wg.jvp(f, (x,), (x,))):
+        with pytest.raises(wg.GraphError, match=r"in-place update: .*(x = x \+ y|no_grad)"):
+            transformed(x)
+    with pytest.raises(wg.GraphError, match="in-place update"):
+        wg.trace(f, x)
+    for transformed in (wg.vmap(f), wg.vmap(wg.grad(f))):
+        with pytest.raises(wg.GraphError, match="in-place update"):
+            transformed(rows)
+    try:
+        assert wg.compile(f)(x).item() == f(wg.tensor(given)).item()
+    except (wg.GraphError, wg.TraceError) as error:
+        assert f is not of_a_caller, error
+    assert x.tolist() == given
+    usable()
+
+
+def test_a_compiled_function_refuses_changes_of_parts():
+    state = wg.zeros(3)
+
+    def element(x):
+        state[0] = x
+
+    def made(x):
+        m = wg.zeros((2, 3))
+        m[0] = x
+
+    def row(x):
+        m = wg.zeros((2, 3))
+        m[0] += x
+
+    def other(x):
+        m = wg.zeros((2, 3))
+        r = m[0]
+        r.assign(x)
+
+    for f in (element, made, row, other):
+        f(wg.tensor(1.0))
+        with pytest.raises(wg.Error, match=r"compile|in-place"):
+            wg.compile(f)(wg.tensor(2.0))
+    assert state.tolist() == [1.0, 0.0, 0.0]
+
+
+def test_rules_cannot_change_what_they_are_given():
+    changes = {
+        "augmented": lambda t: t.__imul__(2.0),
+        "assign": lambda t: t.assign(0.0),
+        "element": lambda t: t.__setitem__(0, 5.0),
+        "a view": lambda t: t.reshape(-1).assign(0.0),
+        "numpy": lambda t: t.numpy().__setitem__(0, 5.0),
+        "ufunc": lambda t: np.multiply(t.numpy(), 2.0, out=t.numpy()),
+    }
+    for change in changes.values():
+        forward = wg.primitive(lambda x, change=change: (change(x), x * 2.0)[1])
+        backward = wg.primitive(lambda x: x * 2.0)
+        backward.def_vjp(lambda ct, out, x, change=change: (change(ct), (ct * 2.0,))[1])
+        saved = wg.primitive(lambda x: x * 2.0)
+        saved.def_vjp(lambda ct, out, x, change=change: (change(x), (ct * 2.0,))[1])
+        x, ct = wg.tensor([1.0, 2.0, 3.0]), wg.ones(3)
+        with pytest.raises((wg.Error, ValueError)):
+            forward(x)
+        for p in (backward, saved):
+            with pytest.raises((wg.Error, ValueError)):
+                wg.vjp(lambda x, y, p=p: p(x) + y, x, x)[1](ct)
+        assert x.tolist() == [1.0, 2.0, 3.0] and ct.tolist() == [1.0, 1.0, 1.0]
+        x.assign(x * 1.0)
+
+
+def test_a_primitive_that_returns_its_argument_returns_a_copy():
+    same = wg.primitive(lambda x: x)
+    twice = wg.primitive(lambda x: (x * 2.0,) * 2)
+    x = wg.ones(3)
+    y = same(x)
+    y += 1.0
+    a, b = twice(x)
+    a += 1.0
+    assert x.tolist() == [1.0] * 3 and y.tolist() == b.tolist() == [2.0] * 3
+
+
+def test_derivatives_share_no_memory():
+    a, ct = wg.tensor([1.0, 2.0, 3.0]), wg.ones(3)
+
+    def plus(x, y):
+        return x + y
+
+    results = {
+        "vjp": lambda: wg.vjp(plus, a, a)[1](ct),
+        "identity": lambda: wg.vjp(lambda x: x, a)[1](ct),
+        "view": lambda: wg.vjp(lambda x: x.reshape(3, 1)[::-1], a)[1](ct.reshape(3, 1)),
+        "grad": lambda: wg.grad(lambda x, y: plus(x, y) @ ct, argnums=(0, 1))(a, a),
+        "jvp": lambda: wg.jvp(lambda x: (x, x.T), (a,), (ct,))[1],
+        "linearize": lambda: wg.linearize(lambda x: (x, x), a)[1](ct),
+        "jacrev": lambda: wg.jacrev(plus, argnums=(0, 1))(a, a),
+        "jacrev of two": lambda: wg.jacrev(lambda x: (x, x))(a),
+        "jacfwd": lambda: wg.jacfwd(plus, argnums=(0, 1))(a, a),
+        "jacfwd of two": lambda: wg.jacfwd(lambda x: (x, x))(a),
+        "hvp": lambda: (wg.hvp(lambda x: (x * x).sum() / 2, (a,), (ct,)),),
+    }
+    for name, derive in results.items():
+        found = list(derive())
+        kept = [x.tolist() for x in found[1:]]
+        found[0].assign(7.0)
+        assert [x.tolist() for x in found[1:]] == kept, name
+        assert a.tolist() == [1.0, 2.0, 3.0] and ct.tolist() == [1.0] * 3, name
 
 
 def usable():

@@ -386,3 +386,33 @@ def test_gradients_that_backward_leaves_carry_tangents():
     assert ddx(g)(3.0).item() == 7.0
     assert leaf.grad.item() == 12.0
     leaf.grad = None
+
+
+@pytest.mark.parametrize("make", [wg.jacrev, wg.jacfwd, wg.jacobian])
+def test_jacobians_have_the_wider_dtype(make):
+    narrow, wide = np.ones(3, np.float32), np.ones(3)
+    for f in (lambda x: 2 * x, lambda x: x.sum(), lambda x: wg.concat([x, x])):
+        assert make(f)(narrow).dtype == np.float32
+        assert make(lambda x, f=f: f(x.astype("float64")))(narrow).dtype == np.float64
+        assert make(lambda x, f=f: f(x.astype("float32")))(wide).dtype == np.float64
+    tree = make(lambda p: [p["a"].astype("float64"), p["a"] * 2])({"a": narrow})
+    assert [leaf["a"].dtype for leaf in tree] == [np.float64, np.float32]
+    second = wg.hessian(lambda x: (x.astype("float64") ** 2).sum())(narrow)
+    assert second.dtype == np.float32  # as the gradient has the argument's
+    np.testing.assert_array_equal(second, 2 * np.eye(3))
+
+
+@pytest.mark.parametrize("make", [wg.jacrev, wg.jacfwd, wg.jacobian])
+def test_jacobians_of_nothing(make):
+    assert make(lambda x: ())(np.ones(3)) == ()
+    assert make(lambda x: {"y": []})(np.ones(3)) == {"y": []}
+    assert make(lambda p: [wg.ones(2), wg.ones(())])({}) == [{}, {}]
+    assert make(lambda p: ())({}) == ()
+    assert wg.hessian(lambda p: wg.ones(()))({}) == {}
+
+
+def test_messages_of_functions_without_numbers():
+    with pytest.raises(wg.DTypeError, match=r"^ravel: leaves must be floating .*; got int64\."):
+        wg.ravel(3)
+    with pytest.raises(wg.ShapeError, match=r"^grad: .* one number; f returned no number\. "):
+        wg.grad(lambda x: ())(1.0)

@@ -7,7 +7,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-NAMES = ("wengert", "reference", "numpy_manual", "torch", "jax")
+NAMES = (
+    *("wengert", "wengert_compiled", "wengert_run", "floor", "reference", "numpy_manual"),
+    *("torch", "torch_compile", "jax", "jax_scan"),
+)
+SLOW_TO_START = {"torch_compile"}  # left out unless named
 
 
 def load(names: Sequence[str] | None = None) -> list[Any]:
@@ -16,7 +20,7 @@ def load(names: Sequence[str] | None = None) -> list[Any]:
     if unknown:
         raise SystemExit(f"no contender {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     found = []
-    for name in names or NAMES:
+    for name in names or [name for name in NAMES if name not in SLOW_TO_START]:
         try:
             found.append(importlib.import_module(f".{name}", __name__))
         except ImportError as error:

@@ -1,24 +1,30 @@
-"""JAX: each step one jit call on device arrays, with the state it replaces donated."""
+"""JAX: each step one jit call on device arrays, with the state it replaces donated; `how` makes the
+steps of others."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..harness import Case, Values
+from ..harness import Case, Values, in_one_call
 from ..problems import rosenbrock as rosenbrocks
 from ..problems.hessian import Softplus
+from ..problems.logistic import Logistic
 from ..problems.mlp import BETAS, EPSILON, LEARNING_RATE, MLP
 from ..problems.scalar import LEARNING_RATE as SCALAR_RATE
 from ..problems.scalar import ScalarNetwork
+from ..problems.transformer import Transformer
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_enable_x64", True)
 
 name = "jax"
+records = True
 importing = ("import jax", "print(jax.grad(lambda x: x * x)(3.0))")
 
 
@@ -28,6 +34,54 @@ def version() -> str:
 
 def set_threads(threads: int) -> None:
     """It has read its number of threads from the environment and the processors it may use."""
+
+
+def fresh(state: Any) -> Any:
+    """Copies: what is donated must not share memory with the inputs."""
+    return jax.tree.map(lambda a: jnp.array(a, copy=True), state)
+
+
+def each(update: Callable, first: Any, data: Values, read: Callable[[Any, Any], Values]) -> Case:
+    """A call a step, where update(state, *data) is (state, result)."""
+    update = jax.jit(update, donate_argnums=0)
+    state = fresh(first)
+
+    def restart() -> None:
+        nonlocal state
+        state = fresh(first)
+
+    def step() -> Any:
+        nonlocal state
+        state, result = update(state, *data)
+        jax.block_until_ready(state)
+        return result
+
+    return Case(step, lambda result: read(state, result), restart=restart)
+
+
+def scanned(update: Callable, first: Any, data: Values, read: Callable[[Any, Any], Values]) -> Case:
+    """The same, many steps a call."""
+
+    @partial(jax.jit, donate_argnums=0, static_argnums=2)
+    def steps(state: Any, data: Values, count: int) -> Any:
+        return jax.lax.scan(lambda state, _: update(state, *data), state, length=count)
+
+    state = fresh(first)
+
+    def restart() -> None:
+        nonlocal state
+        state = fresh(first)
+
+    def take(count: int) -> Any:
+        nonlocal state
+        state, results = steps(state, data, count)
+        jax.block_until_ready(state)
+        return results
+
+    def read_last(results: Any) -> Values:
+        return read(state, jax.tree.map(lambda rows: rows[-1], results))
+
+    return in_one_call(take, read_last, restart)
 
 
 def add(inputs: Values) -> Case:
@@ -54,16 +108,17 @@ def logits(parameters: Values, x: Any) -> Any:
     return x @ weights[-1].T + biases[-1]
 
 
-def mlp_step(inputs: MLP) -> Case:
-    x, labels = jnp.asarray(inputs.x), jnp.asarray(inputs.labels)
+def cross_entropy(logits: Any, labels: Any) -> Any:
+    logs = jax.nn.log_softmax(logits)
+    return -jnp.take_along_axis(logs, labels[..., None], -1).mean()
 
-    def loss_of(parameters: Values, x: Any, labels: Any) -> Any:
-        logs = jax.nn.log_softmax(logits(parameters, x))
-        return -jnp.take_along_axis(logs, labels[:, None], 1).mean()
 
-    def update(state: Any, x: Any, labels: Any) -> Any:
+def adam(inputs: Any, loss_of: Callable, data: Values, how: Callable) -> Case:
+    """Steps that minimise loss_of(parameters, *data)."""
+
+    def update(state: Any, *data: Any) -> Any:
         parameters, means, squares, count = state
-        loss, gradients = jax.value_and_grad(loss_of)(parameters, x, labels)
+        loss, gradients = jax.value_and_grad(loss_of)(parameters, *data)
         count = count + 1
         rate = LEARNING_RATE / (1 - BETAS[0] ** count)
         root = jnp.sqrt(1 - BETAS[1] ** count)
@@ -77,20 +132,42 @@ def mlp_step(inputs: MLP) -> Case:
         ]
         return (parameters, means, squares, count), loss
 
-    step_of = jax.jit(update, donate_argnums=0)
     zeros = [np.zeros_like(p) for p in inputs.parameters]
-    # Copies: what is donated must not share memory with the inputs.
-    state = jax.tree.map(
-        lambda a: jnp.array(a, copy=True), (inputs.parameters, zeros, zeros, np.float32(0.0))
-    )
+    first = (inputs.parameters, zeros, zeros, np.float32(0.0))
+    return how(update, first, data, lambda state, loss: inputs.results(float(loss), list(state[0])))
 
-    def step() -> Any:
-        nonlocal state
-        state, loss = step_of(state, x, labels)
-        jax.block_until_ready(state)
-        return loss
 
-    return Case(step, lambda loss: inputs.results(float(loss), list(state[0])))
+def mlp_step(inputs: MLP, how: Any = each) -> Case:
+    def loss_of(parameters: Values, x: Any, labels: Any) -> Any:
+        return cross_entropy(logits(parameters, x), labels)
+
+    return adam(inputs, loss_of, [jnp.asarray(inputs.x), jnp.asarray(inputs.labels)], how)
+
+
+class Functions:
+    """What the transformer takes, by PyTorch's names."""
+
+    linear = staticmethod(lambda x, w, b=0.0: x @ w.T + b)
+    embedding = staticmethod(lambda tokens, table: table[tokens])
+    gelu = staticmethod(partial(jax.nn.gelu, approximate=False))
+
+    @staticmethod
+    def layer_norm(x: Any, _: Any, gain: Any, shift: Any) -> Any:
+        centred = x - x.mean(-1, keepdims=True)
+        variance = jnp.square(centred).mean(-1, keepdims=True)
+        return centred * jax.lax.rsqrt(variance + 1e-5) * gain + shift
+
+    @staticmethod
+    def scaled_dot_product_attention(q: Any, k: Any, v: Any, is_causal: bool) -> Any:
+        by_time = (a.swapaxes(1, 2) for a in (q, k, v))
+        return jax.nn.dot_product_attention(*by_time, is_causal=is_causal).swapaxes(1, 2)
+
+
+def transformer_step(inputs: Transformer, how: Any = each) -> Case:
+    def loss_of(parameters: Values, tokens: Any, targets: Any) -> Any:
+        return cross_entropy(inputs.logits(Functions, parameters, tokens), targets)
+
+    return adam(inputs, loss_of, [jnp.asarray(inputs.tokens), jnp.asarray(inputs.targets)], how)
 
 
 def elementwise(values: np.ndarray) -> Case:
@@ -106,25 +183,34 @@ def elementwise(values: np.ndarray) -> Case:
     return Case(lambda: gradient(x).block_until_ready(), lambda out: [out])
 
 
-def scalar_arrays(inputs: ScalarNetwork) -> Case:
-    x, y = jnp.asarray(inputs.x), jnp.asarray(inputs.y)
-
+def sgd_step(inputs: ScalarNetwork, how: Any = each) -> Case:
     def loss_of(parameters: Values, x: Any, y: Any) -> Any:
         return jnp.square(logits(parameters, x) - y).mean()
 
-    def update(parameters: Values, x: Any, y: Any) -> Values:
-        gradients = jax.grad(loss_of)(parameters, x, y)
-        return [p - SCALAR_RATE * g for p, g in zip(parameters, gradients, strict=True)]
+    def update(parameters: Values, x: Any, y: Any) -> Any:
+        loss, gradients = jax.value_and_grad(loss_of)(parameters, x, y)
+        return [p - SCALAR_RATE * g for p, g in zip(parameters, gradients, strict=True)], loss
 
-    step_of = jax.jit(update, donate_argnums=0)
-    parameters = [jnp.array(p, copy=True) for p in inputs.parameters]
+    def read(parameters: Values, loss: Any) -> Values:
+        return inputs.results(float(loss), parameters)
 
-    def step() -> None:
-        nonlocal parameters
-        parameters = step_of(parameters, x, y)
-        jax.block_until_ready(parameters)
+    data = [jnp.asarray(inputs.x), jnp.asarray(inputs.y)]
+    return how(update, inputs.parameters, data, read)
 
-    return Case(step, lambda _: inputs.results(parameters))
+
+def log_density(inputs: Logistic) -> Case:
+    x, y = jnp.asarray(inputs.x), jnp.asarray(inputs.y)
+
+    @jax.jit
+    @jax.value_and_grad
+    def value_and_grad(w: Any) -> Any:
+        return jax.nn.log_sigmoid(y * (x @ w)).sum() - 0.5 * (w * w).sum()
+
+    def run() -> Values:
+        value, gradient = value_and_grad(inputs.w)
+        return [float(value), np.asarray(gradient)]
+
+    return Case(run, lambda results: results)
 
 
 def hessian(inputs: Softplus) -> Case:

@@ -11,6 +11,7 @@ from ..problems import chain as chains
 from ..problems import rosenbrock as rosenbrocks
 from ..problems.elementwise import gradient
 from ..problems.hessian import Softplus
+from ..problems.logistic import Logistic
 from ..problems.mlp import BETAS, EPSILON, LEARNING_RATE, MLP
 from ..problems.scalar import LEARNING_RATE as SCALAR_RATE
 from ..problems.scalar import ScalarNetwork
@@ -104,8 +105,13 @@ def mlp_step(inputs: MLP) -> Case:
     parameters, gradients = parts(flat), parts(flat_gradient)
     weights, biases = parameters[::2], parameters[1::2]
     x, labels, rows = inputs.x, inputs.labels, np.arange(inputs.batch)
-    work = np.empty_like(flat)
+    work, first = np.empty_like(flat), flat.copy()
     count = 0
+
+    def restart() -> None:
+        nonlocal count
+        count = 0
+        flat[:], mean[:], square[:] = first, 0.0, 0.0
 
     def adam() -> None:
         nonlocal count, mean, square, flat
@@ -135,27 +141,37 @@ def mlp_step(inputs: MLP) -> Case:
         adam()
         return loss
 
-    return Case(step, lambda loss: inputs.results(loss, parameters), peak_bytes)
+    return Case(step, lambda loss: inputs.results(loss, parameters), peak_bytes, restart=restart)
 
 
 def elementwise(values: np.ndarray) -> Case:
     return Case(lambda: gradient(values), lambda out: [out], peak_bytes)
 
 
-def scalar_arrays(inputs: ScalarNetwork) -> Case:
+def sgd_step(inputs: ScalarNetwork) -> Case:
     parameters = inputs.parameters
     gradients = [np.empty_like(p) for p in parameters]
     weights, biases = parameters[::2], parameters[1::2]
 
-    def step() -> None:
+    def restart() -> None:
+        for p, value in zip(parameters, inputs.parameters, strict=True):
+            p[:] = value
+
+    def step() -> Any:
         h = linear_forward(inputs.x, weights, biases)
         adjoint = h[-1] - inputs.y
+        loss = np.vdot(adjoint, adjoint) / inputs.y.size
         adjoint *= 2.0 / inputs.y.size
         linear_backward(weights, h, adjoint, gradients)
         for p, g in zip(parameters, gradients, strict=True):
             p -= SCALAR_RATE * g
+        return loss
 
-    return Case(step, lambda _: inputs.results(parameters), peak_bytes)
+    return Case(step, lambda loss: inputs.results(loss, parameters), peak_bytes, restart=restart)
+
+
+def log_density(inputs: Logistic) -> Case:
+    return Case(lambda: inputs.value_and_grad(inputs.w), list, peak_bytes)
 
 
 def hessian(inputs: Softplus) -> Case:

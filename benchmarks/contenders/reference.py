@@ -112,14 +112,16 @@ def scalar_step(inputs: ScalarNetwork) -> Case:
     network = inputs.network()
     xs, ys = inputs.x.tolist(), inputs.y.tolist()
 
-    def step() -> None:
-        network.loss(xs, ys).backward()
+    def step() -> float:
+        loss = network.loss(xs, ys)
+        loss.backward()
         network.step(SCALAR_RATE)
+        return loss.data
 
-    def read(_: None) -> Values:
-        return inputs.results([np.array([p.data for p in network.parameters])])
+    def read(loss: float) -> Values:
+        return inputs.results(loss, [np.array([p.data for p in network.parameters])])
 
     return Case(step, read, peak_bytes)
 
 
-scalar_arrays = scalar_step
+sgd_step = scalar_step

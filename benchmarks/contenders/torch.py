@@ -1,7 +1,8 @@
-"""PyTorch, eager, with its fused optimisers."""
+"""PyTorch with its fused optimisers: eager, or what `how` makes of losses."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -12,9 +13,11 @@ from ..harness import Case, Values
 from ..problems import chain as chains
 from ..problems import rosenbrock as rosenbrocks
 from ..problems.hessian import Softplus
+from ..problems.logistic import Logistic
 from ..problems.mlp import LEARNING_RATE, MLP
 from ..problems.scalar import LEARNING_RATE as SCALAR_RATE
 from ..problems.scalar import ScalarNetwork
+from ..problems.transformer import Transformer
 
 name = "torch"
 importing = (
@@ -33,6 +36,46 @@ def set_threads(threads: int) -> None:
 
 def arrays(tensors: Values) -> Values:
     return [t.detach().numpy() for t in tensors]
+
+
+def eager(f: Callable) -> Callable:
+    return f
+
+
+@torch.no_grad()
+def restarting(parameters: Values, optimizer: Any) -> Callable[[], None]:
+    """What puts the parameters back to their present values, and the optimiser to its start."""
+    first = [p.clone() for p in parameters]
+
+    @torch.no_grad()
+    def restart() -> None:
+        for p, value in zip(parameters, first, strict=True):
+            p.copy_(value)
+        for state in optimizer.state.values():
+            for t in state.values():
+                if t is not None:
+                    t.zero_()
+
+    return restart
+
+
+def trained(
+    loss_of: Callable, data: Values, parameters: Values, optimizer: Any, inputs: Any, how: Any
+) -> Case:
+    """A step that minimises loss_of(*data)."""
+    loss_of = how(loss_of)
+
+    def step() -> Any:
+        loss = loss_of(*data)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    def read(loss: Any) -> Values:
+        return inputs.results(loss.item(), arrays(parameters))
+
+    return Case(step, read, restart=restarting(parameters, optimizer))
 
 
 def add(inputs: Values) -> Case:
@@ -97,32 +140,44 @@ def sequential(sizes: tuple[int, ...], parameters: Values) -> Any:
     return model
 
 
-def mlp_step(inputs: MLP) -> Case:
+def mlp_step(inputs: MLP, how: Any = eager) -> Case:
     model = sequential(inputs.sizes, inputs.parameters)
-    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
-    x, labels = torch.tensor(inputs.x), torch.tensor(inputs.labels)
+    parameters = list(model.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
+    data = [torch.tensor(inputs.x), torch.tensor(inputs.labels)]
     cross_entropy = torch.nn.functional.cross_entropy
 
-    def step() -> Any:
-        loss = cross_entropy(model(x), labels)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss
+    def loss_of(x: Any, labels: Any) -> Any:
+        return cross_entropy(model(x), labels)
 
-    def read(loss: Any) -> Values:
-        return inputs.results(loss.item(), arrays(list(model.parameters())))
-
-    return Case(step, read)
+    return trained(loss_of, data, parameters, optimizer, inputs, how)
 
 
-def elementwise(values: np.ndarray) -> Case:
+def transformer_step(inputs: Transformer, how: Any = eager) -> Case:
+    parameters = [torch.tensor(p, requires_grad=True) for p in inputs.parameters]
+    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
+    data = [torch.tensor(inputs.tokens), torch.tensor(inputs.targets)]
+    cross_entropy = torch.nn.functional.cross_entropy
+
+    def loss_of(tokens: Any, targets: Any) -> Any:
+        logits = inputs.logits(torch.nn.functional, parameters, tokens)
+        return cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+    return trained(loss_of, data, parameters, optimizer, inputs, how)
+
+
+def elementwise(values: np.ndarray, how: Any = eager) -> Case:
     x = torch.tensor(values, requires_grad=True)
 
-    def run() -> Any:
+    def total(x: Any) -> Any:
         y = torch.tanh(1.5 * x + 0.3) * torch.exp(-x * x) + torch.sigmoid(x) * torch.sin(x)
         s = y * y
-        (s / (1.0 + s)).sum().backward()
+        return (s / (1.0 + s)).sum()
+
+    total = how(total)
+
+    def run() -> Any:
+        total(x).backward()
         gradient = x.grad
         x.grad = None
         return gradient
@@ -153,31 +208,42 @@ def scalar_step(inputs: ScalarNetwork) -> Case:
             start = bias + count
         return sums
 
-    def step() -> None:
+    def loss_of() -> Any:
         loss: Any = 0.0
         for x, y in zip(xs, ys, strict=True):
             for output, target in zip(outputs(x), y, strict=True):
                 error = output - target
                 loss = loss + error * error
-        (loss / inputs.y.size).backward()
-        optimizer.step()
-        optimizer.zero_grad()
+        return loss / inputs.y.size
 
-    return Case(step, lambda _: inputs.results(arrays(parameters)))
+    return trained(loss_of, [], parameters, optimizer, inputs, eager)
 
 
-def scalar_arrays(inputs: ScalarNetwork) -> Case:
+def sgd_step(inputs: ScalarNetwork, how: Any = eager) -> Case:
     model = sequential(inputs.sizes, inputs.parameters)
-    optimizer = torch.optim.SGD(model.parameters(), lr=SCALAR_RATE, fused=True)
-    x, y = torch.tensor(inputs.x), torch.tensor(inputs.y)
+    parameters = list(model.parameters())
+    optimizer = torch.optim.SGD(parameters, lr=SCALAR_RATE, fused=True)
+    data = [torch.tensor(inputs.x), torch.tensor(inputs.y)]
     mse_loss = torch.nn.functional.mse_loss
 
-    def step() -> None:
-        mse_loss(model(x), y).backward()
-        optimizer.step()
-        optimizer.zero_grad()
+    def loss_of(x: Any, y: Any) -> Any:
+        return mse_loss(model(x), y)
 
-    return Case(step, lambda _: inputs.results(arrays(list(model.parameters()))))
+    return trained(loss_of, data, parameters, optimizer, inputs, how)
+
+
+def log_density(inputs: Logistic, how: Any = eager) -> Case:
+    x, y = torch.from_numpy(inputs.x), torch.from_numpy(inputs.y)
+    log_sigmoid = torch.nn.functional.logsigmoid
+    value_of = how(lambda w: log_sigmoid(y * (x @ w)).sum() - 0.5 * (w * w).sum())
+
+    def run() -> Values:
+        w = torch.from_numpy(inputs.w).requires_grad_()
+        value = value_of(w)
+        value.backward()
+        return [value.item(), w.grad.numpy()]
+
+    return Case(run, lambda results: results)
 
 
 def hessian(inputs: Softplus) -> Case:

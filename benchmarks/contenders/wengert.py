@@ -1,21 +1,25 @@
-"""This engine, eager, as a user writes it."""
+"""This engine, as a user writes it: eager, or what the other files say of `how`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain as concatenated
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import wengert as wg
 
-from ..harness import Case, Values, Wrong
+from ..harness import Case, Values, Wrong, in_one_call
 from ..problems import chain as chains
 from ..problems import rosenbrock as rosenbrocks
 from ..problems.hessian import Softplus
+from ..problems.logistic import Logistic
 from ..problems.mlp import LEARNING_RATE, MLP
 from ..problems.scalar import LEARNING_RATE as SCALAR_RATE
 from ..problems.scalar import ScalarNetwork
+from ..problems.transformer import Transformer
 
 name = "wengert"
 importing = (
@@ -38,6 +42,40 @@ def peak_bytes(run: Callable[[], Any]) -> int:
     wg.memory.reset_peak()
     run()
     return wg.memory.peak_bytes() - before
+
+
+def eager(step: Callable, inputs: Values, read: Any, restart: Any = None) -> Case:
+    return Case(lambda: step(*inputs), read, peak_bytes, restart=restart)
+
+
+def compiled(step: Callable, inputs: Values, read: Any, restart: Any = None) -> Case:
+    replay = wg.compile(step)
+    return Case(lambda: replay(*inputs), read, restart=restart)
+
+
+def run(step: Callable, inputs: Values, read: Any, restart: Any) -> Case:
+    replay = wg.compile(step)
+
+    def read_last(results: Any) -> Values:
+        return read(wg.tree.map(lambda rows: rows[-1], results))
+
+    return in_one_call(lambda n: replay.run(*inputs, steps=n), read_last, restart)
+
+
+def restarting(parameters: Values, optimizer: wg.optim.Optimizer) -> Callable[[], None]:
+    """What puts the parameters back to their present values, and the optimiser to its start."""
+    first = [wg.tensor(p.detach()) for p in parameters]
+
+    @wg.no_grad()
+    def restart() -> None:
+        for p, value in zip(parameters, first, strict=True):
+            p.assign(value)
+        for group in optimizer.state_dict()["groups"]:
+            for t in (group["counts"], *concatenated(*group["state"].values())):
+                t.assign(wg.zeros_like(t))
+        optimizer.steps = 0
+
+    return restart
 
 
 def arrays(tensors: Values) -> Values:
@@ -118,13 +156,13 @@ def sequential(sizes: tuple[int, ...], parameters: Values) -> wg.nn.Sequential:
     return model
 
 
-def mlp_step(inputs: MLP) -> Case:
+def mlp_step(inputs: MLP, how: Any = eager) -> Case:
     model = sequential(inputs.sizes, inputs.parameters)
-    optimizer = wg.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-    x, labels = wg.tensor(inputs.x), wg.tensor(inputs.labels)
+    parameters = list(model.parameters())
+    optimizer = wg.optim.Adam(parameters, lr=LEARNING_RATE)
     cross_entropy = wg.nn.cross_entropy
 
-    def step() -> wg.Tensor:
+    def step(x: wg.Tensor, labels: wg.Tensor) -> wg.Tensor:
         loss = cross_entropy(model(x), labels)
         loss.backward()
         optimizer.step()
@@ -132,15 +170,36 @@ def mlp_step(inputs: MLP) -> Case:
         return loss
 
     def read(loss: wg.Tensor) -> Values:
-        return inputs.results(loss.item(), arrays(list(model.parameters())))
+        return inputs.results(loss.item(), arrays(parameters))
 
-    return Case(step, read, peak_bytes)
+    data = [wg.tensor(inputs.x), wg.tensor(inputs.labels)]
+    return how(step, data, read, restarting(parameters, optimizer))
 
 
-def elementwise(values: np.ndarray) -> Case:
+def transformer_step(inputs: Transformer, how: Any = eager) -> Case:
+    parameters = [wg.tensor(p, requires_grad=True) for p in inputs.parameters]
+    optimizer = wg.optim.Adam(parameters, lr=LEARNING_RATE)
+    cross_entropy = wg.nn.cross_entropy
+
+    def step(tokens: wg.Tensor, targets: wg.Tensor) -> wg.Tensor:
+        logits = inputs.logits(wg.nn, parameters, tokens)
+        loss = cross_entropy(logits.reshape(-1, inputs.vocabulary), targets.reshape(-1))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    def read(loss: wg.Tensor) -> Values:
+        return inputs.results(loss.item(), arrays(parameters))
+
+    data = [wg.tensor(inputs.tokens), wg.tensor(inputs.targets)]
+    return how(step, data, read, restarting(parameters, optimizer))
+
+
+def elementwise(values: np.ndarray, how: Any = eager) -> Case:
     x: Any = wg.tensor(values, requires_grad=True)
 
-    def run() -> wg.Tensor:
+    def gradient_of() -> wg.Tensor:
         y = wg.tanh(1.5 * x + 0.3) * wg.exp(-x * x) + wg.sigmoid(x) * wg.sin(x)
         s = y * y
         (s / (1.0 + s)).sum().backward()
@@ -148,10 +207,10 @@ def elementwise(values: np.ndarray) -> Case:
         x.grad = None
         return gradient
 
-    return Case(run, lambda gradient: arrays([gradient]), peak_bytes)
+    return how(gradient_of, [], lambda gradient: arrays([gradient]))
 
 
-def scalar_step(inputs: ScalarNetwork) -> Case:
+def scalar_step(inputs: ScalarNetwork, how: Any = eager) -> Case:
     parameters = [wg.tensor(float(p), dtype="float64", requires_grad=True) for p in inputs.first]
     optimizer = wg.optim.SGD(parameters, lr=SCALAR_RATE)
     xs, ys = inputs.x.tolist(), inputs.y.tolist()
@@ -173,39 +232,68 @@ def scalar_step(inputs: ScalarNetwork) -> Case:
             start = bias + count
         return sums
 
-    def step() -> None:
+    def step() -> wg.Tensor:
         loss: Any = 0.0
         for x, y in zip(xs, ys, strict=True):
             for output, target in zip(outputs(x), y, strict=True):
                 error = output - target
                 loss = loss + error * error
-        (loss / inputs.y.size).backward()
+        loss = loss / inputs.y.size
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
+        return loss
 
-    return Case(step, lambda _: inputs.results(arrays(parameters)), peak_bytes)
+    def read(loss: wg.Tensor) -> Values:
+        return inputs.results(loss.item(), arrays(parameters))
+
+    return how(step, [], read, restarting(parameters, optimizer))
 
 
-def scalar_arrays(inputs: ScalarNetwork) -> Case:
+def sgd_step(inputs: ScalarNetwork, how: Any = eager) -> Case:
     model = sequential(inputs.sizes, inputs.parameters)
-    optimizer = wg.optim.SGD(model.parameters(), lr=SCALAR_RATE)
-    x, y = wg.tensor(inputs.x), wg.tensor(inputs.y)
+    parameters = list(model.parameters())
+    optimizer = wg.optim.SGD(parameters, lr=SCALAR_RATE)
     mse_loss = wg.nn.mse_loss
 
-    def step() -> None:
-        mse_loss(model(x), y).backward()
+    def step(x: wg.Tensor, y: wg.Tensor) -> wg.Tensor:
+        loss = mse_loss(model(x), y)
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
+        return loss
 
-    return Case(step, lambda _: inputs.results(arrays(list(model.parameters()))), peak_bytes)
+    def read(loss: wg.Tensor) -> Values:
+        return inputs.results(loss.item(), arrays(parameters))
+
+    data = [wg.tensor(inputs.x), wg.tensor(inputs.y)]
+    return how(step, data, read, restarting(parameters, optimizer))
 
 
-def hessian(inputs: Softplus) -> Case:
+def log_density(inputs: Logistic, how: Any = eager) -> Case:
+    x, y = wg.tensor(inputs.x), wg.tensor(inputs.y)
+
+    @wg.value_and_grad
+    def value_and_grad(w: wg.Tensor) -> wg.Tensor:
+        return wg.log_sigmoid(y * (x @ w)).sum() - 0.5 * (w * w).sum()
+
+    case = how(value_and_grad, [inputs.w], list)
+
+    def to_numpy() -> Values:
+        value, gradient = case.run()
+        return [value.item(), gradient.numpy()]
+
+    return replace(case, run=to_numpy)
+
+
+def hessian(inputs: Softplus, how: Any = eager) -> Case:
     a, w = wg.tensor(inputs.a), wg.tensor(inputs.w)
     hessian_of = wg.hessian(lambda w: wg.softplus(a @ w).sum() + (w**4).sum())
-    return Case(lambda: hessian_of(w), lambda out: arrays([out]), peak_bytes)
+    return how(hessian_of, [w], lambda out: arrays([out]))
 
 
-def rosenbrock(size: int) -> Case:
+def rosenbrock(size: int, how: Any = eager) -> Case:
     value_and_grad = wg.value_and_grad(rosenbrocks.value)
+    if how is compiled:
+        value_and_grad = wg.compile(value_and_grad)
     return Case(lambda: rosenbrocks.minimise(value_and_grad, size), rosenbrocks.read, peak_bytes)

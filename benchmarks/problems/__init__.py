@@ -5,19 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..harness import Problem
-from . import chain, elementwise, hessian, mlp, overhead, process, rosenbrock, scalar
+from . import (
+    chain,
+    elementwise,
+    first_call,
+    hessian,
+    logistic,
+    mlp,
+    overhead,
+    process,
+    rosenbrock,
+    scalar,
+    transformer,
+)
 
 
 def all_problems(quick: bool, cpus: Sequence[int]) -> list[Problem]:
     """All problems in order; `quick` makes the large ones small. `cpus` are the processors that
     problems about several processes may use."""
-    return [
+    within = [
         *overhead.problems(),
         *chain.problems(quick),
         *mlp.problems(quick),
+        *transformer.problems(quick),
         *elementwise.problems(quick),
         *scalar.problems(),
+        *logistic.problems(quick),
         *hessian.problems(quick),
         *rosenbrock.problems(quick),
-        *process.problems(quick, cpus),
     ]
+    return [*within, *first_call.problems(within), *process.problems(quick, cpus)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -21,6 +22,23 @@ SIZES = [
     ((784, 512, 256, 10), 128),
     ((1024, 1024, 1024, 1024, 1024), 512),
 ]
+
+
+def adam(
+    loss_and_gradients: Callable[[Values], tuple[float, Values]], first: Values
+) -> tuple[float, Values]:
+    """The last loss and the parameters after CHECKED_STEPS steps in float64."""
+    parameters = [p.astype(np.float64) for p in first]
+    means = [np.zeros_like(p) for p in parameters]
+    squares = [np.zeros_like(p) for p in parameters]
+    for step in range(1, CHECKED_STEPS + 1):
+        loss, gradients = loss_and_gradients(parameters)
+        for p, m, v, g in zip(parameters, means, squares, gradients, strict=True):
+            m += (1 - BETAS[0]) * (g - m)
+            v += (1 - BETAS[1]) * (g * g - v)
+            root = np.sqrt(v / (1 - BETAS[1] ** step)) + EPSILON
+            p -= LEARNING_RATE * m / (1 - BETAS[0] ** step) / root
+    return loss, parameters
 
 
 @dataclass(frozen=True)
@@ -53,6 +71,11 @@ class MLP:
     def multiplications(self) -> int:
         return self.batch * sum(a * b for a, b in pairwise(self.sizes))
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether many steps in one call take no seconds."""
+        return self.multiplications < 1_000_000_000
+
     def results(self, loss: float, parameters: Values) -> Values:
         """What is checked: the last step's loss, and the change of each parameter."""
         changes = [
@@ -63,17 +86,7 @@ class MLP:
 
     def expected(self) -> Values:
         """The results of CHECKED_STEPS steps in float64, from the formulas."""
-        parameters = [p.astype(np.float64) for p in self.parameters]
-        means = [np.zeros_like(p) for p in parameters]
-        squares = [np.zeros_like(p) for p in parameters]
-        for step in range(1, CHECKED_STEPS + 1):
-            loss, gradients = self.loss_and_gradients(parameters)
-            for p, m, v, g in zip(parameters, means, squares, gradients, strict=True):
-                m += (1 - BETAS[0]) * (g - m)
-                v += (1 - BETAS[1]) * (g * g - v)
-                root = np.sqrt(v / (1 - BETAS[1] ** step)) + EPSILON
-                p -= LEARNING_RATE * m / (1 - BETAS[0] ** step) / root
-        return self.results(loss, parameters)
+        return self.results(*adam(self.loss_and_gradients, self.parameters))
 
     def loss_and_gradients(self, parameters: Values) -> tuple[float, Values]:
         weights, biases = parameters[::2], parameters[1::2]

@@ -1,5 +1,5 @@
 """The reference's network of single numbers, trained by gradient descent on the mean squared error,
-in float64: number by number as there, and as the array program that it stands for."""
+number by number as there, and as the array program that it stands for; larger ones as arrays only."""
 
 from __future__ import annotations
 
@@ -23,19 +23,22 @@ class ScalarNetwork:
     sizes: tuple[int, ...] = (2, 16, 16, 1)
     rows: int = 8
     seed: int = 0
+    dtype: str = "float64"
 
     @cached_property
     def x(self) -> np.ndarray:
-        return np.random.default_rng(0).standard_normal((self.rows, self.sizes[0]))
+        x = np.random.default_rng(0).standard_normal((self.rows, self.sizes[0]))
+        return x.astype(self.dtype)
 
     @cached_property
     def y(self) -> np.ndarray:
-        return np.sin(self.x.sum(1, keepdims=True)) * np.ones(self.sizes[-1])
+        return np.sin(self.x.sum(1, keepdims=True)) * np.ones(self.sizes[-1], self.dtype)
 
     @cached_property
     def first(self) -> np.ndarray:
         """All parameters in the reference's order: each layer's weights, row by row, and biases."""
-        return np.array([p.data for p in Network(self.sizes, self.seed).parameters])
+        drawn = [p.data for p in Network(self.sizes, self.seed).parameters]
+        return np.array(drawn, self.dtype)
 
     def network(self) -> Network:
         return Network(self.sizes, self.seed)
@@ -54,41 +57,40 @@ class ScalarNetwork:
     def parameters(self) -> list[np.ndarray]:
         return self.split(self.first)
 
-    def results(self, parameters: Values) -> Values:
-        """What is checked: the change of all parameters."""
+    def results(self, loss: float, parameters: Values) -> Values:
+        """What is checked: the last step's loss, and the change of all parameters."""
         flat = np.concatenate([np.asarray(p, np.float64).ravel() for p in parameters])
-        return [flat - self.first]
+        return [loss, flat - self.first]
 
     def expected(self) -> Values:
         """The results of CHECKED_STEPS steps, from the formulas."""
-        parameters = self.parameters
+        parameters = [p.astype(np.float64) for p in self.parameters]
         for _ in range(CHECKED_STEPS):
             weights, biases = parameters[::2], parameters[1::2]
             h = [self.x]
             for i, (w, b) in enumerate(zip(weights, biases, strict=True)):
                 z = h[-1] @ w.T + b
                 h.append(np.maximum(z, 0.0) if i < len(weights) - 1 else z)
-            adjoint = 2.0 * (h[-1] - self.y) / self.y.size
+            error = h[-1] - self.y
+            adjoint = 2.0 * error / self.y.size
             for i in reversed(range(len(weights))):
                 dw, db = adjoint.T @ h[i], adjoint.sum(0)
                 adjoint = (adjoint @ weights[i]) * (h[i] > 0.0)
                 weights[i] -= LEARNING_RATE * dw
                 biases[i] -= LEARNING_RATE * db
-        return self.results(parameters)
+        return self.results((error * error).mean(), parameters)
+
+
+def problem(name: str, kind: str, network: ScalarNetwork) -> Problem:
+    tolerance = 1e-10 if network.dtype == "float64" else 1e-5
+    return Problem(name, kind, network, network.expected, tolerance, CHECKED_STEPS)
 
 
 def problems() -> list[Problem]:
     network = ScalarNetwork()
-    shape = "-".join(map(str, network.sizes))
-
-    def problem(label: str, kind: str) -> Problem:
-        return Problem(
-            f"scalar/{shape} batch {network.rows} {label}",
-            kind,
-            network,
-            network.expected,
-            tolerance=1e-10,
-            checked_runs=CHECKED_STEPS,
-        )
-
-    return [problem("by number", "scalar_step"), problem("as arrays", "scalar_arrays")]
+    larger = ScalarNetwork((16, 32, 32, 1), rows=16, dtype="float32")
+    return [
+        problem("scalar/2-16-16-1 batch 8 by number", "scalar_step", network),
+        problem("scalar/2-16-16-1 batch 8 as arrays", "sgd_step", network),
+        problem("sgd/16-32-32-1 batch 16", "sgd_step", larger),
+    ]

@@ -16,6 +16,8 @@ struct Buffer {
   std::size_t bytes = 0;
   uint32_t changed_at = 0;  // source of the last in-place update
   bool read_only = false;
+  bool lent = false;       // to a hook or a rule, which must not change it
+  uint16_t tensors = 0;    // how many Tensor objects show it
   std::function<void()> foreign;
 };
 void release(Buffer* buffer);

@@ -29,10 +29,6 @@ int64_t one_int(const std::string& where, const std::string& what, const char* w
   return value;
 }
 
-bool is_differentiated(const Var& x) {
-  return carries_tangent(x) || (x->tracked && modes().grad_enabled && !x.is_abstract());
-}
-
 }  // namespace
 
 std::string show(py::handle object) {
@@ -76,10 +72,15 @@ Ints to_ints(const std::string& where, const std::string& what, py::handle objec
   return out;
 }
 
+bool is_differentiated(const Var& x) {
+  return carries_tangent(x) || (x->tracked && modes().grad_enabled);
+}
+
 double to_real(const std::string& where, const std::string& what, py::handle object) {
-  if (is_tensor(object.ptr()) && is_differentiated(Var(value_of(object.ptr()))))
-    fail(ErrorKind::graph, where, ": '", what, "' takes a number, to which no derivative leads; got a tensor that is "
-         "being differentiated. Detach it, or write the function in operations that take tensors");
+  if (is_tensor(object.ptr()))
+    if (const Var x(value_of(object.ptr())); !x.is_abstract() && is_differentiated(x))
+      fail(ErrorKind::graph, where, ": '", what, "' takes a number, to which no derivative leads; got a tensor "
+           "that is being differentiated. Detach it, or write the function in operations that take tensors");
   const double value = PyFloat_AsDouble(object.ptr());
   if (value == -1.0 && PyErr_Occurred()) {
     if (is_tensor(object.ptr())) throw py::error_already_set();

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "graph/tangents.h"
+#include "sweeps/reverse.h"
 
 namespace wengert::bindings {
 namespace {
@@ -20,44 +21,109 @@ void refuse_shared_memory(const Recording& recording) {
     if (!changed.assigned || !changed.entry) continue;
     for (const auto& other : variables)
       if (other.entry && other.outside != changed.outside &&
-          other.outside->array.buffer() == changed.outside->array.buffer())
+          extent(other.outside.array()).meets(extent(changed.outside.array())))
         fail(ErrorKind::trace, "compile: the call changes a tensor of shape ", changed.outside.shape(),
              " that shares its memory with another one it reads, of shape ", other.outside.shape(), "; use one of them");
   }
 }
 
-// Calls f once on abstract tensors like `arguments`: (f's result, Replay, whether the result has a
-// history that a sweep may still ask for).
-py::tuple record(py::function f, const List& arguments, py::function flatten) {
+// Cuts off the reverse sweep, which starts at step `middle`: the call keeps what it reads.
+Pull cut_pull(Program& program, std::size_t middle, const Recording& recording, std::size_t arguments,
+              std::size_t cotangents, std::size_t found) {
+  const std::vector<ValueId> seeds(program.inputs.end() - std::ptrdiff_t(cotangents), program.inputs.end());
+  const std::vector<ValueId> ends(program.outputs.end() - std::ptrdiff_t(found), program.outputs.end());
+  Halves halves = split(program, middle, seeds, ends);
+  program = std::move(halves.first);
+  program.inputs.resize(program.inputs.size() - cotangents);
+  program.outputs.resize(program.outputs.size() - found);
+  Pull pull{.program = std::move(halves.rest), .results = {}, .kept = {}, .found = {}};
+  std::vector<bool> fixed(program.inputs.size(), false);  // inputs that the call leaves as they are
+  std::fill(fixed.begin(), fixed.begin() + std::ptrdiff_t(arguments), true);
+  std::size_t place = arguments;
+  for (const auto& variable : recording.variables())
+    if (variable.entry) fixed[place++] = !variable.assigned;
+  std::size_t outputs = 0;
+  for (const ValueId id : halves.crossing) {
+    const auto input = std::size_t(std::find(program.inputs.begin(), program.inputs.end(), id) - program.inputs.begin());
+    if (input < program.inputs.size() && fixed[input]) {
+      pull.kept.push_back({true, input});
+    } else {
+      pull.kept.push_back({false, outputs++});
+      program.outputs.push_back(id);
+    }
+  }
+  return pull;
+}
+
+// Calls f once on abstract tensors like `arguments`, of which a caller wants the gradients of those
+// that are `followed`: (f's result, Replay).
+py::tuple record(py::function f, const List& arguments, const std::vector<bool>& followed, py::function flatten) {
   Recording recording;
-  List placeholders;
+  List placeholders, targets;
+  std::vector<int> places;  // of the targets, among arguments and variables
   py::list given;
-  for (const Var& x : arguments) {
-    placeholders.push_back(recording.trace().input(x->array.type()));
-    given.append(placeholders.back());
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    placeholders.push_back(recording.trace().input(arguments[i]->array.type()));
+    Var x = placeholders.back();
+    if (followed[i]) {
+      x = transform_leaf(x);
+      targets.push_back(x);
+      places.push_back(int(i));
+    }
+    given.append(x);
   }
   py::object result = f(given);
   List inputs = placeholders, outputs;
   for (py::handle y : flatten(result)) outputs.push_back(recording.read(to_var(y.ptr())));
   const std::size_t results = outputs.size();
   refuse_shared_memory(recording);
+  int place = int(arguments.size());
   for (const auto& variable : recording.variables()) {
     if (!variable.entry) continue;
     inputs.push_back(variable.entry);
+    if (variable.entry->tracked) {
+      targets.push_back(variable.entry);
+      places.push_back(place);
+    }
+    ++place;
     if (variable.assigned) outputs.push_back(variable.now);
   }
   for (const auto& gradient : recording.gradients()) {
     if (gradient.entry) inputs.push_back(gradient.entry);
     if (gradient.now && gradient.now != gradient.entry) outputs.push_back(gradient.now);
   }
-  // A result whose history is still to be swept: its gradient is the caller's to ask for.
-  bool history = false;
-  for (std::size_t i = 0; i < results; ++i)
-    history |= outputs[i]->tracked && outputs[i]->node && !outputs[i]->node->freed;
+  // Results whose history is still to be swept: their gradients are the caller's to ask for.
+  List ends, seeds;
+  std::vector<std::size_t> with_history;
+  for (std::size_t i = 0; i < results && modes().grad_enabled; ++i)
+    if (outputs[i]->tracked && outputs[i]->node && !outputs[i]->node->freed) {
+      with_history.push_back(i);
+      ends.push_back(outputs[i]);
+      seeds.push_back(recording.trace().input(outputs[i]->array.type()));
+    }
+  const std::size_t middle = recording.trace().nodes().size();
+  std::vector<int> found(std::size_t(place), -1);
+  std::size_t cotangents = 0;
+  if (!ends.empty()) {
+    const GradMode off(false);
+    const Vars adjoints = reverse_sweep(ends, seeds, targets, {.retain_graph = true});
+    for (std::size_t t = 0; t < targets.size(); ++t)
+      if (adjoints[t]) {
+        found[std::size_t(places[t])] = int(cotangents++);
+        outputs.push_back(adjoints[t]);
+      }
+    inputs.insert(inputs.end(), seeds.begin(), seeds.end());
+  }
   recording.trace().close();
   Program program = program_of(recording.trace(), inputs, outputs, recording.renamed());
-  auto replay = std::make_shared<Replay>(std::move(program), recording, arguments.size(), results);
-  return py::make_tuple(result, replay, history);
+  std::optional<Pull> pull;
+  if (!ends.empty()) {
+    pull = cut_pull(program, middle, recording, arguments.size(), seeds.size(), cotangents);
+    pull->results = with_history;
+    pull->found = found;
+  }
+  auto replay = std::make_shared<Replay>(std::move(program), recording, arguments.size(), results, std::move(pull));
+  return py::make_tuple(result, replay);
 }
 
 }  // namespace
@@ -65,9 +131,14 @@ py::tuple record(py::function f, const List& arguments, py::function flatten) {
 void bind_compile(py::module_& m) {
   py::class_<Replay, std::shared_ptr<Replay>>(m, "_Replay")
       .def("fits", &Replay::fits)
+      .def("overlaps", [](const Replay& r, const List& arguments) { return r.overlaps(arguments); })
       .def_property_readonly("repeats", &Replay::repeats)
       .def("run_many", [](Replay& r, const List& arguments, const std::vector<bool>& stacked, int64_t steps) {
         return r.run_many(arguments, stacked, steps);
+      })
+      .def_property_readonly("has_pull", &Replay::has_pull)
+      .def("run_followed", [](Replay& r, const List& arguments, const std::string& name, py::function f) {
+        return r.run_followed(arguments, name, std::move(f));
       })
       .def("run", [](Replay& r, const List& arguments) { return r.run(arguments); })
       .def_property_readonly("program", [](const Replay& r) { return r.program(); })
@@ -76,12 +147,8 @@ void bind_compile(py::module_& m) {
       .def_property_readonly("units", [](const Replay& r) { return r.executor().units(); });
   bind_fast_call(m);
   m.def("_record", record);
-  // Whether a transform around the call follows one of the tensors.
-  m.def("_is_followed", [](const List& tensors) {
-    return std::any_of(tensors.begin(), tensors.end(), [](const Var& x) {
-      return x.is_abstract() || x->tangents || (x->tracked && modes().grad_enabled);
-    });
-  });
+  // Whether a transform around the call may follow what it reads.
+  m.def("_within_transform", within_transform);
   m.def("_recording", [] { return Recording::current() != nullptr; });
 }
 

@@ -7,6 +7,7 @@
 
 #include "bindings/tensor.h"
 #include "graph/recording.h"
+#include "graph/source.h"
 #include "kernels/copy.h"
 #include "ops/vocabulary.h"
 
@@ -71,6 +72,12 @@ Ref<Buffer> buffer_behind(const py::array& array, int width) {
   return offset % width == 0 ? buffer : Ref<Buffer>();
 }
 
+// What ends shared memory; named, so that the owner can be asked for.
+struct Release {
+  PyObject* owner;
+  void operator()() const { Py_DECREF(owner); }
+};
+
 Array share(py::array array) {
   const DType dtype = array_dtype(array);
   Shape shape;
@@ -89,7 +96,7 @@ Array share(py::array array) {
   const auto bytes = std::size_t(array.nbytes());
   PyObject* owner = array.release().ptr();
   return Array::foreign(data, bytes, read_only, dtype, std::move(shape), std::move(strides),
-                        [owner] { Py_DECREF(owner); });
+                        Release{owner});
 }
 
 // Any array-like as a native-endian, aligned NumPy array.
@@ -124,9 +131,81 @@ Var weak_scalar(PyObject* object, std::optional<DType> company) {
 }
 
 bool is_number(PyObject* object) { return PyFloat_Check(object) || PyLong_Check(object); }
+bool is_sequence(PyObject* object) { return PyList_Check(object) || PyTuple_Check(object); }
+
+// What a nested sequence holds beside numbers: whether there is a tensor, and how deep it nests.
+constexpr int deepest = 32;
+struct Contents {
+  bool tensors = false, too_deep = false;
+};
+void look_into(PyObject* sequence, int depth, Contents& found) {
+  if (depth > deepest) found.too_deep = true;
+  PyObject** items = PySequence_Fast_ITEMS(sequence);
+  const Py_ssize_t size = PySequence_Fast_GET_SIZE(sequence);
+  for (Py_ssize_t i = 0; i < size && !found.tensors && !found.too_deep; ++i) {
+    if (PyFloat_CheckExact(items[i]) || PyLong_CheckExact(items[i])) continue;
+    if (is_sequence(items[i])) look_into(items[i], depth + 1, found);
+    else found.tensors = is_tensor(items[i]);
+  }
+}
+
+// What a nested sequence holds: tensors and arrays, numbers, lists of items.
+struct Item {
+  Var value = {};
+  py::object number = {};
+  std::vector<Item> items = {};
+};
+
+Item read_items(PyObject* object, int depth) {
+  if (depth > deepest) fail(ErrorKind::argument, "tensor: sequences nest at most ", deepest, " deep");
+  if (is_number(object)) return {.number = py::reinterpret_borrow<py::object>(object)};
+  if (!is_sequence(object)) return {.value = to_var(object)};
+  Item out;
+  // Held: a conversion runs Python code, which may change the list.
+  const auto held = py::reinterpret_steal<py::tuple>(PySequence_Tuple(object));
+  if (!held) throw py::error_already_set();
+  for (py::handle item : held) out.items.push_back(read_items(item.ptr(), depth + 1));
+  return out;
+}
+
+// The dtype of the tensors and arrays, widened by the kind of the numbers.
+void widen(const Item& item, std::optional<DType>& strong, std::optional<DType>& weak) {
+  for (const Item& inner : item.items) widen(inner, strong, weak);
+  if (item.value) strong = promote(strong.value_or(DType::bool_), item.value.dtype());
+  if (item.number) weak = promote(weak.value_or(DType::bool_), weak_scalar(item.number.ptr(), {}).dtype());
+}
+
+Var stack_items(const Item& item, DType dtype) {
+  static const Op& stack = find_op("stack");
+  if (item.value || item.number) {
+    const Var x = item.value ? item.value : weak_scalar(item.number.ptr(), dtype);
+    x->weak = false;
+    return x.dtype() == dtype ? x : astype(x, dtype);
+  }
+  std::vector<Var> parts;
+  for (const Item& inner : item.items) parts.push_back(stack_items(inner, dtype));
+  if (parts.empty()) return Var(Array::empty(dtype, {0}));
+  for (const Var& x : parts)
+    if (!(x.shape() == parts[0].shape()))
+      fail(ErrorKind::shape, "tensor: the items of a sequence must have the same shape; got ", parts[0].shape(), " and ",
+           x.shape());
+  return apply(stack, parts, Attrs(stack.params, {int64_t(0)}));
+}
+
+// A sequence that holds tensors, through operations: histories, tangents and traces go on.
+Var stacked(PyObject* sequence, std::optional<DType> dtype) {
+  const Item items = read_items(sequence, 0);
+  std::optional<DType> strong, weak;
+  widen(items, strong, weak);
+  const DType company = strong.value_or(DType::bool_);
+  // A number adopts the dtype of its company, unless it is of a higher kind.
+  const bool higher = weak && (is_float(*weak) ? !is_float(company) : company == DType::bool_ && *weak != DType::bool_);
+  const Var x = stack_items(items, higher ? *weak : company);
+  return dtype ? astype(x, *dtype) : x;
+}
 
 bool is_array_like(PyObject* object) {
-  return py::isinstance<py::array>(object) || PyList_Check(object) || PyTuple_Check(object) ||
+  return py::isinstance<py::array>(object) || is_sequence(object) ||
          py::hasattr(object, "__array__") || py::hasattr(object, "__dlpack__");
 }
 
@@ -139,6 +218,13 @@ Var from_object(PyObject* object, std::optional<DType> company) {
 }
 
 }  // namespace
+
+bool seen_outside(const Buffer& buffer) {
+  if (!buffer.foreign) return false;
+  const Release* release = buffer.foreign.target<Release>();
+  if (!release || Py_REFCNT(release->owner) > 1) return true;
+  return !py::reinterpret_borrow<py::array>(release->owner).attr("base").is_none();
+}
 
 bool is_convertible(PyObject* object) {
   return is_tensor(object) || is_number(object) || is_array_like(object);
@@ -189,24 +275,31 @@ Var tensor_from(py::handle data, std::optional<DType> dtype, std::optional<bool>
   if (!is_array_like(data.ptr()))
     fail(ErrorKind::type, "tensor: cannot make a tensor of a ", Py_TYPE(data.ptr())->tp_name, "; got ",
          show(data));
-  const bool sequence = PyList_Check(data.ptr()) || PyTuple_Check(data.ptr());
+  const bool sequence = is_sequence(data.ptr());
+  if (sequence && copy == false)
+    fail(ErrorKind::argument, "asarray: a Python sequence cannot be shared, and copy=False forbids a copy");
+  if (sequence) {
+    Contents found;
+    look_into(data.ptr(), 0, found);
+    if (found.tensors) return stacked(data.ptr(), dtype);
+    copy = true;
+  }
   py::array array;
   try {
     array = as_numpy(data);
   } catch (py::error_already_set& error) {
     fail(ErrorKind::argument, "tensor: not an array: ", error.what());
   }
-  if (sequence && copy == false)
-    fail(ErrorKind::argument, "asarray: a Python sequence cannot be shared, and copy=False forbids a copy");
   const Array shared = share(array);
   // Python floats in sequences become the default float dtype.
   if (sequence && !dtype && shared.dtype() == DType::float64) dtype = DType::float32;
-  return finish(shared, sequence);
+  return finish(shared, false);
 }
 
 py::object to_numpy(const Var& x) {
   if (x.is_abstract())
-    fail(ErrorKind::trace, "numpy: a traced value has no numbers yet; keep to wengert operations inside a traced function");
+    fail(ErrorKind::trace, "numpy: a traced value has no numbers yet, at ", show_source(source_here()),
+         "; keep to wengert operations inside a traced function, or make a wg.primitive of what needs NumPy");
   refuse_recorded(x, "numpy");
   const Array& array = x.array();
   const int width = itemsize(array.dtype());
@@ -215,7 +308,7 @@ py::object to_numpy(const Var& x) {
   py::array out(py::reinterpret_borrow<py::dtype>(dtype_objects()[std::size_t(array.dtype())]), shape, strides,
                 array.raw(), py::reinterpret_steal<py::object>(wrap(x)));
   // Broadcast views name one element many times; gradients must not be changed behind their back.
-  bool writable = !array.buffer()->read_only && !x->tracked;
+  bool writable = !array.buffer()->read_only && !array.buffer()->lent && !x->tracked;
   for (std::size_t i = 0; i < array.shape().size(); ++i)
     writable = writable && (array.strides()[i] != 0 || array.shape()[i] <= 1);
   if (!writable) out.attr("flags").attr("writeable") = false;
@@ -230,7 +323,9 @@ void bind_convert(py::module_& m) {
   m.def("tensor", [optional_dtype](py::object data, py::object dtype, py::object wants_grad) {
           const bool requires_grad = to_bool("tensor", "requires_grad", wants_grad);
           Var x = tensor_from(data, optional_dtype(dtype), true);
-          if (x->node || x->tracked || Recording::current()) x = detach(x);
+          const bool sequence = is_sequence(data.ptr());  // of tensors: a new value with their history
+          const bool history = x->node || x->tracked || Recording::current();
+          if (history && (!sequence || requires_grad)) x = detach(x);
           if (requires_grad) {
             if (!is_float(x.dtype()))
               fail(ErrorKind::dtype, "tensor: only floating-point tensors can require gradients; got ", x.dtype());
@@ -240,7 +335,9 @@ void bind_convert(py::module_& m) {
         },
         py::arg("data"), py::kw_only(), py::arg("dtype") = py::none(), py::arg("requires_grad") = false,
         "A new tensor that copies `data` (a number, nested sequence, array or tensor). Python floats become\n"
-        "float32; arrays keep their dtype.\n\n"
+        "float32; arrays keep their dtype. Of a tensor it is a constant, without history; tensors within a\n"
+        "sequence are stacked as wg.stack does, and gradients reach them (with requires_grad=True the result\n"
+        "is a leaf).\n\n"
         ">>> wg.tensor([1.0, 2.0], requires_grad=True)\ntensor([1., 2.], requires_grad=True)");
   m.def("asarray", [optional_dtype](py::object obj, py::object dtype, py::object copies, py::object device) {
           const auto copy = copies.is_none() ? std::optional<bool>() : to_bool("asarray", "copy", copies);
@@ -251,7 +348,8 @@ void bind_convert(py::module_& m) {
         py::arg("obj"), py::kw_only(), py::arg("dtype") = py::none(), py::arg("copy") = py::none(),
         py::arg("device") = py::none(),
         "`obj` as a tensor, sharing memory with NumPy arrays and DLPack producers where that is possible.\n"
-        "copy=True always copies; copy=False raises where a copy is needed.");
+        "copy=True always copies; copy=False raises where a copy is needed. Tensors within a sequence are\n"
+        "stacked, and gradients reach them.");
   m.def("_dtypes", [] {
     py::dict out;
     for (int i = 0; i < dtype_count; ++i) out[name(DType(i))] = dtype_objects()[std::size_t(i)];

@@ -3,7 +3,7 @@
 #include <structmember.h>
 
 #include "bindings/replay.h"
-#include "graph/tangents.h"
+#include "graph/watch.h"
 
 namespace wengert::bindings {
 namespace {
@@ -197,7 +197,7 @@ PyObject* call_fast(PyObject* object, PyObject* const* args, std::size_t flagged
   return guarded([&]() -> PyObject* {
     FastCall& self = *reinterpret_cast<FastCall*>(object);
     const Py_ssize_t positional = PyVectorcall_NARGS(flagged);
-    if (self.entries->empty() || Recording::current() || !ForwardSweep::active().empty())
+    if (self.entries->empty() || within_transform() || watching())
       return call_slow(object, args, positional, names);
     Signature signature;
     std::vector<Var> leaves;
@@ -208,6 +208,7 @@ PyObject* call_fast(PyObject* object, PyObject* const* args, std::size_t flagged
       for (const Entry& entry : *self.entries)
         if (entry.epoch == options_epoch() && entry.grad_enabled == modes().grad_enabled &&
             entry.signature == signature && entry.replay->fits()) {
+          if (entry.replay->overlaps(leaves)) break;
           ++self.hits;
           const std::shared_ptr<Replay> replay = entry.replay;  // the run may add entries
           const std::shared_ptr<const Template> result = entry.result;
@@ -228,7 +229,23 @@ PyObject* fast_new(PyTypeObject* type, PyObject*, PyObject*) {
     return reinterpret_cast<PyObject*>(made);
   });
 }
+int fast_traverse(PyObject* object, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(object));
+  if (const auto* entries = reinterpret_cast<FastCall*>(object)->entries)
+    for (const Entry& entry : *entries) {
+      for (const py::object& key : entry.signature.keys) Py_VISIT(key.ptr());
+      // (What several entries share is visited by none: it cannot be weighed.)
+      if (entry.result.use_count() == 1)
+        for (const py::object& key : entry.result->keys) Py_VISIT(key.ptr());
+    }
+  return 0;
+}
+int fast_clear(PyObject* object) {
+  if (auto* entries = reinterpret_cast<FastCall*>(object)->entries) std::vector<Entry>().swap(*entries);
+  return 0;
+}
 void fast_dealloc(PyObject* object) {
+  PyObject_GC_UnTrack(object);
   PyTypeObject* type = Py_TYPE(object);
   FastCall& self = *reinterpret_cast<FastCall*>(object);
   delete self.entries;
@@ -245,10 +262,13 @@ PyTypeObject* make_type() {
   static PyType_Slot slots[] = {{Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
                                 {Py_tp_new, reinterpret_cast<void*>(fast_new)},
                                 {Py_tp_dealloc, reinterpret_cast<void*>(fast_dealloc)},
+                                {Py_tp_traverse, reinterpret_cast<void*>(fast_traverse)},
+                                {Py_tp_clear, reinterpret_cast<void*>(fast_clear)},
                                 {Py_tp_members, fast_members},
                                 {0, nullptr}};
   static PyType_Spec spec = {"wengert._core._FastCall", sizeof(FastCall), 0,
-                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_VECTORCALL, slots};
+                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC |
+                                 Py_TPFLAGS_HAVE_VECTORCALL, slots};
   auto* type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
   if (!type) throw py::error_already_set();
   return type;
@@ -278,7 +298,10 @@ void add_recording(py::handle fast, py::tuple args, py::dict kwargs, py::object 
   const py::tuple name_tuple(names);
   if (!flatten_call(self, given.data(), Py_ssize_t(args.size()), name_tuple.ptr(), flatten)) return;
   if (!made->read(result.ptr())) return;
-  std::erase_if(*self.entries, [](const Entry& old) { return old.epoch != options_epoch(); });
+  // Keys and static arguments are compared by identity: equal ones that are made anew at each call
+  // must not fill the memory.
+  constexpr std::size_t most_entries = 64;
+  if (self.entries->size() == most_entries) self.entries->erase(self.entries->begin());
   self.entries->push_back(std::move(entry));
 }
 

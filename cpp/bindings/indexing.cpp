@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "bindings/tensor.h"
+#include "graph/recording.h"
 #include "kernels/copy.h"
 #include "kernels/gather.h"
 #include "kernels/move.h"
@@ -58,7 +59,11 @@ Item array_item(const Var& x) {
   if (is_float(dtype) && x->array.size() > 0)
     fail(ErrorKind::dtype, where, ": arrays that index must be integers or bool; got ",
          x->array.type(), ". Convert first: indices.astype(wg.int64)");
-  if (x.ndim() == 0 && !x.is_abstract()) {
+  // Numbers from outside a recorded call are read afresh at each: an index array of no axes.
+  const Recording* recording = Recording::current();
+  const bool varies = x.is_abstract() || (recording && recording->is_outside(*x.get()));
+  if (dtype == DType::bool_) refuse_recorded(x, "index by a mask");
+  if (x.ndim() == 0 && !varies) {
     const int64_t value = dispatch(
         dtype, [&](auto tag) { return int64_t(*x->array.data<typename decltype(tag)::type>()); });
     return {.kind = dtype == DType::bool_ ? Item::truth : Item::integer, .value = value};
@@ -272,41 +277,86 @@ void check_fits(const Shape& value, const Shape& place) {
          " does not fit the selected places, ", place);
 }
 
+// The shape of what a selection reads.
+Shape selected_shape(const Selection& s) {
+  if (s.indices.empty()) return s.shape;
+  Shape common, out;
+  for (const Var& index : s.indices) common = broadcast_shapes(where, common, index.shape());
+  const int64_t at = s.in_front ? 0 : s.axes[0];
+  for (int64_t axis = 0; axis <= int64_t(s.shape.size()); ++axis) {
+    if (axis == at)
+      for (const int64_t size : common) out.push_back(size);
+    if (axis < int64_t(s.shape.size()) && std::find(s.axes.begin(), s.axes.end(), axis) == s.axes.end())
+      out.push_back(s.shape[std::size_t(axis)]);
+  }
+  return out;
+}
+
+void place(const Selection& s, Array into, const Array& value) {
+  if (s.sliced) into = kernels::slice_view(into, s.starts, s.sizes, s.steps);
+  if (s.reshaped) into = into.try_reshape(s.shape);
+  if (s.indices.empty()) {
+    const Array source = without_leading_ones(value, into.shape().size());
+    check_fits(source.shape(), into.shape());
+    const bool overlap = source.buffer() == into.buffer();
+    kernels::copy(overlap ? kernels::contiguous_copy(source) : source, into);
+    return;
+  }
+  if (s.in_front) {
+    Shape shape;
+    Ints strides;
+    for (int64_t axis : arrays_first(s)) {
+      shape.push_back(into.shape()[std::size_t(axis)]);
+      strides.push_back(into.strides()[std::size_t(axis)]);
+    }
+    into = into.view(std::move(shape), std::move(strides), into.offset());
+  }
+  Arrays indices;
+  Shape common;
+  for (const Var& index : s.indices) {
+    common = broadcast_shapes(where, common, index.shape());
+    indices.push_back(index.array());
+  }
+  const std::size_t ndim = into.shape().size() - s.indices.size() + common.size();
+  kernels::scatter_assign(into, {indices.data(), indices.size()}, s.in_front ? 0 : int(s.axes[0]),
+                          without_leading_ones(value, ndim));
+}
+
+// x with the value at the selected places, as operations: each element of x is told which element of
+// the value it gets, or -1.
+Var updated(const Var& x, const Selection& s, const Var& value) {
+  const Shape shape = selected_shape(s);
+  const int64_t count = numel(shape);
+  if (count == 0) return x;
+  Array number = Array::empty(DType::int64, shape), source = Array::empty(DType::int64, x.shape());
+  std::iota(number.data<int64_t>(), number.data<int64_t>() + count, int64_t(0));
+  kernels::fill(source, -1);
+  place(s, source, number);
+  Array taken = Array::empty(DType::bool_, x.shape());
+  for (int64_t i = 0; i < source.size(); ++i) {
+    int64_t& from = source.data<int64_t>()[i];
+    taken.data<bool>()[i] = from >= 0;
+    from = std::max(from, int64_t(0));
+  }
+  Shape own = value.shape();
+  while (own.size() > shape.size() && own[0] == 1) own.erase(0);
+  check_fits(own, shape);
+  const Var parts = reshape(broadcast_to(reshape(astype(value, x.dtype()), own), shape), {count});
+  return wengert::where(Var(std::move(taken)), take(parts, Var(std::move(source)), 0), x);
+}
+
 void write(const Var& x, PyObject* key, PyObject* object) {
   const Var value = to_var(object, x);
   check_in_place("index assignment", x, value);
   const Selection s = select(x.shape(), key);
-  Array place = x.array();
-  if (s.sliced) place = kernels::slice_view(place, s.starts, s.sizes, s.steps);
-  if (s.reshaped) place = place.try_reshape(s.shape);
-  if (s.indices.empty()) {
-    const Array source = without_leading_ones(value.array(), place.shape().size());
-    check_fits(source.shape(), place.shape());
-    const bool overlap = source.buffer() == place.buffer();
-    kernels::copy(overlap ? kernels::contiguous_copy(source) : source, place);
-  } else {
-    if (s.in_front) {
-      Shape shape;
-      Ints strides;
-      for (int64_t axis : arrays_first(s)) {
-        shape.push_back(place.shape()[std::size_t(axis)]);
-        strides.push_back(place.strides()[std::size_t(axis)]);
-      }
-      place = place.view(std::move(shape), std::move(strides), place.offset());
-    }
-    Arrays indices;
-    Shape common;
-    for (const Var& index : s.indices) {
-      if (index.is_abstract())
-        fail(ErrorKind::trace, "index assignment: a traced index has no numbers yet");
-      common = broadcast_shapes(where, common, index.shape());
-      indices.push_back(index.array());
-    }
-    const std::size_t ndim = place.shape().size() - s.indices.size() + common.size();
-    kernels::scatter_assign(place, {indices.data(), indices.size()},
-                            s.in_front ? 0 : int(s.axes[0]),
-                            without_leading_ones(value.array(), ndim));
+  for (const Var& index : s.indices) {
+    if (index.is_abstract()) refuse_traced("index assignment");
+    refuse_recorded(index, "index assignment");
   }
+  if (Recording* recording = Recording::current();
+      recording && (value.is_abstract() || !(recording->read(x) == x) || !(recording->read(value) == value)))
+    return assign(x, updated(x, s, value));
+  place(s, x.array(), value.array());
   note_change(x.array());
 }
 

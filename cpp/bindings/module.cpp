@@ -14,6 +14,7 @@ PYBIND11_MODULE(_core, m) {
   bind_sweeps(m);
   bind_program(m);
   bind_compile(m);
+  bind_control(m);
   bind_runtime(m);
   bind_optim(m);
   bind_primitive(m);

@@ -62,6 +62,9 @@ Vars convert_inputs(const Op& op, const std::vector<PyObject*>& objects) {
   return out;
 }
 
+// NumPy's functions call the methods of their names with more arguments: np.sum(x).
+bool is_numpy_only(const std::string& name) { return name == "out" || name == "dtype"; }
+
 PyObject* call_op(PyObject* self, PyObject* const* args, std::size_t flagged, PyObject* names) {
   return guarded([&]() -> PyObject* {
     const Op& op = *reinterpret_cast<PyOp*>(self)->op;
@@ -86,12 +89,16 @@ PyObject* call_op(PyObject* self, PyObject* const* args, std::size_t flagged, Py
     for (Py_ssize_t k = 0; k < named; ++k) {
       const char* name = PyUnicode_AsUTF8(PyTuple_GET_ITEM(names, k));
       if (!name) throw py::error_already_set();
+      if (name == std::string("ddof")) name = "correction";
       PyObject* value = args[positional + std::size_t(k)];
       PyObject** place = nullptr;
       for (std::size_t i = 0; i < op.params.size(); ++i)
         if (op.params[i].name == name) place = &params[i];
       for (std::size_t i = 0; i < op.inputs.size() && !op.variadic(); ++i)
         if (op.inputs[i] == name) place = &tensors[i];
+      if (!place && value == Py_None && is_numpy_only(name)) continue;
+      if (!place && name == std::string("out"))
+        fail(ErrorKind::type, op.name, ": 'out' can only be None; tensors are results, not places to write to");
       if (!place) fail(ErrorKind::type, op.name, ": has no argument '", name, "'");
       if (*place) fail(ErrorKind::type, op.name, ": the argument '", name, "' is given twice");
       *place = value;

@@ -284,7 +284,10 @@ bool may_hold(const Var& x, int64_t value) {
 
 }  // namespace
 
-void changed_options() { ++options_epoch(); }
+void changed_options(int64_t from_to) {
+  static uint64_t count = 0;
+  options_epoch() ^= from_to ? from_to : int64_t(++count * 0x9E3779B97F4A7C15u);
+}
 
 void bind_optim(py::module_& m) {
   m.def("_sgd_step", sgd_step);
@@ -294,7 +297,7 @@ void bind_optim(py::module_& m) {
   m.def("_may_hold", may_hold);
   m.def("_advance", advance);
   m.def("_make_state", make_state);
-  m.def("_changed_options", changed_options);
+  m.def("_changed_options", changed_options, py::arg("from_to") = 0);
   m.def("_options_epoch", [] { return options_epoch(); });
 }
 

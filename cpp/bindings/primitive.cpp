@@ -2,9 +2,12 @@
 // them. python/wengert/primitives.py says what the rules do; this knows only how to ask them.
 #include <pybind11/stl.h>
 
+#include <algorithm>
+
 #include "bindings/tensor.h"
 #include "graph/tangents.h"
 #include "graph/trace.h"
+#include "kernels/copy.h"
 
 namespace wengert::bindings {
 namespace {
@@ -45,9 +48,13 @@ Arrays evaluate(const PythonOp& op, std::span<const Array> in) {
   const GradMode off(false);
   Vars args;
   for (const Array& x : in) args.push_back(Var(Array(x)));
+  const Lent lent({{args.data(), args.size()}});
   Arrays out;
-  for (const Var& y : to_vars(op.rules.attr("evaluate")(to_list({args.data(), args.size()}))))
-    out.push_back(y.array());
+  for (const Var& y : to_vars(op.rules.attr("evaluate")(to_list({args.data(), args.size()})))) {
+    auto same = [&](const Array& x) { return x.buffer() == y.array().buffer(); };
+    const bool shared = std::any_of(in.begin(), in.end(), same) || std::any_of(out.begin(), out.end(), same);
+    out.push_back(shared ? kernels::contiguous_copy(y.array()) : y.array());
+  }
   return out;
 }
 
@@ -65,12 +72,14 @@ Types infer(const PythonOp& op, std::span<const Type> in) {
 
 Vars adjoint(const PythonOp& op, const Rule& r, std::optional<int> index) {
   const bool plain = is_plain({r.gs, r.outs, r.ins});
+  const Lent lent({r.gs, r.outs, r.ins});
   return to_vars(op.rules.attr("adjoint")(index, to_list(r.gs, plain), to_list(r.outs, plain),
                                           to_list(r.ins, plain), plain));
 }
 
 Vars tangent(const PythonOp& op, const Rule& r) {
   const bool plain = is_plain({r.dxs, r.outs, r.ins});
+  const Lent lent({r.dxs, r.outs, r.ins});
   return to_vars(op.rules.attr("tangent")(to_list(r.dxs, plain), to_list(r.outs, plain),
                                           to_list(r.ins, plain), plain));
 }

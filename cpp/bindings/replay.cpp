@@ -4,6 +4,7 @@
 
 #include "array/allocator.h"
 #include "graph/tangents.h"
+#include "sweeps/reverse.h"
 
 namespace wengert::bindings {
 namespace {
@@ -21,8 +22,20 @@ void leave_gradient(const Ref<Node>& leaf, Var g) {
 
 }  // namespace
 
-Replay::Replay(Program program, const Recording& recording, std::size_t arguments, std::size_t results)
-    : program_(std::move(program)), arguments_(arguments), results_(results) {
+Extent extent(const Array& array) {
+  if (array.size() == 0) return {};
+  const auto* first = static_cast<const std::byte*>(array.raw());
+  const std::byte* last = first;
+  for (std::size_t axis = 0; axis < array.shape().size(); ++axis) {
+    const int64_t reach = (array.shape()[axis] - 1) * array.strides()[axis] * itemsize(array.dtype());
+    (reach < 0 ? first : last) += reach;
+  }
+  return {first, last + itemsize(array.dtype())};
+}
+
+Replay::Replay(Program program, const Recording& recording, std::size_t arguments, std::size_t results,
+               std::optional<Pull> pull)
+    : program_(std::move(program)), arguments_(arguments), results_(results), pull_(std::move(pull)) {
   for (const Recording::Variable& variable : recording.variables())
     if (variable.entry) variables_.push_back({variable.outside, variable.assigned});
   for (const Recording::Gradient& gradient : recording.gradients())
@@ -32,10 +45,14 @@ Replay::Replay(Program program, const Recording& recording, std::size_t argument
   std::size_t output = results_;
   for (std::size_t v = 0; v < variables_.size(); ++v)
     if (variables_[v].assigned) updates_.push_back({arguments_ + v, output++});
-  first_gradient_ = output;
+  first_kept_ = first_gradient_ = output;
+  for (const Slot& slot : slots_) first_kept_ += slot.changed && slot.has;
   before_ = program_;
   simplified_ = simplify(program_);
   executors_.push_back(std::make_unique<Running>(program_, updates_));
+  if (!pull_) return;
+  simplify(pull_->program);
+  puller_ = std::make_unique<Executor>(pull_->program, std::vector<Update>());
 }
 
 int64_t& options_epoch() {
@@ -53,6 +70,16 @@ bool Replay::fits() const {
     if (array.dtype() != type.dtype || !(array.shape() == type.shape)) return false;
   }
   return true;
+}
+
+bool Replay::overlaps(std::span<const Var> arguments) const {
+  if (updates_.empty()) return false;
+  for (const Var& x : arguments) {
+    const Extent own = extent(x.array());
+    for (const Outside& variable : variables_)
+      if (variable.assigned && own.meets(extent(variable.value.array()))) return true;
+  }
+  return false;
 }
 
 namespace {
@@ -89,24 +116,116 @@ void Replay::bind(Running& running, std::span<const Var> arguments, int64_t rows
   }
 }
 
-std::vector<Var> Replay::hand_over(Running& running) {
+void Replay::note_changes() {
   for (const Outside& variable : variables_)
     if (variable.assigned) note_change(variable.value.array());
+}
+
+std::vector<Var> Replay::hand_over(Running& running) {
   std::vector<Var> out;
   out.reserve(results_);
   for (std::size_t k = 0; k < results_; ++k) out.emplace_back(running.outputs[k]);
   return out;
 }
 
-std::vector<Var> Replay::run(std::span<const Var> arguments) {
+std::vector<Var> Replay::run(std::span<const Var> arguments) { return run_keeping(arguments, nullptr); }
+
+std::vector<Var> Replay::run_keeping(std::span<const Var> arguments, std::vector<Array>* kept) {
   Running& running = free_executor();
   const Busy busy(running);
   bind(running, arguments, -1);
+  note_changes();  // also where the run fails halfway
   execute(running);
   std::size_t j = first_gradient_;
   for (const Slot& slot : slots_)
     if (slot.changed) leave_gradient(slot.leaf, slot.has ? Var(running.outputs[j++]) : Var());
+  if (kept)
+    for (const Pull::Kept& value : pull_->kept)
+      kept->push_back(value.is_input ? running.inputs[value.place] : running.outputs[first_kept_ + value.place]);
   return hand_over(running);
+}
+
+std::vector<Var> Replay::run_followed(std::span<const Var> arguments, const std::string& name, py::function f) {
+  Vars ins(arguments.begin(), arguments.end());
+  for (const Outside& variable : variables_) ins.push_back(variable.value);
+  const auto op = std::make_shared<Op>();
+  const auto kept = std::make_shared<std::vector<Array>>();
+  const auto self = shared_from_this();
+  op->name = name;
+  op->inputs = {"*tensors"};
+  op->evaluate = [&](std::span<const Array>) {
+    Arrays out;
+    for (const Var& y : run_keeping(arguments, kept.get())) out.push_back(y.array());
+    return out;
+  };
+  op->joint_adjoint = [self, kept, f = std::move(f)](const Rule& rule) {
+    const bool recorded = modes().grad_enabled ||
+                          std::any_of(rule.gs.begin(), rule.gs.end(), [](const Var& g) { return g && (g.is_abstract() || g->tangents); });
+    return recorded ? self->pull_back_recorded(rule, f) : self->pull_back(rule, *kept);
+  };
+  op->self = op;
+  const Vars made = apply_all(*op, {ins.data(), ins.size()});
+  op->evaluate = {};
+  std::vector<Var> out;
+  for (std::size_t i = 0; i < made.size(); ++i) {
+    const bool followed = std::find(pull_->results.begin(), pull_->results.end(), i) != pull_->results.end();
+    out.push_back(followed ? made[i] : detach(made[i]));
+  }
+  return out;
+}
+
+// What differentiates the sweep again sees f's own operations.
+Vars Replay::pull_back_recorded(const Rule& rule, const py::function& f) {
+  if (!updates_.empty() || std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.changed; }))
+    fail(ErrorKind::graph, rule.op.name, ": a compiled function that changes tensors cannot be called again for a second "
+         "derivative; compile the derivative instead");
+  py::list given;
+  Vars leaves, targets, ends, seeds;
+  std::vector<std::size_t> places;
+  {
+    const GradMode on(true);
+    for (std::size_t i = 0; i < rule.ins.size(); ++i) {
+      const bool wanted = rule.ins[i]->tracked, is_argument = i < arguments_;
+      Var x = rule.ins[i];
+      if (is_argument) given.append(x = wanted ? transform_leaf(x) : x);
+      if (!wanted) continue;
+      targets.push_back(x);
+      places.push_back(i);
+    }
+    const py::list results = f(given);
+    for (const std::size_t result : pull_->results) {
+      if (!rule.gs[result]) continue;
+      ends.push_back(to_tensor(rule.op.name, "result", results[result]));
+      seeds.push_back(rule.gs[result]);
+    }
+  }
+  for (std::size_t t = 0; t < targets.size(); ++t)
+    if (places[t] < arguments_) end_leaf(targets[t]);
+  const std::span<const Var> wanted{targets.data(), targets.size()};
+  const Reach reach = find_reach({ends.data(), ends.size()}, wanted);
+  const Vars found = reverse_sweep({ends.data(), ends.size()}, {seeds.data(), seeds.size()}, wanted,
+                                   {.retain_graph = true}, &reach);
+  Vars out(rule.ins.size());
+  for (std::size_t t = 0; t < targets.size(); ++t) out[places[t]] = found[t];
+  return out;
+}
+
+Vars Replay::pull_back(const Rule& rule, const std::vector<Array>& kept) {
+  std::vector<Array> inputs, outputs;
+  for (const std::size_t result : pull_->results) {
+    const Type& type = rule.out_types[result];
+    inputs.push_back(rule.gs[result] ? rule.gs[result].array() : Array::scalar(type.dtype, 0.0).broadcast_to(type.shape));
+  }
+  inputs.insert(inputs.end(), kept.begin(), kept.end());
+  for (const ValueId id : pull_->program.outputs) {
+    const Type& type = pull_->program.types[std::size_t(id)];
+    outputs.push_back(Array::empty(type.dtype, type.shape));
+  }
+  puller_->run(inputs, outputs);
+  Vars out(rule.ins.size());
+  for (std::size_t i = 0; i < pull_->found.size(); ++i)
+    if (pull_->found[i] >= 0) out[i] = Var(outputs[std::size_t(pull_->found[i])]);
+  return out;
 }
 
 bool Replay::repeats() const {
@@ -119,6 +238,7 @@ std::vector<Var> Replay::run_many(std::span<const Var> arguments, const std::vec
   Running& running = free_executor();
   const Busy busy(running);
   bind(running, arguments, steps);
+  note_changes();
   std::vector<bool> rows = stacked;
   rows.resize(running.inputs.size(), false);
   // In pieces, so that Ctrl-C is seen.
@@ -133,10 +253,7 @@ std::vector<Var> Replay::run_many(std::span<const Var> arguments, const std::vec
       const memory::Shared shared;
       without_interpreter_lock(go);
     }
-    if (PyErr_CheckSignals() != 0) {
-      hand_over(running);
-      throw py::error_already_set();
-    }
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
   }
   return hand_over(running);
 }

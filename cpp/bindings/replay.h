@@ -1,20 +1,50 @@
 // Recorded calls: what wg.compile keeps of a function for one set of shapes, and its replay.
 #pragma once
 #include <memory>
+#include <optional>
 
 #include "bindings/tensor.h"
 #include "graph/recording.h"
+#include "graph/tangents.h"
 #include "program/simplify.h"
 #include "runtime/executor.h"
 
 namespace wengert::bindings {
 
+// The bytes between the first and the last element of an array.
+struct Extent {
+  const std::byte *begin = nullptr, *end = nullptr;
+  bool meets(const Extent& other) const { return begin < other.end && other.begin < end; }
+};
+Extent extent(const Array& array);
+
+// The reverse sweep of a recorded call, for results that are differentiated later: from cotangents
+// of results and what the call keeps, to cotangents of what it read.
+struct Pull {
+  Program program;
+  std::vector<std::size_t> results;  // which results have cotangents
+  struct Kept {
+    bool is_input;      // an input of the call as it is; else an output beyond its results
+    std::size_t place;
+  };
+  std::vector<Kept> kept;
+  std::vector<int> found;  // for each argument and variable: which output is its cotangent, or -1
+};
+
 // One recording of a call, and what it needs to run again.
-class Replay {
+class Replay : public std::enable_shared_from_this<Replay> {
  public:
-  Replay(Program program, const Recording& recording, std::size_t arguments, std::size_t results);
+  Replay(Program program, const Recording& recording, std::size_t arguments, std::size_t results,
+         std::optional<Pull> pull);
+
+  // Runs as one operation that a reverse sweep can pass. A sweep that is recorded itself calls `f`, the
+  // function of the flat arguments, again: `f(list) -> list`.
+  std::vector<Var> run_followed(std::span<const Var> arguments, const std::string& name, py::function f);
+  bool has_pull() const { return pull_.has_value(); }
 
   bool fits() const;  // whether the world is as it was when the call was recorded
+  // Whether an argument lies in memory that the call changes: what it reads there depends on when.
+  bool overlaps(std::span<const Var> arguments) const;
   std::vector<Var> run(std::span<const Var> arguments);
   // Whether steps can follow each other without a look at the leaves' gradients in between.
   bool repeats() const;
@@ -46,11 +76,17 @@ class Replay {
   Running& free_executor();
   void bind(Running& running, std::span<const Var> arguments, int64_t rows);
   void execute(Running& running);
+  void note_changes();
   std::vector<Var> hand_over(Running& running);
+  std::vector<Var> run_keeping(std::span<const Var> arguments, std::vector<Array>* kept);
+  Vars pull_back(const Rule& rule, const std::vector<Array>& kept);
+  Vars pull_back_recorded(const Rule& rule, const py::function& f);
 
   Program program_, before_;
   Simplified simplified_;
-  std::size_t arguments_, results_, first_gradient_ = 0;
+  std::size_t arguments_, results_, first_gradient_ = 0, first_kept_ = 0;
+  std::optional<Pull> pull_;
+  std::unique_ptr<Executor> puller_;
   std::vector<Outside> variables_;
   std::vector<Slot> slots_;
   std::vector<Type> types_;
@@ -58,8 +94,12 @@ class Replay {
   std::vector<std::unique_ptr<Running>> executors_;
 };
 
-// Grows whenever an option changes that recordings take for fixed: a learning rule's, a module's mode.
+// Another number whenever an option changes that recordings take for fixed: a learning rule's, a
+// module's mode.
 int64_t& options_epoch();
+
+// Whether a trace or a forward sweep is open on this thread.
+inline bool within_transform() { return Trace::open_count() > 0 || !ForwardSweep::active().empty(); }
 
 // Calls that need no Python: arguments are taken apart, compared with what was recorded and the
 // results put together in C++.

@@ -1,8 +1,12 @@
 // The sweeps on flat lists of tensors; python/wengert/transforms.py knows about trees and functions.
 #include <pybind11/stl.h>
 
+#include <unordered_set>
+
 #include "bindings/tensor.h"
+#include "graph/recording.h"
 #include "graph/tangents.h"
+#include "kernels/copy.h"
 #include "ops/vocabulary.h"
 #include "sweeps/batch.h"
 #include "sweeps/reverse.h"
@@ -11,6 +15,34 @@ namespace wengert::bindings {
 namespace {
 
 using List = std::vector<Var>;
+
+// Gives results that share memory with another Tensor object, or with one another, memory of their
+// own: who changes a derivative in place changes nothing else. (What f returned is as in a plain call:
+// it shares what f makes it share.) `held`: Python holds each already.
+void separate(std::span<Var> results, bool held) {
+  if (Recording::current()) return;
+  std::unordered_set<const Buffer*> seen;
+  for (Var& x : results) {
+    if (!x || x.is_abstract() || x->tracked || x->tangents) continue;
+    const Ref<Buffer>& buffer = x->array.buffer();
+    const bool again = results.size() > 1 && !seen.insert(buffer.get()).second;
+    if (again || buffer->foreign || buffer->tensors > (held ? 1 : 0)) x = Var(kernels::contiguous_copy(x.array()));
+  }
+}
+
+// Whether derivatives of what the running reverse sweep finds may be asked for: also where it is not
+// recorded because it depends on nothing that is being differentiated.
+thread_local bool sweep_may_matter = false;
+
+class SweepMatters {
+ public:
+  explicit SweepMatters(bool on) : before_(std::exchange(sweep_may_matter, on)) {}
+  ~SweepMatters() { sweep_may_matter = before_; }
+  SweepMatters(const SweepMatters&) = delete;
+
+ private:
+  bool before_;
+};
 
 void backward(py::handle self, py::object gradient, py::handle retains, py::handle records) {
   const Var y = to_tensor("backward", "self", self);
@@ -27,8 +59,9 @@ void backward(py::handle self, py::object gradient, py::handle retains, py::hand
   } else {
     g = to_var(gradient.ptr(), y);
     if (!(g.shape() == y.shape()) || g.dtype() != y.dtype())
-      fail(ErrorKind::shape, "backward: the gradient must be like the tensor, ", y->array.type(), "; got ", g->array.type());
+      fail(g.shape() == y.shape() ? ErrorKind::dtype : ErrorKind::shape, "backward: the gradient must be like the tensor, ", y->array.type(), "; got ", g->array.type());
   }
+  const SweepMatters matters(create_graph);
   GradMode mode(create_graph);
   reverse_sweep({&y, 1}, {&g, 1}, {}, {.retain_graph = retain_graph || create_graph, .accumulate = true});
 }
@@ -41,8 +74,10 @@ py::tuple reverse(const List& outputs, const List& seeds, const List& targets, b
   bool wanted = reach.outer;
   for (const Var& g : seeds) wanted |= g->tracked;
   const bool record = recorded.value_or(wanted && modes().grad_enabled);
+  const SweepMatters matters(modes().grad_enabled || sweep_may_matter);
   GradMode mode(record);
-  const Vars found = reverse_sweep(outputs, seeds, targets, {.retain_graph = retain_graph || record}, &reach);
+  Vars found = reverse_sweep(outputs, seeds, targets, {.retain_graph = retain_graph || record}, &reach);
+  separate({found.data(), found.size()}, false);
   py::list out;
   for (const Var& g : found) out.append(g);
   return py::make_tuple(out, reach.outer && modes().grad_enabled);
@@ -68,11 +103,12 @@ py::tuple forward(py::function f, const List& primals, const std::vector<std::op
     leaves.append(leaf);
   }
   py::object result = f(leaves);
+  List pushed;
+  for (py::handle y : flatten(result))
+    pushed.push_back(is_tensor(y.ptr()) ? sweep.tangent_of(Var(value_of(y.ptr()))) : Var());
+  separate(pushed, false);
   py::list out;
-  for (py::handle y : flatten(result)) {
-    const Var tangent = is_tensor(y.ptr()) ? sweep.tangent_of(Var(value_of(y.ptr()))) : Var();
-    out.append(tangent);
-  }
+  for (const Var& tangent : pushed) out.append(tangent);
   return py::make_tuple(result, out);
 }
 
@@ -103,6 +139,10 @@ py::tuple batch(py::function f, const List& inputs, const std::vector<bool>& bat
 
 void bind_sweeps(py::module_& m) {
   m.def("_backward", backward);
+  m.def("_separate", [](List results) {
+    separate(results, true);
+    return results;
+  });
   m.def("_alias", transform_leaf);
   m.def("_end_leaves", [](const List& leaves) {
     for (const Var& leaf : leaves) end_leaf(leaf);
@@ -113,6 +153,8 @@ void bind_sweeps(py::module_& m) {
         py::arg("recorded") = py::none());
   m.def("_forward", forward);
   m.def("_batch", batch);
+  m.def("_is_differentiated", is_differentiated);
+  m.def("_sweep_may_matter", [] { return sweep_may_matter; });
   m.def("is_grad_enabled", [] { return modes().grad_enabled; }, "Whether operations are being recorded.");
   m.def("_set_grad_enabled", [](bool on) { return std::exchange(modes().grad_enabled, on); });
 }

@@ -8,7 +8,6 @@
 #include "graph/recording.h"
 #include "graph/source.h"
 #include "graph/tangents.h"
-#include "kernels/copy.h"
 #include "ops/vocabulary.h"
 
 namespace wengert::bindings {
@@ -46,6 +45,7 @@ PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
     new (&as_tensor(self)->value) Ref<Value>(x.ref());
     as_tensor(self)->weak_references = nullptr;
     x->python = self;
+    ++shown(*x.get());
     return self;
   });
 }
@@ -53,7 +53,10 @@ PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
 void tensor_dealloc(PyObject* self) {
   PyTensor* tensor = as_tensor(self);
   if (tensor->weak_references) PyObject_ClearWeakRefs(self);
-  if (tensor->value) tensor->value->python = nullptr;
+  if (tensor->value) {
+    tensor->value->python = nullptr;
+    --shown(*tensor->value);
+  }
   tensor->value.~Ref<Value>();
   PyTypeObject* type = Py_TYPE(self);
   if (type == the_type && spares().size() < spare_limit) {
@@ -111,11 +114,6 @@ PyObject* power_slot(PyObject* a, PyObject* b, PyObject* modulus) {
   return binary_slot<power_name>(a, b);
 }
 
-[[noreturn]] void refuse_traced(const char* as) {
-  fail(ErrorKind::trace, as, ": a traced value has no number yet; use wg.where, or take the argument out of the "
-       "traced ones");
-}
-
 void require_one(const Var& x, const char* as) {
   if (x.is_abstract()) refuse_traced(as);
   refuse_recorded(x, as);
@@ -123,49 +121,21 @@ void require_one(const Var& x, const char* as) {
     fail(ErrorKind::shape, as, ": needs a tensor with one element; got shape ", x.shape());
 }
 
-// Broadcast views name one element many times: such a one is not changed in place.
-bool repeats_elements(const Array& array) {
-  for (std::size_t i = 0; i < array.shape().size(); ++i)
-    if (array.strides()[i] == 0 && array.shape()[i] > 1) return true;
-  return false;
-}
-
-// Changing the bytes of a tensor in place, seen by all its views.
-void assign(const Var& to, const Var& from) {
-  check_in_place("assign", to, from);
-  const Shape& shape = to.shape();
-  if (!(broadcast_shapes("assign", shape, from.shape()) == shape))
-    fail(ErrorKind::shape, "assign: a value of shape ", from.shape(), " does not fit ", shape);
-  if (Recording* recording = Recording::current())
-    return recording->assign(to, detach(broadcast_to(astype(from, to.dtype()), shape)));
-  const bool overlap = from->array.buffer() == to->array.buffer();
-  kernels::copy(overlap ? kernels::contiguous_copy(from.array()) : from.array(), to.array());
-  note_change(to.array());
-}
-
 template <PyObject* (*slot)(PyObject*, PyObject*)>
 PyObject* in_place_slot(PyObject* self, PyObject* other) {
   PyObject* result = slot(self, other);
-  if (!result || result == Py_NotImplemented) return result;
-  const Var to = var_of(self);
-  // A tensor with a history or a tangent is not changed: the name is bound to the new value instead.
-  if (to.is_abstract() || (to->tracked && !to->is_leaf) || !is_tensor(result) || var_of(result)->tracked ||
-      carries_tangent(to) || carries_tangent(var_of(result)) || repeats_elements(to.array())) {
-    if (to->tracked && to->is_leaf && modes().grad_enabled) {
-      Py_DECREF(result);
-      return guarded([&]() -> PyObject* {
-        fail(ErrorKind::graph, "in-place update: a leaf that requires a gradient changes in place only inside wg.no_grad()");
-      });
-    }
-    return result;
-  }
-  PyObject* done = guarded([&] {
-    assign(to, var_of(result));
-    Py_INCREF(self);
-    return self;
-  });
-  Py_DECREF(result);
-  return done;
+  return result && is_tensor(result) ? update_in_place(self, result) : result;
+}
+
+PyObject* divmod_slot(PyObject* a, PyObject* b) {
+  static constexpr char quotient_name[] = "floor_divide", remainder_name[] = "remainder";
+  PyObject* quotient = binary_slot<quotient_name>(a, b);
+  if (!quotient || quotient == Py_NotImplemented) return quotient;
+  PyObject* remainder = binary_slot<remainder_name>(a, b);
+  PyObject* both = remainder ? PyTuple_Pack(2, quotient, remainder) : nullptr;
+  Py_XDECREF(remainder);
+  Py_DECREF(quotient);
+  return both;
 }
 
 #define WENGERT_NAME(op) constexpr char op##_name[] = #op;
@@ -304,7 +274,8 @@ int set_grad_slot(PyObject* self, PyObject* grad, void*) {
     if (!is_tensor(grad)) fail(ErrorKind::type, "grad: takes a tensor or None; got a ", Py_TYPE(grad)->tp_name);
     const Var g = var_of(grad);
     if (!(g.shape() == value.array.shape()) || g.dtype() != value.array.dtype())
-      fail(ErrorKind::shape, "grad: must be like its tensor, ", value.array.type(), "; got ", g->array.type());
+      fail(g.shape() == value.array.shape() ? ErrorKind::dtype : ErrorKind::shape, "grad: must be like its tensor, ",
+           value.array.type(), "; got ", g->array.type());
     if (!value.node) fail(ErrorKind::graph, "grad: the tensor does not require a gradient");
     set_grad(value, g);
     return Py_None;
@@ -357,6 +328,7 @@ PyTypeObject* make_type() {
       {Py_nb_true_divide, slot_cast(binary_slot<divide_name>)},
       {Py_nb_floor_divide, slot_cast(binary_slot<floor_divide_name>)},
       {Py_nb_remainder, slot_cast(binary_slot<remainder_name>)},
+      {Py_nb_divmod, slot_cast(divmod_slot)},
       {Py_nb_matrix_multiply, slot_cast(binary_slot<matmul_name>)},
       {Py_nb_power, slot_cast(power_slot)},
       {Py_nb_negative, slot_cast(unary_slot<negative_name>)},
@@ -393,35 +365,17 @@ PyTypeObject* make_type() {
 
 PyTypeObject* tensor_type() { return the_type; }
 
-void check_in_place(const char* where, const Var& to, const Var& from) {
-  if (to.is_abstract() || (from.is_abstract() && !Recording::current())) refuse_traced(where);
-  if (to->tracked && !to->is_leaf)
-    fail(ErrorKind::graph, where, ": only leaves can change in place; this tensor was made by '", to->node->name(), "'");
-  if (to->tracked && modes().grad_enabled)
-    fail(ErrorKind::graph, where, ": a leaf that requires a gradient changes in place only inside wg.no_grad()");
-  if (from->tracked && modes().grad_enabled)
-    fail(ErrorKind::graph, where, ": a change in place would lose the history of the new value; detach it first: "
-         "value.detach()");
-  if (carries_tangent(to) || carries_tangent(from))
-    fail(ErrorKind::graph, where, ": a change in place would lose the tangent that wg.jvp pushes; use wg.where or "
-         "wg.concat, or detach the value first: value.detach()");
-  if (to->array.buffer()->read_only) fail(ErrorKind::argument, where, ": the tensor shares read-only memory");
-  if (repeats_elements(to.array()))
-    fail(ErrorKind::argument, where, ": the tensor is a broadcast view, whose elements share memory; copy it first: x.copy()");
-  if (is_float(from.dtype()) && !is_float(to.dtype()))
-    fail(ErrorKind::dtype, where, ": ", from.dtype(), " into ", to.dtype(), " would lose digits; convert with astype");
+void refuse_traced(const char* as) {
+  fail(ErrorKind::trace, as, ": a traced value has no number yet, at ", show_source(source_here()),
+       "; choose with wg.where or wg.cond, or take the argument out of the traced ones (static_argnums of wg.compile)");
 }
 
 void refuse_recorded(const Var& x, const char* as) {
   const Recording* recording = Recording::current();
   if (recording && recording->is_outside(*x.get()))
-    fail(ErrorKind::trace, as, ": a compiled function asked for the number in a tensor from outside, which would be "
-         "frozen in the recording; keep to wengert operations, or pass it as a Python number (static_argnums)");
-}
-
-void note_change(const Array& to) {
-  ++to.buffer()->version;
-  to.buffer()->changed_at = source_here();
+    fail(ErrorKind::trace, as, ": a compiled function asked, at ", show_source(source_here()), ", for the number in a tensor "
+         "from outside, which would be frozen in the recording; keep to wengert operations (wg.where, wg.cond), or pass "
+         "it as a Python number (static_argnums)");
 }
 
 PyObject* wrap(const Var& x) {
@@ -443,6 +397,7 @@ PyObject* wrap(const Var& x) {
   new (&made->value) Ref<Value>(x.ref());
   made->weak_references = nullptr;
   x->python = made;
+  ++shown(*x.get());
   return reinterpret_cast<PyObject*>(made);
 }
 
@@ -471,6 +426,11 @@ void bind_tensor(py::module_& m) {
       .def("__repr__", [](const Node& n) { return std::string("<") + n.name() + " recorded at " + show_source(n.source) + ">"; });
 
   m.def("_assign", [](const Var& to, py::object from) { assign(to, to_var(from.ptr(), to)); });
+  m.def("_is_constant", [](const Var& x) {
+    const Recording* recording = Recording::current();
+    return !x.is_abstract() && !(x->tracked && modes().grad_enabled) && !carries_tangent(x) &&
+           !(recording && recording->is_outside(*x.get()));
+  });
   m.def("_detach", [](const Var& x) { return detach(x); });
   m.def("_numpy", [](const Var& x) { return to_numpy(x); });
   m.def("_retain_grad", [](const Var& x) {
@@ -484,13 +444,14 @@ void bind_tensor(py::module_& m) {
     static int64_t next_id = 0;
     const int64_t id = ++next_id;
     auto run = [call](const Var& g) -> Var {
+      const Lent lent({{&g, 1}});
       py::object replaced = call(g);
       if (replaced.is_none()) return {};
       if (!is_tensor(replaced.ptr()))
         fail(ErrorKind::type, "hook: must return a tensor or None; got ", show(replaced));
       Var out = var_of(replaced.ptr());
       if (!(out.shape() == g.shape()) || out.dtype() != g.dtype())
-        fail(ErrorKind::shape, "hook: must return a gradient like the one it got, ", g->array.type(), "; got ", out->array.type());
+        fail(out.shape() == g.shape() ? ErrorKind::dtype : ErrorKind::shape, "hook: must return a gradient like the one it got, ", g->array.type(), "; got ", out->array.type());
       return out;
     };
     x->node->more().hooks.emplace_back(x->index, Hook{id, run});

@@ -29,6 +29,8 @@ Var to_var(PyObject* object);        // tensors, numbers, NumPy arrays, nested s
 // The same, a Python number taking the dtype it would be cast to in company of `beside`.
 Var to_var(PyObject* object, const Var& beside);
 bool is_convertible(PyObject* object);
+// Whether a NumPy array that Python still holds, or another library, sees memory that is not ours.
+bool seen_outside(const Buffer& buffer);
 Var tensor_from(py::handle data, std::optional<DType> dtype, std::optional<bool> copy);
 DType to_dtype(py::handle object);   // wg.float32, "float32", np.float32, np.dtype
 py::object to_numpy(const Var& x);
@@ -43,13 +45,38 @@ bool to_bool(const std::string& where, const std::string& what, py::handle objec
 Var to_tensor(const std::string& where, const std::string& what, py::handle object);
 std::string show(py::handle object);  // its repr, cut
 
+// Whether a derivative by x, or by what x depends on, may be asked for.
+bool is_differentiated(const Var& x);
+
+// The count of Tensor objects that show the memory of x.
+uint16_t& shown(Value& x);
+// Changes the bytes of a tensor in place, seen by all its views.
+void assign(const Var& to, const Var& from);
+// x += v, of which `result` is x + v (the reference is taken), changes the memory of x. Where that
+// would lose a derivative the variable gets a new tensor with the same numbers, if nothing else could
+// tell the difference.
+PyObject* update_in_place(PyObject* self, PyObject* result);
 // In-place changes: what forbids one (it fails as `where`), and the note that one happened.
 void check_in_place(const char* where, const Var& to, const Var& from);
 void note_change(const Array& to);
+// While it lives, Python code that is handed these tensors cannot change them in place.
+class Lent {
+ public:
+  explicit Lent(std::initializer_list<std::span<const Var>> groups);
+  ~Lent();
+  Lent(const Lent&) = delete;
+
+ private:
+  std::vector<Ref<Buffer>> buffers_;
+};
+// Fails because x has no number yet.
+[[noreturn]] void refuse_traced(const char* as);
 // Fails while a call is being recorded and x comes from outside it.
 void refuse_recorded(const Var& x, const char* as);
 // Says that something changed which recordings take for constant: an option, a mode, an attribute.
-void changed_options();
+// `from_to` names the change and its way back, which leads to the recordings made before; 0: there is
+// none.
+void changed_options(int64_t from_to = 0);
 // x[key] and x[key] = value, as slots of the type.
 PyObject* subscript(PyObject* self, PyObject* key);
 int assign_subscript(PyObject* self, PyObject* key, PyObject* value);
@@ -97,6 +124,7 @@ void bind_ops(py::module_& m);
 void bind_sweeps(py::module_& m);
 void bind_program(py::module_& m);
 void bind_compile(py::module_& m);
+void bind_control(py::module_& m);
 void bind_runtime(py::module_& m);
 void bind_source(py::module_& m);
 void bind_optim(py::module_& m);

@@ -128,6 +128,7 @@ Vars apply_all(const Op& op, std::span<const Var> inputs, Attrs attrs) {
     wants_gradient |= x->tracked;
     tangents |= bool(x->tangents);
   }
+  if (op.followed && wants_gradient && modes().grad_enabled) return op.followed(args);
   const bool tracked = wants_gradient && modes().grad_enabled && op.differentiable();
   Trace* trace = abstract ? Trace::of(op.name.c_str(), args) : nullptr;
   Vars outs = abstract ? infer_only(op, attrs, args, trace->id()) : compute(op, attrs, args);

@@ -1,6 +1,7 @@
 #include "graph/recording.h"
 
 #include "graph/source.h"
+#include "kernels/copy.h"
 
 namespace wengert {
 namespace {
@@ -41,15 +42,15 @@ void Recording::assign(const Var& to, const Var& value) {
     found = places_.emplace(to.get(), variables_.size()).first;
     variables_.push_back({to, {}, before, false});
   }
-  Var now = value;
+  // A value of its own: views of what it was copied from are none of it.
+  Var now(value.is_abstract() ? value.array() : kernels::contiguous_copy(value.array()));
+  now->trace = trace_.id();
   if (to->tracked) {  // it stays the leaf that gathers a gradient
-    now = Var(value.array());
-    now->trace = trace_.id();
     now->tracked = true;
     now->node = to->node;
     now->index = to->index;
-    renamed_.emplace_back(now, value);
   }
+  renamed_.emplace_back(now, value);
   Variable& variable = variables_[found->second];
   variable.now = std::move(now);
   variable.assigned = true;

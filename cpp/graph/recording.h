@@ -37,7 +37,7 @@ class Recording {
   Trace& trace() { return trace_; }
   const std::vector<Variable>& variables() const { return variables_; }
   const std::vector<Gradient>& gradients() const { return gradients_; }
-  // Leaves that were assigned: a value that gathers the leaf's gradient, and the one it holds.
+  // What was assigned: the tensor since then (of a leaf: it gathers the gradient), and the value it holds.
   const std::vector<std::pair<Var, Var>>& renamed() const { return renamed_; }
 
  private:

@@ -38,7 +38,8 @@ Trace* Trace::of(const char* op, std::span<const Var> values) {
   for (const Var& x : values) {
     if (!x.is_abstract()) continue;
     const auto found = std::find_if(traces.begin(), traces.end(), [&](const Trace* t) { return t->id_ == x->trace; });
-    if (found == traces.end()) fail(ErrorKind::trace, op, ": a traced value was used after its trace had ended");
+    if (found == traces.end()) fail(ErrorKind::trace, op, ": a traced value was used after its trace had ended; return it from the traced "
+                                     "function instead of storing it");
     if (!innermost || (*found)->depth_ > innermost->depth_) innermost = *found;
   }
   return innermost;

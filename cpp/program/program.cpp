@@ -55,6 +55,31 @@ Program program_of(const Trace& trace, std::span<const Var> inputs, std::span<co
   return program;
 }
 
+Halves split(const Program& program, std::size_t at, std::span<const ValueId> rest_inputs,
+             std::span<const ValueId> rest_outputs) {
+  Halves out{program, program, {}};
+  const auto middle = std::ptrdiff_t(at);
+  out.first.steps.assign(program.steps.begin(), program.steps.begin() + middle);
+  out.rest.steps.assign(program.steps.begin() + middle, program.steps.end());
+  out.rest.inputs.assign(rest_inputs.begin(), rest_inputs.end());
+  out.rest.outputs.assign(rest_outputs.begin(), rest_outputs.end());
+  std::vector<bool> known(program.types.size(), false);
+  for (const ValueId id : rest_inputs) known[std::size_t(id)] = true;
+  for (const auto& [id, x] : program.constants) known[std::size_t(id)] = true;
+  for (const Step& step : out.rest.steps)
+    for (const ValueId id : step.outs) known[std::size_t(id)] = true;
+  auto cross = [&](ValueId id) {
+    if (known[std::size_t(id)]) return;
+    known[std::size_t(id)] = true;
+    out.crossing.push_back(id);
+  };
+  for (const Step& step : out.rest.steps)
+    for (const ValueId id : step.ins) cross(id);
+  for (const ValueId id : rest_outputs) cross(id);
+  out.rest.inputs.insert(out.rest.inputs.end(), out.crossing.begin(), out.crossing.end());
+  return out;
+}
+
 std::vector<Array> lay_out(const Program& program) {
   std::vector<Array> arrays(program.types.size());
   auto own = [&](ValueId id) {

@@ -34,6 +34,15 @@ struct Program {
 Program program_of(const Trace& trace, std::span<const Var> inputs, std::span<const Var> outputs,
                    std::span<const std::pair<Var, Var>> renamed = {});
 
+// The first `at` steps, and the rest: what the rest reads of the first is `crossing`. Both keep the
+// numbers and constants of the whole; inputs and outputs are the caller's to set.
+struct Halves {
+  Program first, rest;
+  std::vector<ValueId> crossing;
+};
+Halves split(const Program& program, std::size_t at, std::span<const ValueId> rest_inputs,
+             std::span<const ValueId> rest_outputs);
+
 // Where each value lives, without storage: an array of its strides over a buffer without bytes, which
 // a view shares with the value it looks at.
 std::vector<Array> lay_out(const Program& program);

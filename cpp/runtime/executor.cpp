@@ -195,7 +195,7 @@ class Planner {
     for (const ValueId id : step.ins) kernel.ins.push_back(array(id)), to_.work_ += double(array(id).size());
     for (const ValueId id : step.outs) kernel.outs.push_back(array(id)), to_.work_ += double(array(id).size());
     to_.work_ += double(program_.flops(step)) / 16;
-    to_.calls_python_ |= bool(step.own_op);
+    to_.calls_python_ |= bool(step.op->evaluate);
     to_.units_.push_back({Executor::Unit::kernel, to_.kernels_.size()});
     to_.kernels_.push_back(std::move(kernel));
   }
@@ -288,8 +288,9 @@ Executor::Executor(const Program& program, std::vector<Update> updates) {
 }
 
 void Executor::run(std::span<const Array> inputs, std::span<const Array> outputs,
-                   const std::vector<bool>& stacked, int64_t first, int64_t last) {
+                   const std::vector<bool>& stacked, int64_t first, int64_t last, bool backwards) {
   const bool rows = !stacked.empty();
+  const int64_t start = backwards ? last - 1 : first, sign = backwards ? -1 : 1;
   auto is_stacked = [&](std::size_t i) { return rows && i < stacked.size() && stacked[i]; };
   for (std::size_t i = 0; i < inputs_.size(); ++i) {
     Input& own = inputs_[i];
@@ -300,21 +301,21 @@ void Executor::run(std::span<const Array> inputs, std::span<const Array> outputs
       kernels::copy(given, own.staged);
     }
     auto* data = static_cast<std::byte*>((in_place ? given : own.staged).raw());
-    if (is_stacked(i)) data += first * int64_t(own.buffer->bytes);
+    if (is_stacked(i)) data += start * int64_t(own.buffer->bytes);
     own.buffer->data = data;
     for (const Ref<Buffer>& buffer : own.also) buffer->data = data;
   }
   for (std::size_t j = 0; j < results_.size(); ++j)
     if (results_[j].buffer)
-      results_[j].buffer->data = static_cast<std::byte*>(outputs[j].raw()) + (rows ? first * int64_t(results_[j].buffer->bytes) : 0);
-  for (int64_t row = first; row < last; ++row) {
+      results_[j].buffer->data = static_cast<std::byte*>(outputs[j].raw()) + (rows ? start * int64_t(results_[j].buffer->bytes) : 0);
+  for (int64_t count = first, row = start; count < last; ++count, row += sign) {
     step();
     finish(inputs, outputs, rows, row);
     if (!rows) continue;
     for (std::size_t i = 0; i < inputs_.size(); ++i)
-      if (is_stacked(i)) inputs_[i].buffer->data += inputs_[i].buffer->bytes;
+      if (is_stacked(i)) inputs_[i].buffer->data += sign * int64_t(inputs_[i].buffer->bytes);
     for (Result& result : results_)
-      if (result.buffer) result.buffer->data += result.buffer->bytes;
+      if (result.buffer) result.buffer->data += sign * int64_t(result.buffer->bytes);
   }
   for (std::size_t u = 0; u < updates_.size(); ++u) {
     const Array& target = inputs[updates_[u].input];
@@ -329,8 +330,10 @@ void Executor::step() {
       continue;
     }
     Kernel& kernel = kernels_[unit.index];
-    if (kernel.own_op) {
-      const Arrays made = kernel.op->evaluate(kernel.ins);
+    if (kernel.op->evaluate) {
+      Arrays given;  // Python may keep them
+      for (const Array& in : kernel.ins) given.push_back(kernels::contiguous_copy(in));
+      const Arrays made = kernel.op->evaluate({given.data(), given.size()});
       for (std::size_t i = 0; i < made.size(); ++i) kernels::copy(made[i], kernel.outs[i]);
     } else {
       kernel.op->kernel({.in = kernel.ins, .out = kernel.outs, .attrs = kernel.attrs});

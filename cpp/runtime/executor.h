@@ -19,9 +19,9 @@ class Executor {
   // (null arrays for the updates). The arrays of updated inputs are changed.
   void run(std::span<const Array> inputs, std::span<const Array> outputs) { run(inputs, outputs, {}, 0, 1); }
   // Steps first ... last - 1 of several: step i reads row i of the inputs that are `stacked` (by place),
-  // and writes row i of every output.
+  // and writes row i of every output. `backwards`: row last - 1 comes first.
   void run(std::span<const Array> inputs, std::span<const Array> outputs, const std::vector<bool>& stacked,
-           int64_t first, int64_t last);
+           int64_t first, int64_t last, bool backwards = false);
 
   int64_t arena_bytes() const { return arena_bytes_; }
   std::size_t units() const { return units_.size(); }

@@ -46,6 +46,7 @@ from . import linalg, random, sparsity, tree  # noqa: E402
 from . import tensor_methods as _tensor_methods  # noqa: E402  (adds the methods of Tensor)
 from .check import check_grads  # noqa: E402
 from .compiler import compile  # noqa: E402
+from .control import cond, scan, while_loop  # noqa: E402
 from .creation import *  # noqa: E402, F403
 from .functions import *  # noqa: E402, F403
 from .grad_mode import debug_nans, enable_grad, no_grad  # noqa: E402

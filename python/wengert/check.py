@@ -21,6 +21,7 @@ from .transforms import _as_leaf, jvp, vjp
 _BASIS = 200  # up to so many numbers every single one is varied; beyond, random directions
 _CELLS = 1 << 20  # the largest numerical Jacobian that is stored
 _DIRECTIONS = 4
+_BLOCKS = 32  # beyond _BASIS, so many leaves are also varied alone
 _STEPS = [0.02 / 8**k for k in range(10)]  # of central differences, in units of max(1, |x|)
 _MODE = {"fwd": "forward", "rev": "reverse"}
 _Function = Callable[..., "tuple[Tensor, ...]"]
@@ -43,6 +44,16 @@ class _Slots:
     def split(self, vector: np.ndarray) -> list[np.ndarray]:
         spans = zip(self.ends, self.ends[1:], self.shapes)
         return [vector[start:end].reshape(shape) for start, end, shape in spans]
+
+    def blocks(self, vector: np.ndarray) -> np.ndarray:
+        """The vector on one of the first leaves, 0 on the others, for each: small ones are lost
+        beside large ones. Nothing for a single leaf."""
+        spans = [span for span in zip(self.ends, self.ends[1:]) if span[0] < span[1]]
+        spans = spans[:_BLOCKS] if len(spans) > 1 else []
+        rows = np.zeros((len(spans), self.size))
+        for row, (start, end) in zip(rows, spans):
+            row[start:end] = vector[start:end]
+        return rows
 
     def entry(self, place: int) -> str:
         leaf = int(np.searchsorted(self.ends, place, side="right")) - 1
@@ -166,9 +177,14 @@ class _Check:
         if self.every_input:
             us = np.diag(p.scale)
         else:
-            us = _signs(self.rng, n * _DIRECTIONS).reshape(_DIRECTIONS, n) * p.scale
+            us = _signs(self.rng, n * _DIRECTIONS).reshape(_DIRECTIONS, n)
+            us = np.concatenate([us, p.inputs.blocks(us[0])]) * p.scale
         self.every_output = m <= _BASIS
-        vs = np.eye(m) if self.every_output else self.rng.standard_normal((_DIRECTIONS, m))
+        if self.every_output:
+            vs = np.eye(m)
+        else:
+            vs = self.rng.standard_normal((_DIRECTIONS, m))
+            vs = np.concatenate([vs, p.outputs.blocks(vs[0])])
 
         found = [p.differences(u) for u in us]
         slopes, errors = np.array([s for s, _ in found]), np.array([e for _, e in found])
@@ -185,10 +201,17 @@ class _Check:
                 self.agree(us, vs, pushed @ vs.T, pulled, rows)
 
     def tolerance(
-        self, one: Any, other: Any, error: Any, spread: float = 1.0, tight: bool = False
+        self,
+        one: Any,
+        other: Any,
+        error: Any,
+        size: Any,
+        spread: float = 1.0,
+        tight: bool = False,
     ) -> Any:
-        """``spread``: how much larger than one derivative a sum of them is."""
-        size = spread * self.magnitude
+        """``size``: of the derivatives near by; ``spread``: how much larger than one derivative a
+        sum of them is."""
+        largest = spread * self.magnitude
         single = self.problem.single
         rtol = self.rtol if self.rtol is not None else 5e-3 if single else 1e-5
         atol = self.atol
@@ -196,9 +219,11 @@ class _Check:
             atol = (1e-5 if single else 1e-11) + (1e-4 if single else 1e-7) * size
         if tight:
             rtol, atol = rtol / 100, atol / 100
+        if self.atol is None:
+            atol = atol + 100 * self.problem.eps * largest
         values = np.abs(_finite(self.problem.value)).max(initial=0.0)
         rounding = 1e3 * self.problem.eps * spread * float(values)
-        doubt = np.minimum(10 * error, (1e-2 if single else 1e-3) * size + rounding)
+        doubt = np.minimum(10 * error, (1e-2 if single else 1e-3) * largest + rounding)
         return atol + rtol * np.fmax(np.abs(one), np.abs(other)) + doubt
 
     def worst(self, ours: np.ndarray, theirs: np.ndarray, bound: np.ndarray) -> int | None:
@@ -220,7 +245,8 @@ class _Check:
     ) -> None:
         """Rows are directions ``us`` of the inputs, columns ``vs`` of the outputs."""
         spread = 1.0 if mode == "forward" else self.spread
-        place = self.worst(ours, theirs, self.tolerance(ours, theirs, errors, spread))
+        size = _size_near(theirs)
+        place = self.worst(ours, theirs, self.tolerance(ours, theirs, errors, size, spread))
         if place is None:
             return
         row, column = divmod(place, ours.shape[1])
@@ -231,7 +257,7 @@ class _Check:
         number, doubt = _dot(v, slope), float(np.abs(v) @ np.where(v == 0, 0.0, error))
         step = float(np.abs(u).max())
         value, number, doubt = value / step, number / step, doubt / step
-        bound = float(self.tolerance(value, number, doubt))
+        bound = float(self.tolerance(value, number, doubt, _finite_size(value, number)))
         notes = ""
         if not np.isfinite(number):
             notes = ". The function is not finite beside the argument: check it elsewhere"
@@ -254,8 +280,9 @@ class _Check:
         rows: np.ndarray,
     ) -> None:
         """<v, J u> = <J'v, u>, more strictly than differences can tell."""
+        size = np.maximum(_size_near(pushed), _size_near(pulled))
         place = self.worst(
-            pushed, pulled, self.tolerance(pushed, pulled, 0.0, self.spread, tight=True)
+            pushed, pulled, self.tolerance(pushed, pulled, 0.0, size, self.spread, tight=True)
         )
         if place is None:
             return
@@ -264,7 +291,7 @@ class _Check:
         step = float(np.abs(u).max())
         ahead = _dot(v, self.problem.push(u)) / step
         back = _dot(self.problem.pull(v), u) / step
-        bound = float(self.tolerance(ahead, back, 0.0, tight=True))
+        bound = float(self.tolerance(ahead, back, 0.0, _finite_size(ahead, back), tight=True))
         raise AssertionError(
             f"check_grads: modes fwd and rev{self.over}, order {self.order}: {self.where(u, v)}: "
             f"<v, J u> is {ahead:.12g} and <J'v, u> is {back:.12g}; they differ "
@@ -293,6 +320,17 @@ class _Check:
 
 def _finite(x: np.ndarray) -> np.ndarray:
     return x[np.isfinite(x)]
+
+
+def _finite_size(*numbers: float) -> float:
+    return max((abs(x) for x in numbers if np.isfinite(x)), default=0.0)
+
+
+def _size_near(x: np.ndarray) -> np.ndarray:
+    """For each entry the largest in its row or the largest in its column, whichever is less: both
+    the input and the output have derivatives of that size."""
+    sizes = np.where(np.isfinite(x), np.abs(x), 0.0)
+    return np.minimum(sizes.max(axis=1, keepdims=True), sizes.max(axis=0, keepdims=True))
 
 
 def _dot(v: np.ndarray, x: np.ndarray) -> float:
@@ -408,14 +446,14 @@ def check_grads(
     ``modes`` the products with the Jacobian are compared with numerical differentiation, and
     ``<v, J u> = <J'v, u>`` between the two; the derivatives of order 2 and above are those of the
     derivatives in every combination of modes. Up to 200 numbers are varied one by one, more of them
-    in random directions, and a fault is then searched for by halving.
+    in random directions, all at once and leaf by leaf, and a fault is then searched for by halving.
 
     float32 is converted to float64 for the check where f runs so; where it does not, tolerances are
     wider. By default ``rtol`` is 1e-5 (float32: 5e-3) and ``atol`` 1e-7 (1e-4) of the largest
-    derivative; what differences leave in doubt by rounding is added. At a kink or a jump of f no
-    check can succeed; one nearby does no harm. f is called often: it must give the same values each
-    time (``wg.random.default_generator()`` is set back before each call), and not change anything.
-    Raises ``wg.Error`` for arguments that cannot be checked.
+    derivative by the same number or of the same number; what rounding leaves in doubt is added. At
+    a kink or a jump of f no check can succeed; one nearby does no harm. f is called often: it must
+    give the same values each time (``wg.random.default_generator()`` is set back before each call),
+    and not change anything. Raises ``wg.Error`` for arguments that cannot be checked.
 
     >>> wg.check_grads(lambda x: wg.sin(x) * x, (wg.tensor([1.0, 2.0]),), order=2)
     >>> wg.check_grads(lambda x: wg.stop_gradient(x) * x, 3.0)  # doctest: +ELLIPSIS

@@ -37,6 +37,11 @@ def _translated(name: str, error: Exception, args: tuple, kwargs: dict) -> Error
     return ArgumentTypeError(message)
 
 
+def check_function(where: str, f: Any) -> None:
+    if not callable(f):
+        raise ArgumentTypeError(f"{where}: takes a function; got {f!r:.60}")
+
+
 def checked(f: Callable, name: str = "") -> Callable:
     """f, raising errors of this package only. Not for functions that call the user's: their
     exceptions are theirs."""

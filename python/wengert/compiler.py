@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import sys
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -21,24 +24,49 @@ class CacheInfo(NamedTuple):
     size: int
 
 
-_MANY = 8
+_MOST_ARGUMENTS = 1 << 16
+_MANY = 8  # recordings between two warnings
+_OPTIONS = "attributes or modes of modules, options of optimisers, requires_grad"
+_STALE = 16  # recordings kept of states of modules and options that are not the present one
 
 
 class Compiled(_core._FastCall):
     """A function that records what a call of it does and replays it; made by ``wg.compile``."""
 
+    __name__: str
+
     def __init__(self, f: Callable, static_argnums: int | Sequence[int]) -> None:
-        functools.update_wrapper(self, f)
-        self.__wrapped__ = f
+        functools.update_wrapper(self, f, updated=())
+        if not hasattr(self, "__name__"):
+            self.__name__ = type(f).__name__
         numbers = _numbers(static_argnums)
         self._static = frozenset(numbers)
         _core._set_statics(self, list(numbers))
         self._recordings: dict[Any, list[tuple[Any, tree.Structure]]] = {}
+        self._bound: dict[int, tuple[weakref.ref, Compiled]] = {}
         self._slow_hits = 0
         self._misses = 0
 
     def __get__(self, owner: Any, kind: Any = None) -> Any:
-        return self if owner is None else functools.partial(self, owner)
+        """The method of ``owner``, with recordings of its own that end with it."""
+        if owner is None:
+            return self
+        known = self._bound.get(id(owner))
+        if known is None or known[0]() is not owner:
+            bound, key, f = self._bound, id(owner), self.__wrapped__
+            alive = weakref.ref(owner, lambda _: bound.pop(key, None))
+            method = functools.wraps(f)(lambda *args, **kwargs: f(alive(), *args, **kwargs))
+            own = (i if i < 0 else i - 1 for i in self._static if i != 0)
+            known = bound[key] = alive, Compiled(method, tuple(own))
+        return _Method(owner, known[1])
+
+    def __reduce__(self) -> Any:
+        found: Any = sys.modules.get(self.__module__)
+        for name in self.__qualname__.split("."):
+            found = getattr(found, name, None)
+        if found is self:
+            return self.__qualname__
+        return _compiled, (self.__wrapped__, tuple(self._static))
 
     def _split(self, args: tuple) -> tuple[tuple, tuple]:
         """The arguments that are traced (static ones left out), and the static ones."""
@@ -68,24 +96,28 @@ class Compiled(_core._FastCall):
                 ) from None
         return tensors, structure, fixed
 
-    def _record(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> tuple[Any, ...]:
+    def _of_leaves(self, structure: Any, fixed: tuple) -> Callable[[list[Tensor]], Any]:
+        """f as a function of the flat list of its traced arguments."""
+
         def call(leaves: list[Tensor]) -> Any:
             traced, kwargs = tree.unflatten(structure, leaves)
             return self.__wrapped__(*self._join(traced, fixed), **kwargs)
 
-        result, replay, history = _core._record(call, tensors, tree.leaves)
-        return replay, tree.flatten(result)[1], history
+        return call
+
+    def _record(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> tuple[Any, ...]:
+        call = self._of_leaves(structure, fixed)
+        result, replay = _core._record(call, tensors, _followed(tensors), tree.leaves)
+        return replay, tree.flatten(result)[1]
+
+    def _key(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> tuple[Any, ...]:
+        types = tuple([(x.dtype, x.shape) for x in tensors])
+        modes = (_core.is_grad_enabled(), *_followed(tensors))
+        return structure, _exact(fixed), types, modes, _core._options_epoch()
 
     def _find(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> tuple[Any, ...]:
-        key = (
-            structure,
-            fixed,
-            tuple([(x.dtype, x.shape) for x in tensors]),
-            _core.is_grad_enabled(),
-            _core._options_epoch(),
-        )
         try:
-            known = self._recordings.setdefault(key, [])
+            known = self._recordings.get(self._key(tensors, structure, fixed), [])
         except TypeError:
             raise ArgumentTypeError(
                 f"compile: static arguments of {self.__name__} must be hashable; got {fixed!r:.80}"
@@ -96,30 +128,65 @@ class Compiled(_core._FastCall):
                 return entry
         self._misses += 1
         entry = self._record(tensors, structure, fixed)
-        known.append(entry)
+        # The call may have changed options itself: as it left them, so the next one finds them.
+        self._recordings.setdefault(self._key(tensors, structure, fixed), []).append(entry)
+        self._forget_stale()
         self._warn_of_growth()
         return entry
+
+    def _forget_stale(self) -> None:
+        now = _core._options_epoch()
+        stale = [key for key in self._recordings if key[-1] != now]
+        for key in stale[:-_STALE]:
+            del self._recordings[key]
 
     def _warn_of_growth(self) -> None:
         if self._misses % _MANY:
             return
         keys = list(self._recordings)
-        names = ("tree structure", "static arguments", "shapes or dtypes", "grad mode", "options")
-        changing = [name for i, name in enumerate(names) if len({key[i] for key in keys}) > 1]
+        names = ("tree structure", "static arguments", "", "grad mode", _OPTIONS)
+        changing = [name for i, name in enumerate(names) if name and len({k[i] for k in keys}) > 1]
+        changing += self._changing_leaves(keys)
         warnings.warn(
             f"compile: {self.__name__} was recorded {self._misses} times; what changes: "
-            f"{', '.join(changing) or 'gradients left in leaves'}",
+            f"{', '.join(changing) or 'which leaves hold a gradient'}",
             stacklevel=4,
         )
 
+    def _changing_leaves(self, keys: list[tuple[Any, ...]]) -> list[str]:
+        """The arguments of the newest tree structure whose shapes or dtypes differ."""
+        structure, fixed = keys[-1][:2]
+        alike = [key[2] for key in keys if key[0] == structure]
+        changing = [i for i, column in enumerate(zip(*alike)) if len({*column}) > 1]
+        try:
+            parameters = list(inspect.signature(self.__wrapped__).parameters)
+        except (TypeError, ValueError):
+            parameters = []
+        static = {i for i, _ in fixed}
+        traced, named = tree.unflatten(structure, list(range(structure.leaves)))
+        paths: list[str] = []
+        for i, arg in enumerate(self._join([(x,) for x in traced], [(i, None) for i in static])):
+            if arg is not None:
+                name = parameters[i] if i < len(parameters) else f"argument {i}"
+                paths += [name + path for path in tree.paths(arg[0])]
+        for name, arg in named.items():
+            paths += [name + path for path in tree.paths(arg)]
+        return [f"shape or dtype of {paths[i]}" for i in changing]
+
     def _slow(self, *args: Any, **kwargs: Any) -> Any:
         """A call that the core could not match with a recording."""
+        if _core._within_transform() or _core._watching():
+            return self.__wrapped__(*args, **kwargs)
         tensors, structure, fixed = self._leaves(args, kwargs)
-        if _core._recording() or _core._is_followed(tensors):
+        replay, out_structure = self._find(tensors, structure, fixed)
+        if replay.overlaps(tensors):
             return self.__wrapped__(*args, **kwargs)
-        replay, out_structure, history = self._find(tensors, structure, fixed)
-        if history:
-            return self.__wrapped__(*args, **kwargs)
+        if replay.has_pull:
+            call = self._of_leaves(structure, fixed)
+            results = replay.run_followed(
+                tensors, self.__name__, lambda leaves: tree.leaves(call(leaves))
+            )
+            return tree.unflatten(out_structure, results)
         out = tree.unflatten(out_structure, replay.run(tensors))
         _core._add_recording(self, args, kwargs, replay, out)
         return out
@@ -139,6 +206,8 @@ class Compiled(_core._FastCall):
         >>> add.run(wg.tensor([1.0, 2.0, 3.0]))
         tensor([1., 3., 6.])
         """
+        if _core._within_transform():
+            raise TraceError("run: cannot be recorded or differentiated; call the function instead")
         tensors, structure, fixed = self._leaves(args, kwargs)
         if steps is None:
             sizes = {x.shape[0] if x.ndim else None for x in tensors}
@@ -154,11 +223,9 @@ class Compiled(_core._FastCall):
             count, rows = _step_count(steps), tensors
         if count < 1:
             raise ArgumentError(f"run: needs at least one step; got {count}")
-        if _core._recording() or _core._is_followed(tensors):
-            raise TraceError("run: cannot be recorded or differentiated; call the function instead")
-        replay, out_structure, history = self._find(rows, structure, fixed)
+        replay, out_structure = self._find(rows, structure, fixed)
         stacked = [steps is None] * len(tensors)
-        if replay.repeats and not history:
+        if replay.repeats and not replay.overlaps(tensors) and not _core._watching():
             return tree.unflatten(out_structure, replay.run_many(tensors, stacked, count))
         results = []
         for i in range(count):
@@ -175,9 +242,35 @@ class Compiled(_core._FastCall):
 
     def program(self, *args: Any, **kwargs: Any) -> Program:
         """The program that a call with these arguments replays."""
-        replay, _, _ = self._find(*self._leaves(args, kwargs))
+        replay, _ = self._find(*self._leaves(args, kwargs))
         count = len(replay.program.inputs)
         return Program(replay.program, self.__name__, [f"x{i}" for i in range(count)])
+
+
+class _Method:
+    """A compiled function as a method of ``__self__``."""
+
+    def __init__(self, owner: Any, compiled: Compiled) -> None:
+        self.__self__ = owner
+        self._compiled = compiled
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._compiled(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._compiled, name)
+
+
+def _compiled(f: Callable, static_argnums: Sequence[int]) -> Compiled:
+    return Compiled(f, static_argnums)
+
+
+def _exact(x: Any) -> Any:
+    """What tells x from values that are equal to it but do not compute alike: 1 from 1.0, 0.0 from
+    -0.0."""
+    if type(x) is tuple:
+        return tuple([_exact(part) for part in x])
+    return type(x), x.hex() if isinstance(x, float) else x
 
 
 def _numbers(static_argnums: Any) -> tuple[int, ...]:
@@ -185,7 +278,15 @@ def _numbers(static_argnums: Any) -> tuple[int, ...]:
     for number in given:
         if isinstance(number, bool) or not isinstance(number, int):
             raise ArgumentTypeError(f"compile: 'static_argnums' takes ints; got {number!r:.60}")
+        if abs(number) > _MOST_ARGUMENTS:
+            raise ArgumentError(f"compile: no function has an argument number {number}")
     return tuple(given)
+
+
+def _followed(tensors: list[Tensor]) -> list[bool]:
+    """Which arguments a later reverse sweep may ask for."""
+    wanted = _core.is_grad_enabled()
+    return [wanted and x.requires_grad for x in tensors]
 
 
 def _step_count(steps: Any) -> int:
@@ -201,8 +302,13 @@ def compile(
 
     All that a call does is recorded: forward, backward, optimiser updates and changes of tensors
     in place. Tensors from outside are read afresh at every call. Every set of shapes, dtypes and
-    static arguments has a recording of its own. A call whose arguments require gradients, or within
-    another transform, runs f itself.
+    static arguments has a recording of its own. Python numbers become tensors, floats float32 ones;
+    positions in ``static_argnums`` keep their values, which are to be hashable. Within another
+    transform, and under ``wg.debug_nans``, f itself is run.
+
+    What f reads of Python (globals, attributes, counters) is what it was when it was recorded; of
+    modules and optimisers a change of attributes or options is noticed. An ``if`` or ``float()`` on
+    a traced value raises ``wg.TraceError``.
 
     >>> step = wg.compile(lambda x: wg.sin(x) * x)
     >>> step(wg.tensor([0.0, 1.0]))

@@ -208,7 +208,7 @@ def logspace(
     """
     dtype = float32 if dtype is None else as_dtype(dtype)
     exponents = linspace(start, stop, num, dtype=dtype, endpoint=endpoint)
-    return ops.power(float(base), exponents)
+    return ops.power(base if isinstance(base, Tensor) else float(base), exponents)
 
 
 def eye(

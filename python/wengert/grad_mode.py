@@ -85,8 +85,9 @@ class debug_nans(_Mode):
     it. Values that were infinite or NaN before are nobody's fault, wherever they go: those in your
     data, in ``wg.full(..., -inf)``, selected by ``wg.where``, or given as an argument. Elementwise
     operations are judged place by place, others by all their inputs. It holds for the thread that
-    entered it, costs a pass over every result, and sees operations on tensors: not what optimisers
-    do in place. A backward pass that raises may have left gradients in some of the leaves.
+    entered it, costs a pass over every result, and sees operations on tensors, primitives and their
+    rules: not what optimisers do in place. A backward pass that raises may have left gradients in
+    some of the leaves.
 
     >>> with wg.debug_nans():  # doctest: +ELLIPSIS
     ...     wg.log(wg.tensor([1.0, 0.0]))

@@ -10,6 +10,7 @@ from typing import Any
 from . import _core, tree
 from ._core import ArgumentError, ArgumentTypeError, Tensor
 from .creation import eye
+from .dtypes import result_type
 from .grad_mode import no_grad
 from .manipulation import concat
 from .sparsity import sparse_derivative
@@ -41,11 +42,18 @@ def _split(x: Tensor, shapes: Sequence[tuple[int, ...]], axis: int) -> list[Tens
     return out
 
 
+def _widened(x: Tensor, dtype: Any) -> Tensor:
+    """x in the wider of its dtype and another: a Jacobian has that of its input and output."""
+    wide = result_type(x.dtype, dtype)
+    return x if x.dtype == wide else x.astype(wide)
+
+
 def jacrev(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """The Jacobian of f by reverse mode: one VJP a number in the output, all in one sweep.
 
     The result has the output's structure, in whose leaves stands the argument's: arrays of shape
-    (*output, *input). Best where the output is smaller than the input.
+    (*output, *input), in the wider dtype of the two. Best where the output is smaller than the
+    input.
 
     >>> wg.jacrev(lambda x: x**2)(wg.tensor([1.0, 2.0]))
     tensor([[2., 0.],
@@ -58,12 +66,18 @@ def jacrev(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
         call = _of_chosen(f, args, kwargs, chosen)
         out, pull = vjp(call, *[args[i] for i in chosen])
         outputs, out_structure = tree.flatten(out)
+        if not outputs:
+            return out
         outputs = [_core.asarray(y) for y in outputs]
         basis = tree.unflatten(out_structure, _basis(outputs))
         rows = vmap(pull)(basis)
         leaves, structure = tree.flatten(rows if not isinstance(argnums, int) else rows[0])
+        leaves = _core._separate(leaves)
         by_input = [_split(x, [y.shape for y in outputs], 0) for x in leaves]
-        by_output = [tree.unflatten(structure, list(parts)) for parts in zip(*by_input)]
+        by_output = [
+            tree.unflatten(structure, [_widened(parts[i], y.dtype) for parts in by_input])
+            for i, y in enumerate(outputs)
+        ]
         return tree.unflatten(out_structure, by_output)
 
     return wrapped
@@ -86,15 +100,21 @@ def jacfwd(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
         values = tuple(args[i] for i in chosen)
         inputs, in_structure = _float_leaves("jacfwd", "arguments", values)
         primals = tree.unflatten(in_structure, inputs)
-        basis = tree.unflatten(in_structure, _basis(inputs))
-        columns = vmap(lambda direction: jvp(call, primals, direction)[1])(basis)
+        if inputs:
+            basis = tree.unflatten(in_structure, _basis(inputs))
+            columns = vmap(lambda direction: jvp(call, primals, direction)[1])(basis)
+        else:
+            columns = call(*values)
         outputs, out_structure = tree.flatten(columns)
+        outputs = _core._separate(outputs) if inputs else outputs
 
         def place(column: Tensor) -> Any:
-            moved = _core.ops.permute_dims(column, (*range(1, column.ndim), 0))
-            parts = tree.unflatten(
-                in_structure, _split(moved, [x.shape for x in inputs], column.ndim - 1)
-            )
+            found: list[Tensor] = []
+            if inputs:
+                moved = _core.ops.permute_dims(column, (*range(1, column.ndim), 0))
+                found = _split(moved, [x.shape for x in inputs], column.ndim - 1)
+            found = [_widened(part, x.dtype) for part, x in zip(found, inputs)]
+            parts = tree.unflatten(in_structure, found)
             return parts if not isinstance(argnums, int) else parts[0]
 
         return tree.unflatten(out_structure, [place(column) for column in outputs])
@@ -105,16 +125,17 @@ def jacfwd(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
 def jacobian(
     f: Callable, argnums: int | Sequence[int] = 0, sparsity: Any = None
 ) -> Callable[..., Any]:
-    """The Jacobian of f, by the mode that needs fewer sweeps for these shapes.
+    """The Jacobian of f, by the mode that needs fewer sweeps for these shapes; see ``jacrev``.
 
     With ``sparsity``, f maps one floating-point array (that of ``argnums``, an int) to one array,
     and the result is a ``scipy.sparse.csr_array`` of shape (numbers out, numbers in), in the dtype
-    of the output, and a constant: no derivative passes it. ``sparsity`` says where it is not 0: a
-    SciPy sparse array (its stored entries, whatever they hold), a boolean 2-D array, or
+    of the output, and a constant: ``wg.GraphError`` where it depends on a tensor that is being
+    differentiated (detach it, or call within ``wg.no_grad``). ``sparsity`` says where it is not 0:
+    a SciPy sparse array (its stored entries, whatever they hold), a boolean 2-D array, or
     ``"detect"``, which traces f at every call to find out (``wg.sparsity.detect`` finds it once).
-    Columns that share no row, or rows that share no column, share a direction of one batched
-    sweep: a tridiagonal pattern of any size takes three. (Beyond 2**22 numbers, directions are
-    swept in several batches.)
+    Columns that share no row, or rows that share no column, share a direction of one batched sweep:
+    a tridiagonal pattern of any size takes three. (Beyond 2**22 numbers, directions are swept in
+    several batches.)
 
     A given pattern is coloured at the first call, and at every call tried on one JVP with a random
     vector: one that lacks a nonzero raises ``wg.ArgumentError``, unless what is lacking changes a

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from ._core import ArgumentError, BoundsError, ShapeError, Tensor, asarray, ops
+from .creation import ones
+from .dtypes import bool_
 
 __all__: list[str] = [
     "array_split",
@@ -261,13 +263,22 @@ def vstack(arrays: Sequence[Any], /) -> Tensor:
     return ops.concat([_reshaped(a, 2) for a in arrays], axis=0)
 
 
+def _padded(x: Tensor, width: list[int], value: Any) -> Tensor:
+    if not isinstance(value, Tensor):
+        return ops.pad(x, width, value)
+    if value.ndim:
+        raise ShapeError(f"pad: 'constant_values' is one number; got shape {value.shape}")
+    inside = ops.pad(ones(x.shape, dtype=bool_), width, 0.0)
+    return ops.where(inside, ops.pad(x, width, 0.0), ops.astype(value, x.dtype))
+
+
 _PAD_MODES = ("edge", "reflect", "symmetric", "wrap")
 
 
-def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: float = 0.0) -> Tensor:
+def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0.0) -> Tensor:
     """x with new places round it, as numpy.pad: ``pad_width`` is a number for all sides, a pair
-    (before, after) for all axes, or one pair an axis. Modes: "constant" (``constant_values``),
-    "edge", "reflect", "symmetric", "wrap".
+    (before, after) for all axes, or one pair an axis. Modes: "constant" (``constant_values``, a
+    number or a tensor of shape ()), "edge", "reflect", "symmetric", "wrap".
 
     >>> wg.pad(wg.tensor([1, 2]), (1, 2))
     tensor([0, 1, 2, 0, 0])
@@ -284,7 +295,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: floa
             f"{x.shape}; got {pad_width!r}"
         )
     if mode == "constant":
-        return ops.pad(x, width.reshape(-1).tolist(), constant_values)
+        return _padded(x, width.reshape(-1).tolist(), constant_values)
     if mode not in _PAD_MODES:
         raise ArgumentError(f"pad: 'mode' must be 'constant' or one of {_PAD_MODES}; got {mode!r}")
     for axis, (before, after) in enumerate(width.tolist()):

@@ -50,12 +50,17 @@ def _array(x: Any) -> Any:
     return x
 
 
+def _may_matter() -> bool:
+    """Whether derivatives of what is computed now may be asked for."""
+    return is_grad_enabled() or _core._sweep_may_matter()
+
+
 def _refuse_closure(name: str, what: str, values: Maybe) -> None:
     """Raises where values that were computed from constants depend on anything else."""
     found = [y for y in values if y is not None]
     if any(y._is_abstract for y in found):
         raise TraceError(f"{name}: {what} closes over a traced value; pass it as an argument")
-    if _core._is_followed(found):
+    if any(map(_core._is_differentiated, found)):
         raise GraphError(
             f"{name}: {what} closes over a tensor that is being differentiated; pass it as an "
             "argument (or detach it, if it is a constant)"
@@ -66,7 +71,7 @@ def _evaluate(of: Call | Opaque | Batched, args: Sequence[Tensor]) -> list[Tenso
     """Of constants; recorded as around the call, so that what it closes over shows."""
     with enable_grad() if of.records else no_grad():
         outputs = of.forward(*args)
-    _refuse_closure(of.name, "the function", outputs)
+        _refuse_closure(of.name, of.what, outputs)
     return outputs
 
 
@@ -101,6 +106,7 @@ class Call:
 
     joint = True  # one rule gives the cotangents of all inputs
     traces = False
+    what = "the function"
 
     def __init__(self, own: Primitive, options: dict[str, Any], inputs: Sequence[Tensor]) -> None:
         self.primitive = own
@@ -176,12 +182,13 @@ class Call:
         """J' or J times vectors. ``plain``: the result is not differentiated again."""
         rule = self.rule_for(way)
         traces = not (plain and rule == way) and self.rule_traces(rule, outs, ins)
-        if traces:
+        if traces and not plain:
             return self.run(way, vectors, outs, ins, True)
         if plain and not _core._watching():
-            results = self.run(way, vectors, outs, ins, False)
-            _refuse_closure(self.name, f"the {rule.upper()} rule", results)
-            return results
+            with enable_grad() if _may_matter() else no_grad():
+                found = self.run(way, vectors, outs, ins, traces)
+                _refuse_closure(self.name, f"the {rule.upper()} rule", found)
+            return found
         opaque = Opaque(self, way, vectors, len(outs))
         results: list[Tensor | None] = [None] * len(ins if way == "vjp" else outs)
         targets = [i for i, x in enumerate(ins if way == "vjp" else outs) if is_float(x)]
@@ -253,14 +260,14 @@ class Call:
             result = rule(tangents, out, *ins, **self.options)
             if not self.multiple:
                 result = (result,)
-            return self.checked(way, result, outs)
+            return self.checked(way, result, outs, traces)
         cts = tuple(
             zeros(y.shape, dtype=y.dtype) if g is None else g for g, y in zip(vectors, outs)
         )
         result = rule(cts if self.multiple else cts[0], out, *ins, **self.options)
-        return self.checked(way, result, ins)
+        return self.checked(way, result, ins, traces)
 
-    def checked(self, way: Way, result: Any, space: Sequence[Tensor]) -> Maybe:
+    def checked(self, way: Way, result: Any, space: Sequence[Tensor], traces: bool) -> Maybe:
         """What a rule returned, as tensors like those it belongs to."""
         what, to = ("cotangent", "argument") if way == "vjp" else ("tangent", "output")
         says = f"{self.name}: the {way.upper()} rule"
@@ -298,6 +305,8 @@ class Call:
                     f"{x.dtype}; convert it with astype"
                 )
             found.append(g if g.dtype == x.dtype else g.astype(x.dtype))
+        if not traces:
+            _refuse_closure(self.name, f"the {way.upper()} rule", found)
         return found
 
     def label(self, way: Way, i: int) -> str:
@@ -360,7 +369,8 @@ class Opaque:
         self.size = len(vectors)
         self.given = [i for i, v in enumerate(vectors) if v is not None]
         self.outputs = outputs
-        self.records = is_grad_enabled()
+        self.records = _may_matter()
+        self.what = f"the {call.rule_for(way).upper()} rule"
 
     def split(self, args: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
         first, n = args[: len(self.given)], len(self.given)
@@ -430,6 +440,7 @@ class Batched:
         self.size = size
         self.axes = tuple(0 if carries else None for carries in batched)
         self.records: bool = base.records
+        self.what: str = base.what
 
     @property
     def traces(self) -> bool:

@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import functools
 import importlib
-import itertools
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from . import _core, tree
-from ._core import ArgumentError, ArgumentTypeError, DTypeError, ShapeError, Tensor, TraceError
+from ._core import (
+    ArgumentError,
+    ArgumentTypeError,
+    DTypeError,
+    GraphError,
+    ShapeError,
+    Tensor,
+    TraceError,
+)
+from .colouring import Plan, places, plan_hessian, plan_jacobian
 from .grad_mode import no_grad
 from .program import Node, Program, trace
 from .transforms import _float_leaves, _of_chosen, _positions, grad, jvp, vjp, vmap
@@ -69,11 +76,6 @@ def _with(sp: Any, pattern: Any, values: np.ndarray) -> Any:
     )
 
 
-def _places(pattern: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column of each entry, in the order of the values."""
-    return np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr)), pattern.indices
-
-
 def _mirrored(pattern: Any) -> Any:
     """The pattern and its transpose in one, where it is square."""
     if pattern.shape[0] != pattern.shape[1]:
@@ -86,147 +88,26 @@ def _mirrored(pattern: Any) -> Any:
 def _part(entries: Any, pattern: Any) -> Any:
     """The entries on a smaller pattern."""
     keys, wanted = (
-        row * pattern.shape[1] + column for row, column in map(_places, (entries, pattern))
+        row * pattern.shape[1] + column for row, column in map(places, (entries, pattern))
     )
     return _with(_sparse("hessian"), pattern, entries.data[np.searchsorted(keys, wanted)])
-
-
-# Colourings. A set of colours is an int whose bit c stands for colour c.
-
-
-def _lists(rows: Any) -> list[list[int]]:
-    indices, ends = rows.indices.tolist(), rows.indptr.tolist()
-    return [indices[a:b] for a, b in itertools.pairwise(ends)]
-
-
-def _fewest(
-    colour: Callable[[Iterable[int]], list[int]], degrees: np.ndarray, enough: int
-) -> np.ndarray:
-    """Colours in natural order or, where that takes more than enough, perhaps by degree."""
-    best = colour(range(degrees.size))
-    if max(best) > 1 << (enough - 1):
-        best = min(best, colour(np.argsort(-degrees, kind="stable").tolist()), key=max)
-    return np.array([bit.bit_length() - 1 for bit in best])
-
-
-def colour_columns(pattern: Any) -> np.ndarray:
-    """A colour for each column, such that columns of one colour share no row.
-
-    Greedy partial distance-2 colouring, linear in the nonzeros.
-    """
-    rows, columns = pattern.shape
-    lengths = np.diff(pattern.indptr)
-    longest = int(lengths.max(initial=0))
-    if longest in (0, columns):
-        return np.arange(columns) if longest else np.zeros(columns, int)
-    rows_of = _lists(pattern.T.tocsr())
-
-    def colour(order: Iterable[int]) -> list[int]:
-        used, colours = [0] * rows, [0] * columns
-        for j in order:
-            taken = 0
-            for i in rows_of[j]:
-                taken |= used[i]
-            bit = ~taken & (taken + 1)
-            for i in rows_of[j]:
-                used[i] |= bit
-            colours[j] = bit
-        return colours
-
-    return _fewest(colour, pattern.T @ (lengths - 1), longest)
-
-
-def colour_symmetric(pattern: Any) -> np.ndarray:
-    """A colour for each column of a symmetric pattern, such that each entry (i, j) is alone of its
-    colour in row i or, as (j, i), in row j.
-
-    A greedy star colouring: neighbours differ, and every path of four vertices has three colours
-    (Gebremedhin, Manne and Pothen, "What color is your Jacobian?", 2005). Linear in the nonzeros.
-    """
-    n = pattern.shape[0]
-    if pattern.nnz == n * n:
-        return np.arange(n)
-    row, column = _places(pattern)
-    edge = row != column
-    degrees = np.bincount(row[edge], minlength=n)
-    ends = np.concatenate([[0], np.cumsum(degrees)]).tolist()
-    flat = column[edge].tolist()
-    near = [flat[a:b] for a, b in itertools.pairwise(ends)]
-
-    def colour(order: Iterable[int]) -> list[int]:
-        colours = [0] * n
-        seen, repeated = [0] * n, [0] * n  # among the neighbours: once, more than once
-        # Of neighbours x of w where x has another neighbour of w's colour: v-w-x-y.
-        closing = [0] * n
-        first: dict[tuple[int, int], int] = {}
-        for v in order:
-            taken, twice = seen[v], repeated[v]
-            for w in near[v]:
-                if colours[w]:
-                    taken |= seen[w] if twice & colours[w] else closing[w]
-            bit = colours[v] = ~taken & (taken + 1)
-            for x in near[v]:
-                if colours[x] & twice:
-                    closing[x] |= bit
-                if not seen[x] & bit:
-                    seen[x] |= bit
-                    first[x, bit] = v
-                    continue
-                closing[v] |= colours[x]
-                if not repeated[x] & bit:
-                    repeated[x] |= bit
-                    closing[first[x, bit]] |= colours[x]
-        return colours
-
-    return _fewest(colour, degrees, 3)
-
-
-def _alone(row: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """Whether an entry is the only one of its colour in its row."""
-    keys = row * (int(colour.max(initial=0)) + 1) + colour
-    _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    return counts[inverse] == 1
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which columns (with by_rows: rows) share a direction, and where each entry then stands."""
-
-    by_rows: bool
-    colours: np.ndarray
-    entry_colour: np.ndarray
-    entry_place: np.ndarray
-
-    @property
-    def directions(self) -> int:
-        return int(self.colours.max(initial=-1)) + 1
-
-
-def plan_jacobian(pattern: Any) -> Plan:
-    """By columns, or by rows where that takes fewer directions."""
-    row, column = _places(pattern)
-    plan = Plan(False, colours := colour_columns(pattern), colours[column], row)
-    if np.bincount(column).max(initial=0) < plan.directions:
-        by_rows = Plan(True, colours := colour_columns(pattern.T.tocsr()), colours[row], column)
-        if by_rows.directions < plan.directions:
-            return by_rows
-    return plan
-
-
-def plan_hessian(pattern: Any) -> Plan:
-    """For a symmetric pattern: by columns; an entry that is not alone in its row is read at its
-    mirror image."""
-    colours = colour_symmetric(pattern)
-    row, column = _places(pattern)
-    alone = _alone(row, colours[column])
-    wanted = np.where(alone, colours[column], colours[row])
-    return Plan(False, colours, wanted, np.where(alone, row, column))
 
 
 # Sweeps.
 
 
-def _values(sweep: Callable, shape: tuple[int, ...], dtype: Any, size: int, plan: Plan) -> Any:
+def _refuse_followed(where: str, products: Tensor) -> None:
+    if products._is_abstract or _core._is_differentiated(products):
+        raise GraphError(
+            f"{where}: with 'sparsity', the result is a constant; here it depends on a tensor that "
+            "is being differentiated or traced. Leave 'sparsity' out, detach the tensor, or call "
+            "within wg.no_grad()"
+        )
+
+
+def _values(
+    where: str, sweep: Callable, shape: tuple[int, ...], dtype: Any, size: int, plan: Plan
+) -> Any:
     """The entries, read off sweeps of directions of `shape` and `dtype` to products of `size`."""
     colours, wanted = plan.colours, plan.entry_colour
     chunk = max(1, NUMBERS_A_SWEEP // max(colours.size, size))
@@ -238,6 +119,7 @@ def _values(sweep: Callable, shape: tuple[int, ...], dtype: Any, size: int, plan
         directions = np.zeros((high - low, colours.size), dtype)
         directions[colours[part] - low, part] = 1
         products = sweep(_core.asarray(directions.reshape(-1, *shape)))
+        _refuse_followed(where, products)
         products = products.detach().numpy().reshape(high - low, size)
         part = entries[slice(*np.searchsorted(wanted, [low, high], sorter=entries))]
         values.append(products[wanted[part] - low, plan.entry_place[part]])
@@ -246,7 +128,7 @@ def _values(sweep: Callable, shape: tuple[int, ...], dtype: Any, size: int, plan
     return out
 
 
-def _fill(call: Callable, x: Tensor, pattern: Any, plan: Plan, dtype: Any) -> Any:
+def _fill(where: str, call: Callable, x: Tensor, pattern: Any, plan: Plan, dtype: Any) -> Any:
     """The Jacobian of call (one array to one array) at x, on the pattern."""
     if not pattern.nnz:
         values = np.zeros(0, dtype)
@@ -254,10 +136,10 @@ def _fill(call: Callable, x: Tensor, pattern: Any, plan: Plan, dtype: Any) -> An
         out, pull = vjp(call, x)
         (y,), structure = tree.flatten(out)
         sweep = vmap(lambda row: pull(tree.unflatten(structure, [row]))[0])
-        values = _values(sweep, _core.asarray(y).shape, dtype, x.size, plan)
+        values = _values(where, sweep, _core.asarray(y).shape, dtype, x.size, plan)
     else:
         sweep = vmap(lambda column: tree.leaves(jvp(call, (x,), (column,))[1])[0])
-        values = _values(sweep, x.shape, x.dtype, pattern.shape[0], plan)
+        values = _values(where, sweep, x.shape, x.dtype, pattern.shape[0], plan)
     return _with(_sparse("jacobian"), pattern, values.astype(dtype, copy=False))
 
 
@@ -293,14 +175,14 @@ def _one_array(where: str, what: str, value: Any) -> Tensor:
 
 
 def _argument(where: str, f: Callable, argnums: Any, args: tuple, kwargs: dict) -> Any:
-    """The argument as a tensor without history, and f of it alone."""
+    """The argument as a tensor, and f of it alone."""
     if not isinstance(argnums, int):
         raise ArgumentTypeError(
             f"{where}: with 'sparsity', argnums is one int; got {argnums!r:.60}"
         )
     chosen = _positions(where, argnums, len(args))
     leaves, structure = _float_leaves(where, "arguments", args[chosen[0]])
-    x = _one_array(where, "the argument", leaves).detach()
+    x = _one_array(where, "the argument", leaves)
     of_chosen = _of_chosen(f, args, kwargs, chosen)
     return x, lambda x: of_chosen(tree.unflatten(structure, [x]))
 
@@ -320,26 +202,27 @@ def sparse_derivative(
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         x, call = _argument(where, f, argnums, args, kwargs)
         call = grad(call) if symmetric else call
-        with no_grad():
-            if given is None:
-                pattern, dtype = _detected(where, call, x, symmetric)
-                return _fill(call, x, pattern, make_plan(pattern), dtype)
-            v = np.random.default_rng(0).uniform(0.5, 1, x.size).astype(x.dtype)
-            v[::2] *= -1
-            out, push = jvp(call, (x,), (v.reshape(x.shape),))
-            y, product = (_one_array(where, "the output", value) for value in (out, push))
-            _check_float(where, y.dtype)
-            if given.shape != (y.size, x.size):
-                raise ShapeError(
-                    f"{where}: 'sparsity' must have shape (numbers out, numbers in), here "
-                    f"({y.size}, {x.size}); got {given.shape}"
-                )
-            if not plans:
-                plans.append(make_plan(whole))
-            entries = _fill(call, x, whole, plans[0], y.dtype)
-            eps = max(np.finfo(x.dtype).eps, np.finfo(y.dtype).eps)
-            _verify(where, entries, v, product.detach().numpy().reshape(-1), eps)
-            return entries if entries.nnz == given.nnz else _part(entries, given)
+        if given is None:
+            with no_grad():
+                pattern, dtype = _detected(where, call, x.detach(), symmetric)
+            return _fill(where, call, x, pattern, make_plan(pattern), dtype)
+        v = np.random.default_rng(0).uniform(0.5, 1, x.size).astype(x.dtype)
+        v[::2] *= -1
+        out, push = jvp(call, (x,), (v.reshape(x.shape),))
+        y, product = (_one_array(where, "the output", value) for value in (out, push))
+        _check_float(where, y.dtype)
+        _refuse_followed(where, product)
+        if given.shape != (y.size, x.size):
+            raise ShapeError(
+                f"{where}: 'sparsity' must have shape (numbers out, numbers in), here "
+                f"({y.size}, {x.size}); got {given.shape}"
+            )
+        if not plans:
+            plans.append(make_plan(whole))
+        entries = _fill(where, call, x, whole, plans[0], y.dtype)
+        eps = max(np.finfo(x.dtype).eps, np.finfo(y.dtype).eps)
+        _verify(where, entries, v, product.detach().numpy().reshape(-1), eps)
+        return entries if entries.nnz == given.nnz else _part(entries, given)
 
     return wrapped
 

@@ -14,6 +14,7 @@ import numpy as np
 from . import _core, composites, manipulation, products
 from ._core import ArgumentError, ArgumentTypeError, GraphError, ShapeError, Tensor, ops
 from .checked import checked
+from .ufuncs import apply_ufunc
 
 _DOC = """The array type: numbers of one dtype in a shape, able to record what is computed with it.
 
@@ -187,16 +188,19 @@ class _Methods:
         """Each element ``repeats`` times in a row along ``axis`` (of the flattened array: None)."""
         return ops.repeat(self, repeats, axis)
 
-    def cumsum(self: Tensor, axis: Any = None, dtype: Any = None) -> Tensor:
+    def cumsum(self: Tensor, axis: Any = None, dtype: Any = None, out: None = None) -> Tensor:
         """Sums up to each place along ``axis``, of the flattened array where it is None."""
+        _refuse_out("cumsum", out)
         return composites.cumsum(self, axis, dtype)
 
-    def cumprod(self: Tensor, axis: Any = None, dtype: Any = None) -> Tensor:
+    def cumprod(self: Tensor, axis: Any = None, dtype: Any = None, out: None = None) -> Tensor:
         """Products up to each place along ``axis``, of the flattened array where it is None."""
+        _refuse_out("cumprod", out)
         return composites.cumprod(self, axis, dtype)
 
-    def clip(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    def clip(self: Tensor, min: Any = None, max: Any = None, out: None = None) -> Tensor:
         """The tensor limited to [min, max], either of which may be None."""
+        _refuse_out("clip", out)
         return composites.clip(self, min, max)
 
     def masked_fill(self: Tensor, mask: Any, value: Any) -> Tensor:
@@ -330,6 +334,13 @@ class _Methods:
         )
 
 
+def _refuse_out(where: str, out: Any) -> None:
+    if out is not None:  # NumPy's functions pass it on
+        raise ArgumentError(
+            f"{where}: 'out' can only be None; a tensor is a result; got {out!r:.60}"
+        )
+
+
 def _refuse_history(where: str, x: Tensor) -> None:
     if x.grad_fn is not None:
         raise GraphError(
@@ -409,8 +420,7 @@ def _install() -> None:
         "T": property(_transposed, doc=_transposed.__doc__),
         "mT": property(ops.matrix_transpose, doc="The last two axes exchanged. A view."),
         "device": property(lambda x: "cpu", doc='Where the numbers are: always "cpu".'),
-        # NumPy leaves operators with an array on the left to the reflected ones of Tensor.
-        "__array_ufunc__": None,
+        "__array_ufunc__": apply_ufunc,
         "__array_priority__": 1000.0,
     }.items():
         setattr(Tensor, name, value)

@@ -15,6 +15,7 @@ from ._core import (
     Tensor,
     is_grad_enabled,
 )
+from .checked import check_function
 from .creation import zeros_like
 from .grad_mode import enable_grad
 
@@ -27,8 +28,8 @@ def _float_leaves(where: str, what: str, argument: Any) -> tuple[list[Tensor], t
         x = leaf if isinstance(leaf, Tensor) else _as_leaf(where, leaf)
         if x.dtype.kind != "f":
             raise DTypeError(
-                f"{where}: {what} must be floating point to be differentiated; got {x.dtype}. "
-                "Convert it with astype, or leave it out of argnums"
+                f"{where}: {what} must be floating point; got {x.dtype}. Convert with astype"
+                + (", or leave it out of argnums" if what.startswith("argument") else "")
             )
         out.append(x)
     return out, structure
@@ -56,11 +57,6 @@ def _positions(where: str, argnums: int | Sequence[int], count: int) -> tuple[in
     if len(set(chosen)) < len(chosen):
         raise ArgumentError(f"{where}: argnums names an argument twice; got {wanted}")
     return chosen
-
-
-def _check_function(where: str, f: Any) -> None:
-    if not callable(f):
-        raise ArgumentTypeError(f"{where}: takes a function; got {f!r:.60}")
 
 
 def _split_aux(where: str, result: Any) -> Any:
@@ -92,7 +88,7 @@ class _Linearised:
     """A call of f on leaves of its own: the outputs and the targets of later sweeps."""
 
     def __init__(self, where: str, f: Callable, primals: Sequence[Any], has_aux: bool) -> None:
-        _check_function(where, f)
+        check_function(where, f)
         _check_flag(where, has_aux)
         flat: list[Tensor] = []
         self.structures = []
@@ -146,7 +142,7 @@ def value_and_grad(
     >>> wg.value_and_grad(lambda x: (x**2).sum())(wg.tensor([1.0, 2.0]))
     (tensor(5.), tensor([2., 4.]))
     """
-    _check_function("grad", f)
+    check_function("grad", f)
 
     @functools.wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -156,8 +152,9 @@ def value_and_grad(
         if len(call.outputs) != 1 or call.outputs[0].size != 1:
             shapes = ", ".join(str(y.shape) for y in call.outputs)
             raise ShapeError(
-                f"grad: defined for functions that return one number; the output has shape "
-                f"{shapes or 'none'}. Reduce it with .sum(), or use wg.jacobian"
+                "grad: defined for functions that return one number; "
+                + (f"the output has shape {shapes}" if shapes else "f returned no number")
+                + ". Reduce it with .sum(), or use wg.jacobian"
             )
         y = call.outputs[0]
         grads = call.pull([_core._full(y.shape, 1, y.dtype, "grad")], retain_graph=False)
@@ -223,7 +220,7 @@ def jvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
     >>> wg.jvp(wg.sin, (wg.tensor(0.0),), (wg.tensor(2.0),))
     (tensor(0.), tensor(2.))
     """
-    _check_function("jvp", f)
+    check_function("jvp", f)
     _check_flag("jvp", has_aux)
     for what, given in (("primals", primals), ("tangents", tangents)):
         if not isinstance(given, (list, tuple)):
@@ -318,7 +315,7 @@ def vmap(f: Callable, in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]
     >>> dot(wg.ones((3, 2)), wg.ones((3, 2)))
     tensor([2., 2., 2.])
     """
-    _check_function("vmap", f)
+    check_function("vmap", f)
 
     @functools.wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:

@@ -34,7 +34,8 @@ class LayerFlow:
     shape: tuple[int, ...]  # of the output; of the first where there are several
     adjoint: float  # norm of dL/dy, for the output y
     parameters: dict[str, float]  # norm of dL/dw for each of its own parameters, over all calls
-    slope: float | None  # mean of |phi'| over the elements of an activation phi; else None
+    slope: float | None  # norm of phi' over the elements of an activation phi; else None
+    mean_slope: float | None  # mean of |phi'| over them
     label: str  # "", "vanishing", "exploding", "zero" or "not finite"
 
     @property
@@ -45,7 +46,11 @@ class LayerFlow:
 
 @dataclass(frozen=True, repr=False)
 class GradientFlow:
-    """The layers in order of execution; prints as a table."""
+    """The layers in order of execution; prints as a table.
+
+    Layers are modules: an activation that is a function called in a ``forward`` (``nn.relu(x)``)
+    has no row. Write it as a module (``nn.ReLU()``) to see its slopes.
+    """
 
     layers: tuple[LayerFlow, ...]
     loss: float
@@ -62,7 +67,7 @@ class GradientFlow:
         return self.layers[0].label or "steady"
 
     def __str__(self) -> str:
-        head = ("layer", "output", "|dL/dy|", "|dL/dw|", "mean |phi'|", "")
+        head = ("layer", "output", "|dL/dy|", "|dL/dw|", "|phi'|", "mean |phi'|", "")
         rows = [head]
         for layer in self.layers:
             rows.append(
@@ -71,7 +76,8 @@ class GradientFlow:
                     str(layer.shape),
                     f"{layer.adjoint:.2e}",
                     "" if layer.gradient is None else f"{layer.gradient:.2e}",
-                    "" if layer.slope is None else f"{layer.slope:.3f}",
+                    "" if layer.slope is None else f"{layer.slope:.2e}",
+                    "" if layer.mean_slope is None else f"{layer.mean_slope:.3f}",
                     layer.label,
                 )
             )
@@ -79,15 +85,16 @@ class GradientFlow:
         lines = []
         for row in rows:
             left = [cell.ljust(width) for cell, width in zip(row[:2], widths)]
-            right = [cell.rjust(width) for cell, width in zip(row[2:5], widths[2:])]
-            lines.append("  ".join([*left, *right, row[5]]).rstrip())
+            right = [cell.rjust(width) for cell, width in zip(row[2:6], widths[2:])]
+            lines.append("  ".join([*left, *right, row[6]]).rstrip())
         lines.append(f"|dL/dy| of the first layer over the last: {self.ratio:.2e}, {self.verdict}")
         return "\n".join(lines)
 
     __repr__ = __str__
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, axes: Any = None) -> Any:
-        """Draws both norms by layer on a logarithmic scale, and the slopes of activations.
+        """Draws the norms by layer on a logarithmic scale: of adjoints, of parameters' gradients,
+        and of the slopes of activations.
 
         Into ``axes`` of matplotlib, or a new figure; returns the figure, after saving it where
         ``path`` is given. Raises ``wg.Error`` where matplotlib is missing or the path is wrong.
@@ -104,7 +111,7 @@ class GradientFlow:
         for what, color, marker in (("gradient", "#c8322b", "s"), ("slope", "#3a8f3a", "^")):
             values = [getattr(layer, what) for layer in self.layers]
             shown = [(i, value) for i, value in zip(places, values) if value]
-            label = "|dL/dw| of parameters" if what == "gradient" else "mean |phi'| of activations"
+            label = "|dL/dw| of parameters" if what == "gradient" else "|phi'| of activations"
             if shown:
                 axes.plot(*zip(*shown), marker, ms=4, color=color, label=label)
         axes.set(yscale="log", xlabel="layer, in order of execution", title="Gradient flow")
@@ -161,9 +168,9 @@ def _noting(module: Module, name: str, notes: list[_Note]) -> None:
     module.__class__ = type(kind.__name__, (kind,), {"forward": forward})
 
 
-def _slope(note: _Note) -> float | None:
-    """The mean of |phi'| where the module is elementwise, as two random directions tell: then
-    r * (J r) is the diagonal of J for any signs r."""
+def _slopes(note: _Note) -> np.ndarray | None:
+    """phi' where the module is elementwise, as two random directions tell: then r * (J r) is the
+    diagonal of J for any signs r."""
     module = note.module
     kind: Any = type(module).__mro__[1]
     if len(note.inputs) != 1 or isinstance(module, (Dropout, Identity)) or tree.leaves(module):
@@ -181,7 +188,7 @@ def _slope(note: _Note) -> float | None:
         found.append(signs * pushed.numpy())
     if not np.allclose(found[0], found[1], rtol=1e-5, atol=1e-7, equal_nan=True):
         return None
-    return float(np.abs(found[0]).mean())
+    return found[0].astype(np.float64)
 
 
 def _norm(gradients: Sequence[Tensor | None]) -> float:
@@ -215,6 +222,18 @@ def _fresh(model: Module) -> tuple[Module, dict[int, Tensor]]:
     return fresh, new
 
 
+def _call_loss(loss_fn: Callable[[Any, Any], Any], output: Any, y: Any) -> Any:
+    try:
+        return loss_fn(output, y)
+    except TypeError as error:
+        if isinstance(error, Error):
+            raise
+        raise ArgumentTypeError(
+            "gradient_flow: loss_fn is called as loss_fn(model(x), y), with the model's output; it "
+            f"raised: {error}"
+        ) from error
+
+
 def gradient_flow(
     model: Module, loss_fn: Callable[[Any, Any], Any], batch: tuple[Any, Any]
 ) -> GradientFlow:
@@ -223,10 +242,11 @@ def gradient_flow(
 
     For each call of a layer (a module without submodules, or with parameters of its own), in order
     of execution: the norm of the adjoint of its output, |dL/dy|, that of its parameters' gradients,
-    |dL/dw|, and for activations (elementwise modules without parameters) the mean of |phi'| over
-    the elements, by which they scale the adjoint on its way back. Activations that are functions
-    called in a ``forward`` are no layers. A layer is labelled "vanishing" where its |dL/dy| is less
-    than 1e-3 of the last layer's, "exploding" above 1e3, "zero" or "not finite".
+    |dL/dw|, and for activations (elementwise modules without parameters) the norm of phi' and the
+    mean of |phi'| over the elements, by which they scale the adjoint on its way back. Activations
+    that are functions called in a ``forward`` are no layers. A layer is labelled "vanishing" where
+    its |dL/dy| is less than 1e-3 of the last layer's, "exploding" above 1e3, "zero" or "not
+    finite".
 
     The model stays as it is: parameters, gradients, buffers, flags and random state. Raises
     ``wg.Error`` for wrong arguments and for layers whose sizes are not known yet.
@@ -251,7 +271,8 @@ def gradient_flow(
             if not list(module.children()) or list(module._own_parameters()):
                 _noting(module, name, notes)
         with enable_grad():
-            loss = loss_fn(fresh(tree.map(_core.asarray, batch[0])), batch[1])
+            output = fresh(tree.map(_core.asarray, batch[0]))
+            loss = _call_loss(loss_fn, output, batch[1])
         if not isinstance(loss, Tensor) or loss.size != 1 or not _is_float(loss):
             shown = loss.shape if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
             raise ShapeError(f"gradient_flow: loss_fn must return one float number; got {shown}")
@@ -270,15 +291,17 @@ def gradient_flow(
                 for name, p in note.module._own_parameters()
                 if id(p) in gradients
             }
+            slopes = _slopes(note)
             layers.append(
                 LayerFlow(
-                    note.name,
-                    type(note.module).__name__,
-                    note.output.shape,
-                    adjoint,
-                    own,
-                    _slope(note),
-                    _label(adjoint, adjoints[-1]),
+                    name=note.name,
+                    kind=type(note.module).__name__,
+                    shape=note.output.shape,
+                    adjoint=adjoint,
+                    parameters=own,
+                    slope=None if slopes is None else float(np.linalg.norm(slopes)),
+                    mean_slope=None if slopes is None else float(np.abs(slopes).mean()),
+                    label=_label(adjoint, adjoints[-1]),
                 )
             )
         return GradientFlow(tuple(layers), float(loss))

@@ -13,6 +13,7 @@ from .. import _core
 from .._core import ArgumentError, DTypeError, ShapeError, Tensor
 from ..checked import cover as _cover
 from .losses import (
+    _is_number,
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     cross_entropy,
@@ -94,7 +95,7 @@ def hardtanh(
     input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> Tensor:
     """x clipped to [min_val, max_val]."""
-    return _ops.clip(input, float(min_val), float(max_val))
+    return _ops.clip(input, min_val, max_val)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
@@ -156,7 +157,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     >>> round(wg.nn.softplus(wg.tensor(0.0)).item(), 4)
     0.6931
     """
-    if beta == 1 and threshold == 20:
+    if _is_number(beta, 1) and _is_number(threshold, 20):
         return _ops.softplus(input)
     scaled = input * beta
     return _ops.where(scaled > threshold, input, _ops.softplus(scaled) / beta)
@@ -258,9 +259,9 @@ def dropout(
     from ``wg.random.default_generator()`` unless another generator is given."""
     if not 0.0 <= p <= 1.0:
         raise ArgumentError(f"dropout: p must be between 0 and 1; got {p}")
-    if not training or p == 0.0:
+    if not training or _is_number(p, 0):
         return input
-    if p == 1.0:
+    if _is_number(p, 1):
         return _ops.where(False, input, 0.0)
     if generator is None:
         from .. import random
@@ -310,11 +311,11 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -
     >>> wg.nn.normalize(wg.tensor([3.0, 4.0]), dim=0).tolist()
     [0.6000000238418579, 0.800000011920929]
     """
-    if p == 2:
+    if _is_number(p, 2):
         norm = _ops.vector_norm(input, dim, True)
-    elif p == 1:
+    elif _is_number(p, 1):
         norm = _ops.sum(_ops.abs(input), dim, keepdims=True)
-    elif p == math.inf:
+    elif _is_number(p, math.inf):
         norm = _ops.max(_ops.abs(input), dim, keepdims=True)
     else:
         sums = _ops.sum(_ops.power(_ops.abs(input), p), dim, keepdims=True)

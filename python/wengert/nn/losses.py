@@ -22,6 +22,11 @@ _may_hold = _core._may_hold
 _no_index = -100
 
 
+def _is_number(x: Any, value: float) -> bool:
+    """Whether x is a plain number with this value: a tensor may be differentiated."""
+    return not isinstance(x, Tensor) and x == value
+
+
 def _tensor(x: Any) -> Tensor:
     return x if isinstance(x, Tensor) else _core.asarray(x)
 
@@ -85,7 +90,7 @@ def smooth_l1_loss(
         raise ArgumentError(f"smooth_l1_loss: beta must not be negative; got {beta}")
     _check_shapes("smooth_l1_loss", input, target)
     d = _ops.abs(_subtract(input, target))
-    if beta == 0:
+    if _is_number(beta, 0):
         return _reduce(d, reduction)
     return _reduce(_where(d < beta, _square(d) * (0.5 / beta), d - 0.5 * beta), reduction)
 
@@ -179,7 +184,7 @@ def cross_entropy(
     logs = _ops.log_softmax(rows, 1)
     weights = _picked(_ops.broadcast_to(weight, logs.shape), classes, counts)
     losses = _picked(logs, classes, counts) * -weights
-    if label_smoothing:
+    if not _is_number(label_smoothing, 0):
         spread = _where(counts, _sum(logs * weight, 1), 0.0)
         share = label_smoothing / logs.shape[1]
         losses = losses * (1.0 - label_smoothing) - spread * share
@@ -196,7 +201,7 @@ def _soft_cross_entropy(
         )
     axis = min(1, input.ndim - 1)
     classes = input.shape[axis]
-    if smoothing:
+    if not _is_number(smoothing, 0):
         target = target * (1.0 - smoothing) + smoothing / classes
     if weight is not None:
         shape = [1] * input.ndim

@@ -18,8 +18,11 @@ from ..grad_mode import no_grad
 M = TypeVar("M", bound="Module")
 
 
+_PLAIN = (bool, int, float, str)
+
+
 def _same_plain(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and type(a) in (bool, int, float, str) and a == b
+    return type(a) is type(b) and type(a) in _PLAIN and a == b
 
 
 class Parameter(Tensor):
@@ -95,7 +98,10 @@ class Module:
         old = self.__dict__[name] if name in self.__dict__ else getattr(type(self), name, self)
         object.__setattr__(self, name, value)
         if old is not value and not _same_plain(old, value):
-            _core._changed_options()
+            # Between plain values there is a way back, as from train to eval and to train.
+            plain = type(old) in _PLAIN and type(value) in _PLAIN
+            ends = [hash((id(self), name, type(x), x)) for x in (old, value)] if plain else (0, 0)
+            _core._changed_options(ends[0] ^ ends[1])
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)

@@ -1,0 +1,114 @@
+// Loops and branches whose bodies are programs; python/wengert/control.py knows about trees.
+#include <pybind11/stl.h>
+
+#include "bindings/tensor.h"
+#include "graph/tangents.h"
+#include "program/derive.h"
+#include "runtime/branch.h"
+#include "runtime/scan.h"
+
+namespace wengert::bindings {
+namespace {
+
+using List = std::vector<Var>;
+
+// What a body reads from around it and somebody follows becomes an argument.
+bool is_argument(const Var& x) { return x.is_abstract() || x->tracked || x->tangents; }
+
+// Traces the body on values like `carry` and a row of each of `rows`: its program, whose first inputs
+// are the values from around it, and those values.
+struct Traced {
+  Program program;
+  std::vector<Var> constants;
+  py::object result;
+};
+
+Traced trace_body(py::function f, const List& arguments, py::function flatten) {
+  Trace trace;
+  Traced out;
+  List inputs, outputs;
+  py::list given;
+  for (const Var& x : arguments) {
+    inputs.push_back(trace.input(x->array.type()));
+    given.append(inputs.back());
+  }
+  out.result = f(given);
+  for (py::handle y : flatten(out.result)) outputs.push_back(to_var(y.ptr()));
+  trace.close();
+  out.program = program_of(trace, inputs, outputs);
+  std::vector<ValueId> ids;
+  for (const auto& [id, x] : out.program.constants)
+    if (is_argument(x)) {
+      ids.push_back(id);
+      out.constants.push_back(x);
+    }
+  std::erase_if(out.program.constants, [](const auto& constant) { return is_argument(constant.second); });
+  out.program.inputs.insert(out.program.inputs.begin(), ids.begin(), ids.end());
+  return out;
+}
+
+// (result of the body on abstract values, outputs): last carry, then what is stacked.
+py::tuple run(py::function f, const List& carry, const List& rows, int64_t length, py::function flatten,
+              py::function check) {
+  List arguments = carry, inputs;
+  for (const Var& x : rows) {
+    Type type = x->array.type();
+    type.shape.erase(0);
+    arguments.push_back(Var(Array(type)));
+  }
+  Traced traced = trace_body(std::move(f), arguments, std::move(flatten));
+  check(traced.result);
+  ScanBody body{std::move(traced.program), traced.constants.size(), carry.size(), rows.size()};
+  inputs = traced.constants;
+  inputs.insert(inputs.end(), carry.begin(), carry.end());
+  inputs.insert(inputs.end(), rows.begin(), rows.end());
+  const Vars outs = scan(std::move(body), inputs, length);
+  return py::make_tuple(traced.result, List(outs.begin(), outs.end()));
+}
+
+// Makes two traced bodies programs of the same inputs: the values from around both, then arguments.
+std::vector<Var> unite(Traced& a, Traced& b) {
+  auto shift = [](Traced& own, const Traced& other, bool in_front) {
+    std::vector<ValueId> foreign;
+    for (const Var& x : other.constants) foreign.push_back(own.program.new_value(x->array.type()));
+    const auto at = own.program.inputs.begin() + std::ptrdiff_t(in_front ? 0 : own.constants.size());
+    own.program.inputs.insert(at, foreign.begin(), foreign.end());
+  };
+  shift(a, b, false);
+  shift(b, a, true);
+  std::vector<Var> all = a.constants;
+  all.insert(all.end(), b.constants.begin(), b.constants.end());
+  return all;
+}
+
+py::tuple run_branch(const Var& choice, py::function yes, py::function no, const List& operands,
+                     py::function flatten, py::function check) {
+  Traced a = trace_body(std::move(yes), operands, flatten), b = trace_body(std::move(no), operands, flatten);
+  check(a.result, b.result);
+  List inputs = unite(a, b);
+  inputs.insert(inputs.end(), operands.begin(), operands.end());
+  const Vars outs = branch(std::move(a.program), std::move(b.program), choice, inputs);
+  return py::make_tuple(a.result, List(outs.begin(), outs.end()));
+}
+
+List run_while(py::function test, py::function body, const List& state, py::function flatten,
+               py::function check_test, py::function check_body) {
+  Traced a = trace_body(std::move(test), state, flatten), b = trace_body(std::move(body), state, flatten);
+  check_test(a.result);
+  check_body(b.result);
+  List inputs = unite(a, b);
+  const std::size_t constants = inputs.size();
+  inputs.insert(inputs.end(), state.begin(), state.end());
+  const Vars outs = repeat_while(std::move(a.program), std::move(b.program), constants, inputs);
+  return List(outs.begin(), outs.end());
+}
+
+}  // namespace
+
+void bind_control(py::module_& m) {
+  m.def("_scan", run);
+  m.def("_cond", run_branch);
+  m.def("_while", run_while);
+}
+
+}  // namespace wengert::bindings

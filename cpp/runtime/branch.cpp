@@ -1,0 +1,356 @@
+#include "runtime/branch.h"
+
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "kernels/copy.h"
+#include "ops/vocabulary.h"
+#include "program/derive.h"
+#include "program/simplify.h"
+#include "runtime/executor.h"
+
+namespace wengert {
+namespace {
+
+// Executors of one program: runs may be at work on several threads, each has its own.
+class Executors {
+ public:
+  explicit Executors(Program program, std::vector<Update> updates = {})
+      : program_(std::move(program)), updates_(std::move(updates)) {
+    simplify(program_);
+  }
+  void run(std::span<const Array> inputs, std::span<const Array> outputs) {
+    std::unique_ptr<Executor> executor;
+    {
+      const std::lock_guard lock(guard_);
+      if (!idle_.empty()) {
+        executor = std::move(idle_.back());
+        idle_.pop_back();
+      }
+    }
+    if (!executor) executor = std::make_unique<Executor>(program_, updates_);
+    executor->run(inputs, outputs);
+    const std::lock_guard lock(guard_);
+    idle_.push_back(std::move(executor));
+  }
+  const Program& program() const { return program_; }
+
+ private:
+  Program program_;
+  std::vector<Update> updates_;
+  std::mutex guard_;
+  std::vector<std::unique_ptr<Executor>> idle_;
+};
+
+int64_t flops_of(const Program& program) {
+  int64_t flops = 0;
+  for (const Step& step : program.steps) flops += program.flops(step);
+  return flops;
+}
+
+Types output_types(const Program& program) {
+  Types out;
+  for (const ValueId id : program.outputs) out.push_back(program.types[std::size_t(id)]);
+  return out;
+}
+
+struct Branch : Op {
+  Program yes, no;  // as they were given
+  std::unique_ptr<Executors> run_yes, run_no;
+  std::size_t shown = 0;
+  std::optional<Pulled> pulled_yes, pulled_no;
+  std::vector<bool> wanted;
+};
+
+Vars apply_branch(std::shared_ptr<Branch> op, const Var& choice, std::span<const Var> inputs);
+
+// Where the values are that a branch's reverse sweep reads: an input of the branch, or an output.
+struct Place {
+  bool is_input;
+  std::size_t index;
+};
+std::vector<Place> places_of(const Pulled& pulled, const Program& branch, std::size_t& next) {
+  std::vector<Place> out;
+  for (const ValueId id : pulled.crossing) {
+    std::size_t input = 0;
+    while (input < branch.inputs.size() && branch.inputs[input] != id) ++input;
+    if (input < branch.inputs.size()) out.push_back({true, input});
+    else out.push_back({false, next++});
+  }
+  return out;
+}
+
+// The branch's outputs, then what it keeps, with zeros for what the other one keeps.
+Program with_kept(const Pulled& own, const Pulled& other, bool own_first) {
+  Program program = own.forward;
+  auto is_input = [](const Pulled& pulled, ValueId id) {
+    return std::find(pulled.forward.inputs.begin(), pulled.forward.inputs.end(), id) != pulled.forward.inputs.end();
+  };
+  auto add_own = [&] {
+    for (const ValueId id : own.crossing)
+      if (!is_input(own, id)) program.outputs.push_back(id);
+  };
+  auto add_zeros = [&] {
+    for (const ValueId id : other.crossing) {
+      if (is_input(other, id)) continue;
+      const Type type = other.forward.types[std::size_t(id)];
+      const ValueId zero = program.new_value(type);
+      program.constants.emplace_back(zero, zeros(type));
+      program.outputs.push_back(zero);
+    }
+  };
+  if (own_first) add_own(), add_zeros();
+  else add_zeros(), add_own();
+  return program;
+}
+
+// The reverse sweep of one branch, on the inputs of both: cotangents, what it reads, what the other
+// one reads. Its outputs are the cotangents of all `wanted` inputs.
+Program backward_of(const Pulled& own, const Pulled& other, const std::vector<bool>& wanted, bool own_first) {
+  Program program = own.backward;
+  const std::size_t seeds = own.backward.inputs.size() - own.crossing.size();
+  std::vector<ValueId> inputs(own.backward.inputs.begin(), own.backward.inputs.begin() + std::ptrdiff_t(seeds)), foreign;
+  for (const ValueId id : other.crossing) foreign.push_back(program.new_value(other.forward.types[std::size_t(id)]));
+  const auto& first = own_first ? own.crossing : foreign;
+  const auto& second = own_first ? foreign : own.crossing;
+  inputs.insert(inputs.end(), first.begin(), first.end());
+  inputs.insert(inputs.end(), second.begin(), second.end());
+  std::vector<ValueId> outputs;
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    if (!wanted[i]) continue;
+    if (own.found[i] >= 0) {
+      outputs.push_back(own.backward.outputs[std::size_t(own.found[i])]);
+      continue;
+    }
+    const Type type = own.forward.types[std::size_t(own.forward.inputs[i])];
+    outputs.push_back(program.new_value(type));
+    program.constants.emplace_back(outputs.back(), zeros(type));
+  }
+  program.inputs = std::move(inputs);
+  program.outputs = std::move(outputs);
+  return program;
+}
+
+Vars branch_adjoint(const Branch& op, const Rule& r) {
+  std::vector<Var> kept(r.outs.begin(), r.outs.end());
+  const std::span<const Var> inputs = r.ins.subspan(1);
+  if (modes().grad_enabled) {  // recorded again: no cotangent is to meet what this node keeps
+    const Vars again = branch(with_kept(*op.pulled_yes, *op.pulled_no, true),
+                              with_kept(*op.pulled_no, *op.pulled_yes, false), r.ins[0], inputs);
+    kept.assign(again.begin(), again.end());
+  }
+  std::vector<Var> given;
+  for (std::size_t j = 0; j < op.shown; ++j)
+    if (is_float(r.out_types[j].dtype)) given.push_back(r.gs[j] ? r.gs[j] : zeros(r.out_types[j]));
+  std::size_t next = op.shown;
+  for (const auto* side : {&*op.pulled_yes, &*op.pulled_no})
+    for (const Place& place : places_of(*side, side->forward, next))
+      given.push_back(place.is_input ? inputs[place.index] : kept[place.index]);
+  const Vars found = branch(backward_of(*op.pulled_yes, *op.pulled_no, op.wanted, true),
+                            backward_of(*op.pulled_no, *op.pulled_yes, op.wanted, false), r.ins[0], given);
+  Vars out(r.ins.size());
+  for (std::size_t i = 0, t = 0; i < op.wanted.size(); ++i)
+    if (op.wanted[i]) out[i + 1] = found[t++];
+  return out;
+}
+
+Vars branch_tangent(const Branch& op, const Rule& r) {
+  std::vector<bool> active;
+  std::vector<Var> inputs(r.ins.begin() + 1, r.ins.end());
+  for (std::size_t i = 1; i < r.ins.size(); ++i) active.push_back(bool(r.dxs[i]));
+  for (std::size_t i = 1; i < r.ins.size(); ++i)
+    if (r.dxs[i]) inputs.push_back(r.dxs[i]);
+  const Program &yes = op.run_yes->program(), &no = op.run_no->program();
+  const Vars found = branch(push_program(yes, active), push_program(no, active), r.ins[0], inputs);
+  Vars out(yes.outputs.size());
+  std::size_t next = yes.outputs.size();
+  for (std::size_t j = 0; j < yes.outputs.size(); ++j)
+    if (is_float(yes.types[std::size_t(yes.outputs[j])].dtype)) out[j] = found[next++];
+  return out;
+}
+
+Vars branch_batch(const Branch& op, const Batched& b) {
+  const std::vector<bool> batched(b.batched.begin() + 1, b.batched.end());
+  const Program yes = batch_program(op.run_yes->program(), batched, b.size),
+                no = batch_program(op.run_no->program(), batched, b.size);
+  const std::span<const Var> inputs = b.ins.subspan(1);
+  if (!b.is_batched(0)) return branch(yes, no, b.in(0), inputs);
+  // Each example chooses for itself: both run.
+  const Vars a = replay(yes, inputs), c = replay(no, inputs);
+  Vars out;
+  for (std::size_t j = 0; j < a.size(); ++j) {
+    Shape shape(a[j].shape().size(), 1);
+    shape[0] = b.size;
+    out.push_back(where(reshape(b.in(0), shape), a[j], c[j]));
+  }
+  return out;
+}
+
+Vars apply_branch(std::shared_ptr<Branch> op, const Var& choice, std::span<const Var> inputs) {
+  Branch* self = op.get();
+  op->name = "cond";
+  op->inputs = {"choice", "*tensors"};
+  op->infer = [self](std::span<const Type>, const Attrs&) { return output_types(self->run_yes->program()); };
+  op->kernel = [self](const Call& call) {
+    const bool chosen = *call.in[0].data<bool>();
+    (chosen ? self->run_yes : self->run_no)->run(call.in.subspan(1), call.out);
+  };
+  op->flops = [self](std::span<const Type>, std::span<const Type>) {
+    return std::max(flops_of(self->yes), flops_of(self->no));
+  };
+  if (op->pulled_yes) op->joint_adjoint = [self](const Rule& r) { return branch_adjoint(*self, r); };
+  else op->followed = [self](std::span<const Var> in) { return branch(self->yes, self->no, in[0], in.subspan(1)); };
+  op->tangent = [self](const Rule& r) { return branch_tangent(*self, r); };
+  op->batch = [self](const Batched& b) { return branch_batch(*self, b); };
+  op->self = op;
+  Vars args{choice};
+  for (const Var& x : inputs) args.push_back(x);
+  const Vars outs = apply_all(*op, {args.data(), args.size()});
+  return Vars(outs.begin(), outs.begin() + std::ptrdiff_t(op->shown));
+}
+
+struct While : Op {
+  std::size_t constants = 0;
+  std::unique_ptr<Executors> test, body;
+};
+
+void run_while(const While& op, const Call& call) {
+  std::vector<Array> inputs(call.in.begin(), call.in.end());
+  const std::size_t state = inputs.size() - op.constants;
+  for (std::size_t k = 0; k < state; ++k) {
+    kernels::copy(inputs[op.constants + k], call.out[k]);
+    inputs[op.constants + k] = call.out[k];
+  }
+  const Array answer = Array::empty(DType::bool_, {});
+  const std::vector<Array> nothing(state), answers{answer};
+  while (true) {
+    op.test->run(inputs, answers);
+    if (!*answer.data<bool>()) return;
+    op.body->run(inputs, nothing);  // the state is changed where it stands
+  }
+}
+
+Vars while_tangent(const While& op, const Rule& r) {
+  const Program &test = op.test->program(), &body = op.body->program();
+  std::vector<bool> active;
+  for (std::size_t i = 0; i < r.ins.size(); ++i)
+    active.push_back(is_float(r.in_types[i]->dtype) && (i >= op.constants || r.dxs[i]));
+  const Program pushed = push_program(body, active);
+  Program next = pushed, asked = test;
+  next.inputs.clear();
+  next.outputs.clear();
+  asked.inputs.clear();
+  std::vector<Var> inputs;
+  std::size_t place = r.ins.size(), constants = 0;
+  // Constants and their tangents, then the state and its.
+  for (const bool is_state : {false, true}) {
+    const std::size_t begin = is_state ? op.constants : 0, end = is_state ? r.ins.size() : op.constants;
+    for (std::size_t i = begin; i < end; ++i) {
+      next.inputs.push_back(pushed.inputs[i]);
+      asked.inputs.push_back(test.inputs[i]);
+      inputs.push_back(r.ins[i]);
+    }
+    for (std::size_t i = begin; i < end; ++i) {
+      if (!active[i]) continue;
+      next.inputs.push_back(pushed.inputs[place++]);
+      asked.inputs.push_back(asked.new_value(*r.in_types[i]));
+      inputs.push_back(r.dxs[i] ? r.dxs[i] : zeros(*r.in_types[i]));
+    }
+    if (!is_state) constants = inputs.size();
+  }
+  next.outputs = pushed.outputs;
+  const Vars found = repeat_while(std::move(asked), std::move(next), constants, inputs);
+  Vars out(body.outputs.size());
+  std::size_t at = body.outputs.size();
+  for (std::size_t j = 0; j < body.outputs.size(); ++j)
+    if (is_float(body.types[std::size_t(body.outputs[j])].dtype)) out[j] = found[at++];
+  return out;
+}
+
+// Examples that are done keep their state while others go on.
+Vars while_batch(const While& op, const Batched& b) {
+  std::vector<bool> batched(b.batched.begin(), b.batched.end());
+  std::vector<Var> inputs(b.ins.begin(), b.ins.end());
+  for (std::size_t i = op.constants; i < inputs.size(); ++i) {
+    if (batched[i]) continue;
+    Shape shape = inputs[i].shape();
+    shape.insert(0, b.size);
+    inputs[i] = broadcast_to(inputs[i], shape);
+    batched[i] = true;
+  }
+  const Program test = batch_program(op.test->program(), batched, b.size), body = batch_program(op.body->program(), batched, b.size);
+  static const Op& any = find_op("any");
+  auto traced = [&](auto f) {
+    Trace trace;
+    const GradMode off(false);
+    std::vector<Var> own;
+    for (const Var& x : inputs) own.push_back(trace.input(x->array.type()));
+    const std::vector<Var> outs = f(own);
+    trace.close();
+    return program_of(trace, own, outs);
+  };
+  const Program some = traced([&](const std::vector<Var>& own) {
+    const Var active = replay(test, own)[0];
+    return std::vector<Var>{apply(any, {&active, 1}, make_attrs(any, {}))};
+  });
+  const Program next = traced([&](const std::vector<Var>& own) {
+    const Var active = replay(test, own)[0];
+    const Vars made = replay(body, own);
+    std::vector<Var> out;
+    for (std::size_t k = 0; k < made.size(); ++k) {
+      Shape shape(made[k].shape().size(), 1);
+      shape[0] = b.size;
+      out.push_back(where(reshape(active, shape), made[k], own[op.constants + k]));
+    }
+    return out;
+  });
+  return repeat_while(some, next, op.constants, inputs);
+}
+
+}  // namespace
+
+Vars branch(Program yes, Program no, const Var& choice, std::span<const Var> inputs) {
+  auto op = std::make_shared<Branch>();
+  op->shown = yes.outputs.size();
+  bool any = false;
+  for (const Var& x : inputs) any |= x->tracked && modes().grad_enabled;
+  if (any) {
+    for (const Var& x : inputs) op->wanted.push_back(x->tracked && is_float(x.dtype()));
+    op->pulled_yes = pull_program(yes, op->wanted);
+    op->pulled_no = pull_program(no, op->wanted);
+    op->run_yes = std::make_unique<Executors>(with_kept(*op->pulled_yes, *op->pulled_no, true));
+    op->run_no = std::make_unique<Executors>(with_kept(*op->pulled_no, *op->pulled_yes, false));
+  } else {
+    op->run_yes = std::make_unique<Executors>(yes);
+    op->run_no = std::make_unique<Executors>(no);
+  }
+  op->yes = std::move(yes);
+  op->no = std::move(no);
+  return apply_branch(std::move(op), choice, inputs);
+}
+
+Vars repeat_while(Program test, Program body, std::size_t constants, std::span<const Var> inputs) {
+  auto op = std::make_shared<While>();
+  std::vector<Update> updates;
+  for (std::size_t k = 0; k < body.outputs.size(); ++k) updates.push_back({constants + k, k});
+  op->constants = constants;
+  op->test = std::make_unique<Executors>(std::move(test));
+  op->body = std::make_unique<Executors>(std::move(body), std::move(updates));
+  While* self = op.get();
+  op->name = "while_loop";
+  op->inputs = {"*tensors"};
+  op->infer = [self](std::span<const Type>, const Attrs&) { return output_types(self->body->program()); };
+  op->kernel = [self](const Call& call) { run_while(*self, call); };
+  op->flops = [self](std::span<const Type>, std::span<const Type>) { return flops_of(self->body->program()); };
+  op->joint_adjoint = [](const Rule&) -> Vars {
+    fail(ErrorKind::graph, "while_loop: how many steps there will be is not known when it is recorded, so their states "
+         "cannot be kept for the reverse sweep; use wg.scan with a length, or forward mode (wg.jvp, wg.jacfwd)");
+  };
+  op->tangent = [self](const Rule& r) { return while_tangent(*self, r); };
+  op->batch = [self](const Batched& b) { return while_batch(*self, b); };
+  op->self = op;
+  return apply_all(*op, inputs);
+}
+
+}  // namespace wengert

@@ -1,0 +1,19 @@
+// Loops as operations: the body is a program, the reverse sweep of a scan is a scan, and so are its
+// tangent and its batch. Names no op.
+#pragma once
+#include "program/program.h"
+
+namespace wengert {
+
+// Inputs of the body: values that stay, the carry, a row of each of `rows`. Outputs: the next carry,
+// then what is stacked.
+struct ScanBody {
+  Program program;
+  std::size_t constants = 0, carry = 0, rows = 0;
+};
+
+// Runs the body `length` times, the last row first if `backwards`. `inputs` are like the body's, rows
+// stacked along a first axis; returns the last carry and the stacked outputs.
+Vars scan(ScanBody body, std::span<const Var> inputs, int64_t length, bool backwards = false);
+
+}  // namespace wengert

@@ -1,0 +1,178 @@
+"""Loops and branches whose bodies are recorded once: scan, cond, while_loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import _core, tree
+from ._core import ArgumentError, ArgumentTypeError, DTypeError, ShapeError, Tensor
+from .checked import check_function
+from .dtypes import bool_
+
+
+def _tensors(where: str, values: Any) -> tuple[list[Tensor], tree.Structure]:
+    leaves, structure = tree.flatten(values)
+    try:
+        return [_core.asarray(leaf) for leaf in leaves], structure
+    except ArgumentTypeError as error:
+        raise ArgumentTypeError(f"{where}: takes trees of tensors, arrays and numbers") from error
+
+
+def _check_like(where: str, found: Any, leaves: list[Tensor], structure: tree.Structure) -> None:
+    """The state that a body returns must be like the state it got."""
+    new, new_structure = _tensors(where, found)
+    if new_structure != structure:
+        raise ArgumentError(
+            f"{where}: the body must return a state of structure {structure}; got {new_structure}"
+        )
+    for path, x, y in zip(tree.paths(found), leaves, new):
+        if x.shape != y.shape:
+            raise ShapeError(
+                f"{where}: the state{path} must keep its shape {x.shape}; the body gives {y.shape}"
+            )
+        if x.dtype != y.dtype:
+            raise DTypeError(
+                f"{where}: the state{path} must keep its dtype {x.dtype}; the body gives "
+                f"{y.dtype}. Convert the start with astype"
+            )
+
+
+def scan(
+    f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, length: int | None = None
+) -> tuple[Any, Any]:
+    """``carry, y = f(carry, x)`` for every row x of ``xs``: ``(last carry, stacked ys)``.
+
+    ``xs`` is a tree of tensors whose first axes have one length, or None with ``length``. f is
+    called once, on tensors without values; the loop runs in C++. Its reverse sweep is a scan too.
+
+    >>> total, partial = wg.scan(lambda c, x: (c + x, c), wg.tensor(0.0), wg.arange(4.0))
+    >>> total, partial
+    (tensor(6.), tensor([0., 0., 1., 3.]))
+    """
+    check_function("scan", f)
+    carry, structure = _tensors("scan", init)
+    rows, row_structure = _tensors("scan", xs)
+    lengths = {x.shape[0] if x.ndim else None for x in rows}
+    if None in lengths or len(lengths) > 1:
+        raise ShapeError(
+            "scan: xs need one length along their first axis; got shapes "
+            f"{', '.join(str(x.shape) for x in rows)}"
+        )
+    if length is not None and (isinstance(length, bool) or not isinstance(length, int)):
+        raise ArgumentTypeError(f"scan: 'length' takes an int; got {length!r:.60}")
+    if not lengths and length is None:
+        raise ArgumentError("scan: needs xs or a length")
+    count = lengths.pop() if lengths else length
+    if count is None or count < 0 or (length is not None and length != count):
+        raise ArgumentError(f"scan: length {length} does not fit xs of length {count}")
+
+    def call(leaves: list[Tensor]) -> Any:
+        n = len(carry)
+        result = f(tree.unflatten(structure, leaves[:n]), tree.unflatten(row_structure, leaves[n:]))
+        if not (isinstance(result, tuple) and len(result) == 2):
+            raise ArgumentTypeError(f"scan: f must return (carry, y); got {result!r:.60}")
+        return result
+
+    def check(result: Any) -> None:
+        _check_like("scan", result[0], carry, structure)
+
+    result, outputs = _core._scan(call, carry, rows, count, tree.leaves, check)
+    n = len(carry)
+    _, y_structure = tree.flatten(result[1])
+    return tree.unflatten(structure, outputs[:n]), tree.unflatten(y_structure, outputs[n:])
+
+
+def _has_value(x: Tensor) -> bool:
+    return not _core._is_traced(x) and not _core._recording()
+
+
+def cond(
+    pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], *operands: Any
+) -> Any:
+    """``true_fn(*operands)`` where ``pred`` (one bool) holds, else ``false_fn(*operands)``.
+
+    Outside traces only the chosen function is called, as by ``if``. Inside ``compile``, ``scan``
+    and the like both are recorded, and one runs; they must return trees of one structure, with the
+    same shapes and dtypes. Under ``vmap`` over ``pred`` both run.
+
+    >>> wg.cond(True, wg.sin, wg.cos, 0.0)
+    tensor(0.)
+    """
+    check_function("cond", true_fn)
+    check_function("cond", false_fn)
+    choice = _core.asarray(pred)
+    if choice.shape != ():
+        raise ShapeError(f"cond: pred must be one bool, 0-d; got shape {choice.shape}")
+    if _has_value(choice):
+        return (true_fn if choice.item() else false_fn)(*operands)
+    leaves, structure = _tensors("cond", operands)
+
+    def branch(f: Callable[..., Any]) -> Callable[[list[Tensor]], Any]:
+        return lambda given: f(*tree.unflatten(structure, given))
+
+    def check(yes: Any, no: Any) -> None:
+        found, kind = _tensors("cond", yes)
+        other, other_kind = _tensors("cond", no)
+        if kind != other_kind:
+            raise ArgumentError(f"cond: true_fn returns {kind}, but false_fn {other_kind}")
+        for path, x, y in zip(tree.paths(yes), found, other):
+            if x.shape != y.shape or x.dtype != y.dtype:
+                raise ShapeError(
+                    f"cond: the results{path} must be alike; true_fn gives {x.dtype} {x.shape}, "
+                    f"false_fn {y.dtype} {y.shape}"
+                )
+
+    choice = choice if choice.dtype == bool_ else choice != 0
+    yes, outputs = _core._cond(
+        choice, branch(true_fn), branch(false_fn), leaves, tree.leaves, check
+    )
+    return tree.unflatten(tree.flatten(yes)[1], outputs)
+
+
+def while_loop(cond_fn: Callable[[Any], Any], body_fn: Callable[[Any], Any], init: Any) -> Any:
+    """Replaces the state by ``body_fn(state)`` while ``cond_fn(state)`` holds; returns the last.
+
+    Outside traces it is a Python loop, in every mode of differentiation. Inside ``compile``,
+    ``scan`` and the like both functions are recorded once and the loop runs in C++; the state keeps
+    its structure, shapes and dtypes, and only forward mode passes it.
+
+    >>> wg.while_loop(lambda x: x < 100.0, lambda x: x * 2.0, 3.0)
+    tensor(192.)
+    """
+    check_function("while_loop", cond_fn)
+    check_function("while_loop", body_fn)
+    state, structure = _tensors("while_loop", init)
+
+    def test(given: list[Tensor]) -> Any:
+        return cond_fn(tree.unflatten(structure, given))
+
+    def check_test(answer: Any) -> None:
+        x = _core.asarray(answer)
+        if x.shape != () or x.dtype != bool_:
+            raise ShapeError(
+                f"while_loop: cond_fn must return one bool, 0-d; got {x.dtype} {x.shape}"
+            )
+
+    if all(_has_value(x) for x in state):
+        current = tree.unflatten(structure, state)
+        while True:
+            answer = cond_fn(current)
+            if isinstance(answer, Tensor) and not _has_value(answer):
+                break
+            check_test(answer)
+            if not _core.asarray(answer).item():
+                return current
+            current = body_fn(current)
+            _check_like("while_loop", current, state, structure)
+        state, _ = _tensors("while_loop", current)
+
+    outputs = _core._while(
+        test,
+        lambda given: body_fn(tree.unflatten(structure, given)),
+        state,
+        tree.leaves,
+        check_test,
+        lambda found: _check_like("while_loop", found, state, structure),
+    )
+    return tree.unflatten(structure, outputs)

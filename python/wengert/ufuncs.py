@@ -1,0 +1,89 @@
+"""What NumPy's universal functions do with a tensor: operators stay here, so that derivatives pass;
+others see the numbers, where nothing is differentiated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from ._core import ArgumentError, ArgumentTypeError, Tensor, TraceError, ops
+
+# The ufuncs behind NumPy's binary operators: array + tensor is np.add(array, tensor).
+_OPERATORS: dict[np.ufunc, Callable] = {
+    np.add: ops.add,
+    np.subtract: ops.subtract,
+    np.multiply: ops.multiply,
+    np.true_divide: ops.divide,
+    np.floor_divide: ops.floor_divide,
+    np.remainder: ops.remainder,
+    np.divmod: lambda a, b: (ops.floor_divide(a, b), ops.remainder(a, b)),
+    np.power: ops.power,
+    np.matmul: ops.matmul,
+    np.bitwise_and: ops.bitwise_and,
+    np.bitwise_or: ops.bitwise_or,
+    np.bitwise_xor: ops.bitwise_xor,
+    np.left_shift: ops.bitwise_left_shift,
+    np.right_shift: ops.bitwise_right_shift,
+    np.less: ops.less,
+    np.less_equal: ops.less_equal,
+    np.equal: ops.equal,
+    np.not_equal: ops.not_equal,
+    np.greater: ops.greater,
+    np.greater_equal: ops.greater_equal,
+}
+
+# Where wengert's name is not NumPy's.
+_NAMES = {
+    ("add", "reduce"): "sum",
+    ("multiply", "reduce"): "prod",
+    ("maximum", "reduce"): "max",
+    ("minimum", "reduce"): "min",
+    ("logical_and", "reduce"): "all",
+    ("logical_or", "reduce"): "any",
+    ("add", "accumulate"): "cumulative_sum",
+    ("multiply", "accumulate"): "cumulative_prod",
+    ("absolute", "__call__"): "abs",
+    ("fabs", "__call__"): "abs",
+    ("invert", "__call__"): "bitwise_invert",
+    ("rint", "__call__"): "round",
+}
+
+
+def _remedy(ufunc: np.ufunc, method: str) -> str:
+    import wengert
+
+    name = _NAMES.get((ufunc.__name__, method), ufunc.__name__ if method == "__call__" else "")
+    if name and hasattr(wengert, name):
+        return f"use wg.{name}"
+    return "wrap it in wg.primitive, which gives it a derivative, or detach the tensor: x.detach()"
+
+
+def apply_ufunc(
+    self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = (), **options: Any
+) -> Any:
+    """NumPy's protocol: array-with-tensor operators give tensors, other ufuncs of constant tensors
+    NumPy arrays. ``wg.Error`` where a derivative would be lost."""
+    if method == "__call__" and ufunc in _OPERATORS and not out and not options:
+        return _OPERATORS[ufunc](*inputs)
+    if any(isinstance(y, Tensor) for y in out) or (
+        method == "at" and isinstance(inputs[0], Tensor)
+    ):
+        raise ArgumentError(
+            f"np.{ufunc.__name__}: tensors are read-only to NumPy; got one to write to. "
+            "Use x.assign(value)"
+        )
+    given = [*inputs, *options.values()]
+    if any(isinstance(x, Tensor) and not _core._is_constant(x) for x in given):
+        called = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
+        abstract = any(isinstance(x, Tensor) and x._is_abstract for x in given)
+        kind = TraceError if abstract else ArgumentTypeError
+        what = "a traced value has none" if abstract else "this tensor's derivative would be lost"
+        raise kind(f"{called}: computes with numbers; {what}. Instead, {_remedy(ufunc, method)}")
+    arrays = [np.asarray(x) if isinstance(x, Tensor) else x for x in inputs]
+    named = {k: np.asarray(x) if isinstance(x, Tensor) else x for k, x in options.items()}
+    if out:
+        named["out"] = out
+    return getattr(ufunc, method)(*arrays, **named)

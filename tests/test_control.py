@@ -1,0 +1,142 @@
+"""Loops whose bodies are recorded once: values and derivatives of every mode equal those of the
+Python loop."""
+
+import numpy as np
+import pytest
+import wengert as wg
+
+RNG = np.random.default_rng(0)
+W, U = RNG.normal(size=(3, 3)) * 0.5, RNG.normal(size=(2, 3))
+H0, XS = RNG.normal(size=3), RNG.normal(size=(7, 2))
+ARGS = (W, U, H0, XS)
+EVERY = (0, 1, 2, 3)
+
+
+def close(found, expected):
+    for x, y in zip(wg.tree.leaves(found), wg.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(x.numpy(), y.numpy(), rtol=1e-10, atol=1e-12)
+
+
+def rnn(w, u, h, xs):
+    def cell(h, x):
+        h = wg.tanh(h @ w + x @ u)
+        return h, (h**2).sum()
+
+    return wg.scan(cell, h, xs)
+
+
+def python_rnn(w, u, h, xs):
+    h, ys = wg.asarray(h), []
+    for t in range(len(xs)):
+        h = wg.tanh(h @ w + xs[t] @ u)
+        ys.append((h**2).sum())
+    return h, wg.stack(ys)
+
+
+def loss_of(f):
+    def loss(*args):
+        h, y = f(*args)
+        return (h * wg.arange(3.0)).sum() + (y * y).sum()
+
+    return loss
+
+
+def directional(f, v):
+    def slope(*args):
+        grads = wg.grad(f, EVERY)(*args)
+        return sum((x * y).sum() for x, y in zip(grads, v))
+
+    return slope
+
+
+TRANSFORMS = {
+    "value": lambda f: f,
+    "grad": lambda f: wg.grad(loss_of(f), EVERY),
+    "jvp": lambda f: lambda *args: wg.jvp(f, args, args),
+    "linearize": lambda f: lambda *args: wg.linearize(f, *args)[1](*args),
+    "hvp": lambda f: lambda *args: wg.hvp(loss_of(f), args, args),
+    "reverse over reverse": lambda f: wg.grad(directional(loss_of(f), ARGS), EVERY),
+    "jacrev": lambda f: wg.jacrev(loss_of(f), 3),
+    "jacfwd": lambda f: wg.jacfwd(loss_of(f), 3),
+    "hessian": lambda f: wg.hessian(loss_of(f), 2),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_scan_is_the_loop(name):
+    transform = TRANSFORMS[name]
+    expected = transform(python_rnn)(*ARGS)
+    close(transform(rnn)(*ARGS), expected)
+    compiled = wg.compile(transform(rnn))
+    for _ in range(2):
+        close(compiled(*ARGS), expected)
+
+
+@pytest.mark.parametrize(
+    "axes", [(None, None, 0, 0), (0, None, None, None), (0, 0, 0, 0), (None, None, None, 0)]
+)
+@pytest.mark.parametrize("name", ["value", "grad", "jvp"])
+def test_vmap_of_scan(name, axes):
+    args = [np.stack([x, 0.5 * x, x + 0.1]) if axis == 0 else x for x, axis in zip(ARGS, axes)]
+    f, expected = TRANSFORMS[name](rnn), TRANSFORMS[name](python_rnn)
+    close(wg.vmap(f, in_axes=axes)(*args), wg.vmap(expected, in_axes=axes)(*args))
+
+
+def test_backward_through_captured_leaves():
+    w = wg.tensor(W, requires_grad=True)
+    _, hs = wg.scan(lambda h, x: (wg.tanh(h @ w + x @ U), h), H0, XS)
+    hs.sum().backward()
+    found, w.grad = w.grad, None
+    h, total = wg.asarray(H0), wg.asarray(np.float64(0.0))
+    for x in XS:
+        total = total + h.sum()
+        h = wg.tanh(h @ w + x @ U)
+    total.backward()
+    close(found, w.grad)
+
+
+def test_trees_integers_and_no_rows():
+    def step(state, x):
+        return {"n": state["n"] + 1, "p": state["p"] * x}, (state["n"], None)
+
+    last, (ns, nothing) = wg.scan(step, {"n": 0, "p": 1.0}, wg.asarray([2.0, 3.0]))
+    assert (last["n"].item(), last["p"].item(), ns.tolist(), nothing) == (2, 6.0, [0, 1], None)
+    doubled, _ = wg.scan(lambda c, _: (2 * c, None), wg.tensor(1.0), None, length=10)
+    assert doubled.item() == 1024.0
+    same, none = wg.scan(lambda c, x: (c + x, c), wg.tensor(1.0), wg.zeros((0,)))
+    assert same.item() == 1.0 and none.shape == (0,)
+
+
+def test_bytes_go_back():
+    xs = wg.ones((50, 2), dtype="float64")
+    wg.grad(loss_of(rnn), EVERY)(W, U, H0, xs)
+    before = wg.memory.live_bytes()
+    for _ in range(3):
+        wg.grad(loss_of(rnn), EVERY)(W, U, H0, xs)
+    assert wg.memory.live_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: wg.scan(lambda c, x: (c, x), 0.0, None), wg.ArgumentError, "needs xs or a length"),
+        (lambda: wg.scan(lambda c, x: c, 0.0, wg.ones(3)), wg.ArgumentTypeError, "must return"),
+        (lambda: wg.scan(lambda c, x: (c[None], x), 0.0, wg.ones(3)), wg.ShapeError, r"\(1,\)"),
+        (lambda: wg.scan(lambda c, x: (c > 0, x), 0.0, wg.ones(3)), wg.DTypeError, "bool"),
+        (lambda: wg.scan(lambda c, x: ((c, c), x), 0.0, wg.ones(3)), wg.ArgumentError, "structure"),
+        (
+            lambda: wg.scan(lambda c, x: (c, x), 0.0, (wg.ones(3), wg.ones(4))),
+            wg.ShapeError,
+            r"\(3,\), \(4,\)",
+        ),
+        (lambda: wg.scan(lambda c, x: (c, x), 0.0, wg.ones(3), 4), wg.ArgumentError, "length 4"),
+        (
+            lambda: wg.scan(lambda c, x: (c if c > 0 else x, x), 0.0, wg.ones(3)),
+            wg.TraceError,
+            "bool",
+        ),
+    ],
+)
+def test_wrong_calls(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
