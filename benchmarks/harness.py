@@ -51,10 +51,13 @@ class Case:
 
 
 def in_one_call(
-    take: Callable[[int], Any], read: Callable[[Any], Values], restart: Callable[[], Any]
+    take: Callable[[int], Any],
+    read: Callable[[Any], Values],
+    restart: Callable[[], Any],
+    steps: int = STEPS,
 ) -> Case:
-    """A case that takes STEPS steps a run; `take` takes as many as it is told."""
-    return Case(lambda: take(STEPS), read, restart=restart, steps=STEPS, take=take)
+    """A case that takes so many steps a run; `take` takes as many as it is told."""
+    return Case(lambda: take(steps), read, restart=restart, steps=steps, take=take)
 
 
 class Contender(Protocol):

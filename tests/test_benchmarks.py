@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,8 +16,13 @@ from benchmarks import flops, harness, report
 from benchmarks.contenders import load
 from benchmarks.harness import Case, Effort, Problem, Row, Wrong
 from benchmarks.problems import all_problems, rosenbrock
+from benchmarks.problems.first_call import FirstCall
 
 QUICK = Effort(rounds=1, seconds=0.0)
+OURS_AND_CONTROLS = [
+    *("wengert", "wengert_compiled", "wengert_run"),
+    *("floor", "reference", "numpy_manual"),
+]
 
 
 def contender(name, value, calls=None, **case):
@@ -107,6 +113,27 @@ def test_time_is_per_operation(monkeypatch):
     assert row.samples == [0.5, 0.5]
 
 
+def test_state_is_put_back_outside_of_the_time(monkeypatch):
+    now, calls = [0.0], []
+    monkeypatch.setattr(harness.time, "perf_counter", lambda: now[0])
+
+    def spend(seconds, name):
+        now[0] += seconds
+        calls.append(name)
+
+    case = Case(lambda: spend(1.0, "run"), list, restart=lambda: spend(50.0, "restart"), steps=200)
+    assert harness.elapsed(case, 5) == 5.0
+    assert calls == ["restart", "run", "run"] * 2 + ["restart", "run"]
+
+
+def test_many_steps_a_call_are_checked_with_few_and_timed_by_step():
+    taken = []
+    case = harness.in_one_call(taken.append, lambda _: [float(sum(taken))], lambda: None)
+    one = SimpleNamespace(name="one", version=lambda: "1", kind=lambda _: case)
+    (row,) = harness.run_problem(problem(3.0, checked_runs=3), [one], Effort(1, 0.0))
+    assert row.wrong is None and taken == [3, harness.STEPS, harness.STEPS]
+
+
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
     [
@@ -186,10 +213,24 @@ CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 
 
 @pytest.mark.parametrize("quick", all_problems(True, CPUS), ids=lambda p: p.name)
 def test_every_contender_is_right(quick):
-    contenders = load(["wengert", "reference", "numpy_manual"])
-    rows = harness.run_problem(quick, contenders, QUICK)
+    rows = harness.run_problem(quick, load(OURS_AND_CONTROLS), QUICK)
     assert {row.contender: row.wrong for row in rows} == {row.contender: None for row in rows}
-    assert rows[0].contender == "wengert" and rows[0].median > 0.0
+    first = "wengert_compiled" if isinstance(quick, FirstCall) else "wengert"
+    assert rows[0].contender == first and rows[0].median > 0.0
+
+
+def test_who_takes_part_in_a_step():
+    step = next(p for p in all_problems(True, CPUS) if p.kind == "mlp_step")
+    cases = {one.name: step.prepare(one) for one in load(OURS_AND_CONTROLS)}
+    assert list(cases) == OURS_AND_CONTROLS and None not in cases.values()
+    assert {name for name, case in cases.items() if case.steps > 1} == {"wengert_run", "floor"}
+
+
+def test_without_a_compiler(monkeypatch, capsys):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.delitem(sys.modules, "benchmarks.contenders.floor", raising=False)
+    assert load(["floor"]) == []
+    assert capsys.readouterr().err == "floor is left out: needs a C++ compiler\n"
 
 
 @pytest.mark.parametrize("name", flops.programs())

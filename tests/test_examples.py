@@ -33,25 +33,27 @@ def test_digits_are_learnt_by_default(tmp_path, monkeypatch, capsys):
     picture = Path(report["picture"])
     assert picture == tmp_path / "digits.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert re.match(r"[\d,]+ steps/s", report["speed"])
-    assert re.match(r"[\d,]+ times the plain-Python reference", report["speed-up"])
+    assert re.fullmatch(r"[\d,]+ steps/s, [\d,]+ in [\d.]+ s, compiled", report["speed"])
+    assert re.fullmatch(r"\d+ µs compiled, \d+ µs eager", report["step"])
+    assert re.match(r"[\d,]+ times the plain-Python reference compiled", report["speed-up"])
 
 
 def test_same_seed_same_bits(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(digits, "time_step", lambda x, y: None)
+    monkeypatch.setattr(digits, "time_steps", lambda x, y: (1.0, 1.0, None))
     results = []
-    for seed, threads in ((3, 1), (3, 2), (4, 2)):
+    for i, (seed, threads, *options) in enumerate(((3, 1), (3, 2), (3, 2, "--eager"), (4, 2))):
         wg.set_num_threads(threads)
-        out = tmp_path / f"{seed}-{threads}.png"
-        report = run(capsys, "--epochs=2", f"--seed={seed}", f"--out={out}")
+        out = tmp_path / f"{i}.png"
+        report = run(capsys, "--epochs=2", f"--seed={seed}", f"--out={out}", *options)
+        assert report["speed"].endswith("eager" if options else "compiled")
         kept = [report[key] for key in ("accuracy", "loss", "parameters")]
         results.append((kept, out.read_bytes()))
-    assert results[0] == results[1]
-    assert results[0][0][2] != results[2][0][2]
+    assert results[0] == results[1] == results[2]
+    assert results[0][0][2] != results[3][0][2]
 
 
 def test_picture_of_another_kind(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(digits, "time_step", lambda x, y: None)
+    monkeypatch.setattr(digits, "time_steps", lambda x, y: (1.0, 1.0, None))
     out = tmp_path / "digits.svg"
     run(capsys, "--epochs=1", f"--out={out}")
     assert "</svg>" in out.read_text()
@@ -76,11 +78,11 @@ def test_step_is_not_timed_where_gradients_differ(monkeypatch):
 
     gradients = MLP.gradients
     x, y = wg.random.default_rng(0).random((32, 64)), wg.arange(32) % 10
-    ours, theirs = digits.time_step(x, y)
-    assert 0.0 < ours < theirs
+    compiled, eager, theirs = digits.time_steps(x, y)
+    assert 0.0 < min(compiled, eager) <= max(compiled, eager) < theirs
     monkeypatch.setattr(MLP, "gradients", wrong)
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
-        digits.time_step(x, y)
+        digits.time_steps(x, y)
 
 
 def test_without_the_reference(tmp_path, monkeypatch, capsys):
@@ -136,7 +138,7 @@ def test_refused_or_not_an_out_file_is_left_as_it_was(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("digits", ("--seed", "--epochs", "--out", "(default: 80)")),
+        ("digits", ("--seed", "--epochs", "--eager", "--out", "(default: 80)")),
         ("activation", ("--seed", "--steps", "(default: 1000)")),
         ("symbolic", ("--factors", "--depth", "--out", "(default: 20)")),
         ("vanishing", ("--seed", "--depth", "--width", "--out", "(default: 12)")),

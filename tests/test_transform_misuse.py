@@ -221,11 +221,7 @@ def test_a_compiled_function_refuses_changes_of_parts():
     state = wg.zeros(3)
 
     def element(x):
-        state[0] = x
-
-    def made(x):
-        m = wg.zeros((2, 3))
-        m[0] = x
+        state[:1].assign(x)
 
     def row(x):
         m = wg.zeros((2, 3))
@@ -236,7 +232,7 @@ def test_a_compiled_function_refuses_changes_of_parts():
         r = m[0]
         r.assign(x)
 
-    for f in (element, made, row, other):
+    for f in (element, row, other):
         f(wg.tensor(1.0))
         with pytest.raises(wg.Error, match=r"compile|in-place"):
             wg.compile(f)(wg.tensor(2.0))

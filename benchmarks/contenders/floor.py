@@ -1,5 +1,5 @@
-"""The training step of a perceptron by hand in C++, on the OpenBLAS that ships with this engine: the
-floor under what can be compiled. Built when a problem first asks for it; many steps a call."""
+"""The training step of a perceptron by hand in C++, on the OpenBLAS that ships with this engine:
+the floor under what can be compiled. Built when a problem first asks for it; many steps a call."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 import wengert as wg
 
-from ..harness import Case, Values, Wrong, in_one_call
+from ..harness import STEPS, Case, Values, Wrong, in_one_call
 from ..problems.mlp import LEARNING_RATE, MLP
 from ..problems.scalar import LEARNING_RATE as SCALAR_RATE
 from ..problems.scalar import ScalarNetwork
 
 name = "floor"
 
-COMPILER = shutil.which(os.environ.get("CXX", "c++"))
-if COMPILER is None:
+COMPILER = shutil.which(os.environ.get("CXX", "c++")) or ""
+if not COMPILER:
     raise ImportError("needs a C++ compiler")
 
 OPTIONS = ("-std=c++20", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math")
@@ -50,7 +50,8 @@ def built() -> ctypes.CDLL:
         raise Wrong(f"no OpenBLAS in {package}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "floor.so")
-        command = [COMPILER, *OPTIONS, "-shared", "-fPIC", SOURCE, blas, "-o", path]
+        files = [str(SOURCE), str(blas), "-o", str(path)]
+        command = [COMPILER, *OPTIONS, "-shared", "-fPIC", *files]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise Wrong(f"{SOURCE.name} does not compile: {done.stderr.strip()[:300]}")
@@ -63,7 +64,13 @@ def pointer(array: np.ndarray | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if array is None else array.ctypes.data)
 
 
-def case_of(inputs: Any, labels: np.ndarray | None, y: np.ndarray | None, rate: float) -> Case:
+def case_of(
+    inputs: Any,
+    labels: np.ndarray | None,
+    y: np.ndarray | None,
+    rate: float,
+    steps: int = STEPS,
+) -> Case:
     library, x = built(), inputs.x  # which `inputs` keeps, as the labels
     first = np.concatenate([p.ravel() for p in inputs.parameters])
     flat, sizes = first.copy(), np.array(inputs.sizes, np.int32)
@@ -87,11 +94,12 @@ def case_of(inputs: Any, labels: np.ndarray | None, y: np.ndarray | None, rate: 
         library.restart(network)
 
     weakref.finalize(take, library.release, network)
-    return in_one_call(take, read, restart)
+    return in_one_call(take, read, restart, steps)
 
 
 def mlp_step(inputs: MLP) -> Case:
-    return case_of(inputs, inputs.labels, None, LEARNING_RATE)
+    steps = STEPS if inputs.is_quick else 1
+    return case_of(inputs, inputs.labels, None, LEARNING_RATE, steps)
 
 
 def sgd_step(inputs: ScalarNetwork) -> Case | None:

@@ -54,7 +54,7 @@ def compiled(step: Callable, inputs: Values, read: Any, restart: Any = None) -> 
 
 
 def run(step: Callable, inputs: Values, read: Any, restart: Any) -> Case:
-    replay = wg.compile(step)
+    replay: Any = wg.compile(step)
 
     def read_last(results: Any) -> Values:
         return read(wg.tree.map(lambda rows: rows[-1], results))

@@ -1,5 +1,5 @@
-"""The reference's network of single numbers, trained by gradient descent on the mean squared error,
-number by number as there, and as the array program that it stands for; larger ones as arrays only."""
+"""The reference's network of single numbers, trained by gradient descent on the mean squared error:
+number by number as there, and as the array program that it stands for; a larger one as arrays."""
 
 from __future__ import annotations
 

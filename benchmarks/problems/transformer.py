@@ -99,9 +99,9 @@ class Transformer:
         rules = Rules(self, parameters)
         x = parameters[0][self.tokens] + parameters[1]
         for i in range(2, len(parameters) - 3, LAYER):
-            x = x + rules.linear(rules.attention(rules.linear(rules.norm(x, i), i + 2)), i + 3, 1)
+            x = x + rules.linear(rules.attention(rules.linear(rules.norm(x, i), i + 2)), i + 3)
             rules.skip()
-            x = x + rules.linear(rules.gelu(rules.linear(rules.norm(x, i + 5), i + 7, 1)), i + 9, 1)
+            x = x + rules.linear(rules.gelu(rules.linear(rules.norm(x, i + 5), i + 7)), i + 9)
             rules.skip()
         i = len(parameters) - 3
         z = rules.linear(rules.norm(x, i), i + 2)
@@ -115,7 +115,7 @@ class Transformer:
 
 
 class Rules:
-    """The formulas of values and adjoints: a list of the steps back, each from an adjoint to one."""
+    """The formulas of values and adjoints: the steps back are a list of functions of an adjoint."""
 
     def __init__(self, sizes: Transformer, parameters: Values) -> None:
         self.sizes, self.parameters = sizes, parameters
@@ -136,8 +136,10 @@ class Rules:
             beside = adjoint
         return adjoint if beside is None else adjoint + beside
 
-    def linear(self, x: np.ndarray, i: int, biased: bool = False) -> np.ndarray:
+    def linear(self, x: np.ndarray, i: int) -> np.ndarray:
+        """With a bias where the next parameter is a vector of the outputs."""
         w, rows = self.parameters[i], x.reshape(-1, x.shape[-1])
+        biased = i + 1 < len(self.parameters) and self.parameters[i + 1].shape == w.shape[:1]
 
         def back(adjoint: np.ndarray) -> np.ndarray:
             flat = adjoint.reshape(-1, len(w))
@@ -188,8 +190,7 @@ class Rules:
         return joined(weights @ v)
 
     def gelu(self, x: np.ndarray) -> np.ndarray:
-        erf = np.frompyfunc(math.erf, 1, 1)
-        below = 0.5 + 0.5 * erf(x * math.sqrt(0.5)).astype(np.float64)
+        below = 0.5 + 0.5 * np.vectorize(math.erf)(x * math.sqrt(0.5))
         slope = below + x * np.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi)
         self.back.append(lambda adjoint: adjoint * slope)
         return x * below
@@ -199,6 +200,5 @@ def problems(quick: bool) -> list[Problem]:
     sizes = Transformer(2, 16, 2, 8, 2, 12) if quick else Transformer()
     name = f"transformer/{sizes.layers} x {sizes.width} batch {sizes.batch} x {sizes.length}"
     # As for the perceptrons: entries of g that nearly cancel lose most of their digits.
-    return [
-        Problem(name, "transformer_step", sizes, sizes.expected, 3e-2, CHECKED_STEPS, rounds=9)
-    ]
+    step = "transformer_step"
+    return [Problem(name, step, sizes, sizes.expected, 3e-2, CHECKED_STEPS, rounds=9)]

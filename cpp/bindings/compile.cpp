@@ -14,16 +14,24 @@ namespace {
 
 using List = std::vector<Var>;
 
-// Two tensors over the same bytes, one of them changed, would fall out of step.
+// (label, flops, bytes, seconds) of each unit.
+py::list costs_object(const std::vector<UnitCost>& costs) {
+  py::list out;
+  for (const UnitCost& cost : costs) out.append(py::make_tuple(cost.label, cost.flops, cost.bytes, cost.seconds));
+  return out;
+}
+
+// Of two tensors over the same bytes one is changed: the other must have been read before.
 void refuse_shared_memory(const Recording& recording) {
   const auto& variables = recording.variables();
   for (const auto& changed : variables) {
     if (!changed.assigned || !changed.entry) continue;
     for (const auto& other : variables)
       if (other.entry && other.outside != changed.outside &&
+          (other.assigned || other.last_read > changed.first_assigned) &&
           extent(other.outside.array()).meets(extent(changed.outside.array())))
         fail(ErrorKind::trace, "compile: the call changes a tensor of shape ", changed.outside.shape(),
-             " that shares its memory with another one it reads, of shape ", other.outside.shape(), "; use one of them");
+             " that shares its memory with another one it reads later, of shape ", other.outside.shape(), "; use one of them");
   }
 }
 
@@ -77,6 +85,7 @@ py::tuple record(py::function f, const List& arguments, const std::vector<bool>&
   for (py::handle y : flatten(result)) outputs.push_back(recording.read(to_var(y.ptr())));
   const std::size_t results = outputs.size();
   refuse_shared_memory(recording);
+  recording.end_leaves();
   int place = int(arguments.size());
   for (const auto& variable : recording.variables()) {
     if (!variable.entry) continue;
@@ -116,6 +125,9 @@ py::tuple record(py::function f, const List& arguments, const std::vector<bool>&
   }
   recording.trace().close();
   Program program = program_of(recording.trace(), inputs, outputs, recording.renamed());
+  for (const auto& [id, x] : program.constants)
+    if (x.is_abstract())
+      fail(ErrorKind::trace, "compile: the call uses a traced value of another trace; pass it as an argument");
   std::optional<Pull> pull;
   if (!ends.empty()) {
     pull = cut_pull(program, middle, recording, arguments.size(), seeds.size(), cotangents);
@@ -135,6 +147,14 @@ void bind_compile(py::module_& m) {
       .def_property_readonly("repeats", &Replay::repeats)
       .def("run_many", [](Replay& r, const List& arguments, const std::vector<bool>& stacked, int64_t steps) {
         return r.run_many(arguments, stacked, steps);
+      })
+      .def_property_readonly("simplified", [](const Replay& r) {
+        const Simplified& counts = r.simplified();
+        return py::make_tuple(counts.identities, counts.repeated, counts.unused);
+      })
+      .def_property_readonly("costs", [](const Replay& r) { return costs_object(r.executor().costs()); })
+      .def("profile", [](Replay& r, const List& arguments, int repeats) {
+        return costs_object(r.profile(arguments, repeats));
       })
       .def_property_readonly("has_pull", &Replay::has_pull)
       .def("run_followed", [](Replay& r, const List& arguments, const std::string& name, py::function f) {

@@ -4,6 +4,7 @@
 
 #include "array/allocator.h"
 #include "graph/tangents.h"
+#include "kernels/copy.h"
 #include "sweeps/reverse.h"
 
 namespace wengert::bindings {
@@ -38,6 +39,9 @@ Replay::Replay(Program program, const Recording& recording, std::size_t argument
     : program_(std::move(program)), arguments_(arguments), results_(results), pull_(std::move(pull)) {
   for (const Recording::Variable& variable : recording.variables())
     if (variable.entry) variables_.push_back({variable.outside, variable.assigned});
+  for (Outside& read : variables_)
+    for (const Outside& changed : variables_)
+      read.copied |= !read.assigned && changed.assigned && extent(read.value.array()).meets(extent(changed.value.array()));
   for (const Recording::Gradient& gradient : recording.gradients())
     slots_.push_back({gradient.leaf, bool(gradient.entry), gradient.now != gradient.entry, bool(gradient.now)});
   for (const ValueId id : program_.inputs) types_.push_back(program_.types[std::size_t(id)]);
@@ -49,7 +53,7 @@ Replay::Replay(Program program, const Recording& recording, std::size_t argument
   for (const Slot& slot : slots_) first_kept_ += slot.changed && slot.has;
   before_ = program_;
   simplified_ = simplify(program_);
-  executors_.push_back(std::make_unique<Running>(program_, updates_));
+  executors_.push_back(std::make_unique<Running>(program_, updates_, true));
   if (!pull_) return;
   simplify(pull_->program);
   puller_ = std::make_unique<Executor>(pull_->program, std::vector<Update>());
@@ -84,6 +88,27 @@ bool Replay::overlaps(std::span<const Var> arguments) const {
 
 namespace {
 
+// The same memory under buffer headers of its own: while the interpreter lock is released, other
+// threads change the counts of references, which are not atomic.
+struct Borrowed {
+  std::vector<Buffer> headers;
+  std::vector<Array> arrays;
+
+  explicit Borrowed(const std::vector<Array>& from) : headers(from.size()) {
+    for (std::size_t i = 0; i < from.size(); ++i) {
+      const Array& array = from[i];
+      if (!array.has_data()) {
+        arrays.emplace_back();
+        continue;
+      }
+      headers[i].refs = 1;  // never released: the header ends with this
+      headers[i].data = array.buffer()->data;
+      headers[i].bytes = array.buffer()->bytes;
+      arrays.emplace_back(Ref<Buffer>(&headers[i]), array.dtype(), array.shape(), array.strides(), array.offset());
+    }
+  }
+};
+
 template <class Running>
 struct Busy {
   Running& running;
@@ -103,11 +128,12 @@ void Replay::bind(Running& running, std::span<const Var> arguments, int64_t rows
   for (const Outside& variable : variables_) {
     if (variable.assigned && variable.value.array().buffer()->read_only)
       fail(ErrorKind::argument, "compile: a tensor that the call changes shares read-only memory");
-    running.inputs.push_back(variable.value.array());
+    running.inputs.push_back(variable.copied ? kernels::contiguous_copy(variable.value.array()) : variable.value.array());
   }
   for (const Slot& slot : slots_)
     if (slot.had) running.inputs.push_back(gradient_of(slot.leaf).array());
-  for (std::size_t j = 0; j < program_.outputs.size(); ++j) {
+  const std::size_t count = running.keeps ? program_.outputs.size() : first_kept_;
+  for (std::size_t j = 0; j < count; ++j) {
     const Type& type = program_.types[std::size_t(program_.outputs[j])];
     const bool is_update = j >= results_ && j < first_gradient_;
     Shape shape = type.shape;
@@ -131,7 +157,7 @@ std::vector<Var> Replay::hand_over(Running& running) {
 std::vector<Var> Replay::run(std::span<const Var> arguments) { return run_keeping(arguments, nullptr); }
 
 std::vector<Var> Replay::run_keeping(std::span<const Var> arguments, std::vector<Array>* kept) {
-  Running& running = free_executor();
+  Running& running = free_executor(true);
   const Busy busy(running);
   bind(running, arguments, -1);
   note_changes();  // also where the run fails halfway
@@ -229,24 +255,27 @@ Vars Replay::pull_back(const Rule& rule, const std::vector<Array>& kept) {
 }
 
 bool Replay::repeats() const {
+  for (const Outside& variable : variables_)
+    if (variable.copied) return false;
   for (const Slot& slot : slots_)
     if (slot.had || slot.has) return false;
   return true;
 }
 
 std::vector<Var> Replay::run_many(std::span<const Var> arguments, const std::vector<bool>& stacked, int64_t steps) {
-  Running& running = free_executor();
+  Running& running = free_executor(!pull_);
   const Busy busy(running);
   bind(running, arguments, steps);
   note_changes();
   std::vector<bool> rows = stacked;
   rows.resize(running.inputs.size(), false);
   // In pieces, so that Ctrl-C is seen.
+  const Borrowed inputs(running.inputs), outputs(running.outputs);
   const double work = std::max(running.executor.work(), 1.0);
   const auto piece = int64_t(std::clamp(1e8 / work, 1.0, 1e6));
   for (int64_t first = 0; first < steps; first += piece) {
     const int64_t last = std::min(steps, first + piece);
-    auto go = [&] { running.executor.run(running.inputs, running.outputs, rows, first, last); };
+    auto go = [&] { running.executor.run(inputs.arrays, outputs.arrays, rows, first, last); };
     if (running.executor.calls_python()) {
       go();
     } else {
@@ -258,10 +287,17 @@ std::vector<Var> Replay::run_many(std::span<const Var> arguments, const std::vec
   return hand_over(running);
 }
 
-Replay::Running& Replay::free_executor() {
+Replay::Running& Replay::free_executor(bool keeps) {
   for (auto& running : executors_)
-    if (!running->busy) return *running;
-  executors_.push_back(std::make_unique<Running>(program_, updates_));
+    if (!running->busy && running->keeps == keeps) return *running;
+  if (keeps) {
+    executors_.push_back(std::make_unique<Running>(program_, updates_, true));
+  } else {
+    Program shown = program_;
+    shown.outputs.resize(first_kept_);
+    simplify(shown);
+    executors_.push_back(std::make_unique<Running>(shown, updates_, false));
+  }
   return *executors_.back();
 }
 
@@ -270,8 +306,17 @@ void Replay::execute(Running& running) {
   constexpr double worth_a_release = 1 << 15;
   if (executor.calls_python() || executor.work() < worth_a_release)
     return executor.run(running.inputs, running.outputs);
+  const Borrowed inputs(running.inputs), outputs(running.outputs);
   const memory::Shared shared;
-  without_interpreter_lock([&] { executor.run(running.inputs, running.outputs); });
+  without_interpreter_lock([&] { executor.run(inputs.arrays, outputs.arrays); });
+}
+
+std::vector<UnitCost> Replay::profile(std::span<const Var> arguments, int repeats) {
+  Running& running = free_executor(true);
+  const Busy busy(running);
+  bind(running, arguments, -1);
+  for (const Update& update : updates_) running.inputs[update.input] = kernels::contiguous_copy(running.inputs[update.input]);
+  return running.executor.profile(running.inputs, running.outputs, repeats);
 }
 
 }  // namespace wengert::bindings

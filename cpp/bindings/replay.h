@@ -51,6 +51,9 @@ class Replay : public std::enable_shared_from_this<Replay> {
   // `steps` runs in one go, results stacked; step i reads row i of the arguments that are `stacked`.
   std::vector<Var> run_many(std::span<const Var> arguments, const std::vector<bool>& stacked, int64_t steps);
 
+  // Each unit of a replay timed, the best of `repeats`, on copies of what the call changes.
+  std::vector<UnitCost> profile(std::span<const Var> arguments, int repeats);
+
   const Program& program() const { return program_; }
   const Program& before() const { return before_; }
   const Simplified& simplified() const { return simplified_; }
@@ -60,6 +63,7 @@ class Replay : public std::enable_shared_from_this<Replay> {
   struct Outside {
     Var value;
     bool assigned;
+    bool copied = false;  // for a run, which changes its memory through another tensor
   };
   struct Slot {
     Ref<Node> leaf;
@@ -69,11 +73,12 @@ class Replay : public std::enable_shared_from_this<Replay> {
   struct Running {
     Executor executor;
     std::vector<Array> inputs, outputs;
-    bool busy = false;
-    Running(const Program& program, const std::vector<Update>& updates) : executor(program, updates) {}
+    bool busy = false, keeps;  // also what the reverse sweep reads
+    Running(const Program& program, const std::vector<Update>& updates, bool keeps_all)
+        : executor(program, updates), keeps(keeps_all) {}
   };
 
-  Running& free_executor();
+  Running& free_executor(bool keeps);
   void bind(Running& running, std::span<const Var> arguments, int64_t rows);
   void execute(Running& running);
   void note_changes();

@@ -254,6 +254,12 @@ int set_requires_grad(PyObject* self, PyObject* wanted, void*) {
     if (on && !is_float(value.array.dtype()))
       fail(ErrorKind::dtype, "requires_grad: only floating-point tensors can require gradients; got ", value.array.dtype());
     if (bool(on) != value.tracked) changed_options();
+    if (on && !value.tracked && !value.array.has_data()) {
+      Recording* recording = Recording::current();
+      if (!recording || !value.node || value.trace != recording->trace().id())
+        fail(ErrorKind::trace, "requires_grad: cannot be set on an argument of a traced function; use wg.grad, or within "
+             "wg.compile a tensor of its own: x.detach().requires_grad_()");
+    }
     if (on && !value.tracked) make_leaf(value);
     if (!on) {
       value.tracked = false;

@@ -81,6 +81,7 @@ Var detach(const Var& x) {
 }
 
 void make_leaf(Value& value) {
+  if (Recording* recording = Recording::current()) recording->begin_leaf(Var(Ref<Value>(&value)));
   value.tracked = value.is_leaf = true;
   value.node = make_node(nullptr, {});
   value.node->out_types.push_back(value.array.type());

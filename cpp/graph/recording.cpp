@@ -1,5 +1,7 @@
 #include "graph/recording.h"
 
+#include <algorithm>
+
 #include "graph/source.h"
 #include "kernels/copy.h"
 
@@ -19,7 +21,11 @@ Recording::Recording() : before_(current_recording()) { current_recording() = th
 Recording::~Recording() { current_recording() = before_; }
 
 Var Recording::read(const Var& x) {
-  if (const auto found = places_.find(x.get()); found != places_.end()) return variables_[found->second].now;
+  if (const auto found = places_.find(x.get()); found != places_.end()) {
+    Variable& variable = variables_[found->second];
+    variable.last_read = ++clock_;
+    return variable.now;
+  }
   if (!is_outside(*x.get())) return x;
   if (x->tracked && !x->is_leaf)
     fail(ErrorKind::trace, "compile: a tensor from outside was made by '", x->node->name(), "', recorded at ",
@@ -31,7 +37,8 @@ Var Recording::read(const Var& x) {
   entry->node = x->node;
   entry->index = x->index;
   places_.emplace(x.get(), variables_.size());
-  variables_.push_back({x, entry, entry, false});
+  variables_.push_back({x, entry, entry});
+  variables_.back().last_read = ++clock_;
   return entry;
 }
 
@@ -40,7 +47,7 @@ void Recording::assign(const Var& to, const Var& value) {
   auto found = places_.find(to.get());
   if (found == places_.end()) {
     found = places_.emplace(to.get(), variables_.size()).first;
-    variables_.push_back({to, {}, before, false});
+    variables_.push_back({to, {}, before});
   }
   // A value of its own: views of what it was copied from are none of it.
   Var now(value.is_abstract() ? value.array() : kernels::contiguous_copy(value.array()));
@@ -54,6 +61,23 @@ void Recording::assign(const Var& to, const Var& value) {
   Variable& variable = variables_[found->second];
   variable.now = std::move(now);
   variable.assigned = true;
+  if (!variable.first_assigned) variable.first_assigned = ++clock_;
+}
+
+void Recording::begin_leaf(const Var& x) {
+  inner_leaves_.push_back(x);
+  if (!x.is_abstract() || !x->node) return;
+  Var was(x.array());
+  was->node = x->node;
+  was->index = x->index;
+  renamed_.emplace_back(x, was);
+}
+
+void Recording::end_leaves() {
+  std::erase_if(gradients_, [&](const Gradient& gradient) {
+    return std::any_of(inner_leaves_.begin(), inner_leaves_.end(),
+                       [&](const Var& x) { return x->node == gradient.leaf && (x.is_abstract() || !x->python); });
+  });
 }
 
 Recording::Gradient& Recording::slot(const Ref<Node>& leaf) {

@@ -20,6 +20,7 @@ class Recording {
   struct Variable {
     Var outside, entry, now;
     bool assigned = false;
+    uint32_t last_read = 0, first_assigned = 0;  // when, by the recording's own clock
   };
   // The gradient of a leaf from outside, null where there is none.
   struct Gradient {
@@ -34,6 +35,10 @@ class Recording {
   Var gradient(const Ref<Node>& leaf);
   void set_gradient(const Ref<Node>& leaf, Var g);
 
+  // x, made within, becomes a leaf that gathers a gradient of its own; what it was stands for it.
+  void begin_leaf(const Var& x);
+  void end_leaves();  // forgets the gradients of such leaves that nobody holds any more
+
   Trace& trace() { return trace_; }
   const std::vector<Variable>& variables() const { return variables_; }
   const std::vector<Gradient>& gradients() const { return gradients_; }
@@ -47,8 +52,10 @@ class Recording {
   std::vector<Variable> variables_;
   std::vector<Gradient> gradients_;
   std::vector<std::pair<Var, Var>> renamed_;
+  std::vector<Var> inner_leaves_;
   std::unordered_map<const Value*, std::size_t> places_;
   std::unordered_map<const Node*, std::size_t> slots_;
+  uint32_t clock_ = 0;
   Recording* before_;
 };
 

@@ -19,7 +19,12 @@ uint32_t next_id() {
 }  // namespace
 
 Trace::Trace() : id_(next_id()), depth_(open_traces().size()) { open_traces().push_back(this); }
-Trace::~Trace() { close(); }
+Trace::~Trace() {
+  close();
+  // Gradients that were kept depend on the nodes that keep them.
+  for (const Ref<Node>& node : nodes_)
+    if (node->extras) node->extras->grads.clear();
+}
 
 void Trace::close() {
   if (open_) std::erase(open_traces(), this);

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/denormals.h"
 #include "kernels/lanes.h"
 #include "kernels/parallel.h"
 #include "kernels/variants.h"
@@ -124,6 +125,7 @@ void sgd_update(T* p, const T* g, T* buffer, int64_t n, const SgdStep& step) {
   const Sgd<T> k{T(-step.lr), T(step.momentum), T(first ? 1 : 1 - step.dampening),
                  T(step.weight_decay), T(step.maximize ? -1 : 1)};
   parallel::parallel_for(n, grain, [&](int64_t begin, int64_t end) {
+    const FlushDenormals flush;
     const int64_t count = end - begin;
     T *to = p + begin, *own = buffer ? buffer + begin : nullptr;
     const T* from = g + begin;
@@ -152,6 +154,7 @@ void adam_update(T* p, const T* g, T* m, T* v, T* v_max, int64_t n, const AdamSt
                   .eps = T(step.eps),
                   .step = T(-step.lr / step.correction1)};
   parallel::parallel_for(n, grain, [&](int64_t begin, int64_t end) {
+    const FlushDenormals flush;
     const int64_t count = end - begin;
     if (v_max)
       for_isa<AdamLoop<true>, T*, const T*, T*, T*, T*, int64_t, const Adam<T>&>(
@@ -168,6 +171,7 @@ void rmsprop_update(T* p, const T* g, T* square, T* mean, T* buffer, int64_t n,
   const RmsProp<T> k{T(-step.lr),          T(step.alpha),    T(1 - step.alpha),        T(step.eps),
                      T(step.weight_decay), T(step.momentum), T(step.maximize ? -1 : 1)};
   parallel::parallel_for(n, grain, [&](int64_t begin, int64_t end) {
+    const FlushDenormals flush;
     auto loop = [&]<bool centered, bool has_buffer>() {
       for_isa<RmsPropLoop<centered, has_buffer>, T*, const T*, T*, T*, T*, int64_t,
               const RmsProp<T>&>(p + begin, g + begin, square + begin,

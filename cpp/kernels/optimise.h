@@ -1,5 +1,6 @@
 // Parameter updates in place: one pass over memory, the formulas and the order of operations of
-// PyTorch's optimisers. All pointers are to n contiguous elements, float or double.
+// PyTorch's optimisers. Numbers below the normal range count as 0: moments of dead units decay there.
+// All pointers are to n contiguous elements, float or double.
 #pragma once
 #include <cmath>
 #include <cstdint>

@@ -1,6 +1,7 @@
 #include "runtime/executor.h"
 
 #include <algorithm>
+#include <chrono>
 #include <unordered_map>
 
 #include "kernels/copy.h"
@@ -196,8 +197,15 @@ class Planner {
     for (const ValueId id : step.outs) kernel.outs.push_back(array(id)), to_.work_ += double(array(id).size());
     to_.work_ += double(program_.flops(step)) / 16;
     to_.calls_python_ |= bool(step.op->evaluate);
-    to_.units_.push_back({Executor::Unit::kernel, to_.kernels_.size()});
+    to_.units_.push_back({Executor::Unit::kernel, to_.kernels_.size(), cost_of(step)});
     to_.kernels_.push_back(std::move(kernel));
+  }
+
+  UnitCost cost_of(const Step& step) const {
+    UnitCost out{.label = step.op->name, .flops = program_.flops(step)};
+    for (const ValueId id : step.ins) out.bytes += array(id).size() * itemsize(array(id).dtype());
+    for (const ValueId id : step.outs) out.bytes += array(id).size() * itemsize(array(id).dtype());
+    return out;
   }
 
   void build_group(std::size_t u) {
@@ -238,7 +246,15 @@ class Planner {
     }
     group.place_scratch();
     group.prepare();
-    to_.units_.push_back({Executor::Unit::group, to_.groups_.size()});
+    UnitCost cost;
+    for (const std::size_t s : units_[u].steps) {
+      const Step& step = program_.steps[s];
+      cost.label += (cost.label.empty() ? "" : " ") + step.op->name;
+      cost.flops += program_.flops(step);
+    }
+    for (const Array& x : group.reads) cost.bytes += x.size() * itemsize(x.dtype());
+    for (const Array& x : group.writes) cost.bytes += x.size() * itemsize(x.dtype());
+    to_.units_.push_back({Executor::Unit::group, to_.groups_.size(), std::move(cost)});
     to_.groups_.push_back(std::move(group));
   }
 
@@ -287,11 +303,8 @@ Executor::Executor(const Program& program, std::vector<Update> updates) {
   Planner(*this, program, std::move(updates));
 }
 
-void Executor::run(std::span<const Array> inputs, std::span<const Array> outputs,
-                   const std::vector<bool>& stacked, int64_t first, int64_t last, bool backwards) {
-  const bool rows = !stacked.empty();
-  const int64_t start = backwards ? last - 1 : first, sign = backwards ? -1 : 1;
-  auto is_stacked = [&](std::size_t i) { return rows && i < stacked.size() && stacked[i]; };
+void Executor::bind(std::span<const Array> inputs, std::span<const Array> outputs, const std::vector<bool>& stacked,
+                    int64_t row) {
   for (std::size_t i = 0; i < inputs_.size(); ++i) {
     Input& own = inputs_[i];
     const Array& given = inputs[i];
@@ -301,44 +314,72 @@ void Executor::run(std::span<const Array> inputs, std::span<const Array> outputs
       kernels::copy(given, own.staged);
     }
     auto* data = static_cast<std::byte*>((in_place ? given : own.staged).raw());
-    if (is_stacked(i)) data += start * int64_t(own.buffer->bytes);
+    if (i < stacked.size() && stacked[i]) data += row * int64_t(own.buffer->bytes);
     own.buffer->data = data;
     for (const Ref<Buffer>& buffer : own.also) buffer->data = data;
   }
   for (std::size_t j = 0; j < results_.size(); ++j)
-    if (results_[j].buffer)
-      results_[j].buffer->data = static_cast<std::byte*>(outputs[j].raw()) + (rows ? start * int64_t(results_[j].buffer->bytes) : 0);
+    if (const Ref<Buffer>& buffer = results_[j].buffer)
+      buffer->data = static_cast<std::byte*>(outputs[j].raw()) + (stacked.empty() ? 0 : row * int64_t(buffer->bytes));
+}
+
+void Executor::run(std::span<const Array> inputs, std::span<const Array> outputs,
+                   const std::vector<bool>& stacked, int64_t first, int64_t last, bool backwards) {
+  const bool rows = !stacked.empty();
+  const int64_t start = backwards ? last - 1 : first, sign = backwards ? -1 : 1;
+  bind(inputs, outputs, stacked, start);
   for (int64_t count = first, row = start; count < last; ++count, row += sign) {
     step();
     finish(inputs, outputs, rows, row);
     if (!rows) continue;
-    for (std::size_t i = 0; i < inputs_.size(); ++i)
-      if (is_stacked(i)) inputs_[i].buffer->data += sign * int64_t(inputs_[i].buffer->bytes);
+    for (std::size_t i = 0; i < inputs_.size() && i < stacked.size(); ++i)
+      if (stacked[i]) inputs_[i].buffer->data += sign * int64_t(inputs_[i].buffer->bytes);
     for (Result& result : results_)
       if (result.buffer) result.buffer->data += sign * int64_t(result.buffer->bytes);
   }
-  for (std::size_t u = 0; u < updates_.size(); ++u) {
-    const Array& target = inputs[updates_[u].input];
-    if (!target.is_contiguous()) kernels::copy(inputs_[updates_[u].input].staged, target);
+  for (const Update& update : updates_) {
+    const Array& target = inputs[update.input];
+    if (!target.is_contiguous()) kernels::copy(inputs_[update.input].staged, target);
   }
 }
 
 void Executor::step() {
-  for (const Unit& unit : units_) {
-    if (unit.kind == Unit::group) {
-      groups_[unit.index].run();
-      continue;
-    }
-    Kernel& kernel = kernels_[unit.index];
-    if (kernel.op->evaluate) {
-      Arrays given;  // Python may keep them
-      for (const Array& in : kernel.ins) given.push_back(kernels::contiguous_copy(in));
-      const Arrays made = kernel.op->evaluate({given.data(), given.size()});
-      for (std::size_t i = 0; i < made.size(); ++i) kernels::copy(made[i], kernel.outs[i]);
-    } else {
-      kernel.op->kernel({.in = kernel.ins, .out = kernel.outs, .attrs = kernel.attrs});
-    }
+  for (const Unit& unit : units_) run_unit(unit);
+}
+
+void Executor::run_unit(const Unit& unit) {
+  if (unit.kind == Unit::group) return groups_[unit.index].run();
+  Kernel& kernel = kernels_[unit.index];
+  if (kernel.op->evaluate) {
+    Arrays given;  // Python may keep them
+    for (const Array& in : kernel.ins) given.push_back(kernels::contiguous_copy(in));
+    const Arrays made = kernel.op->evaluate({given.data(), given.size()});
+    for (std::size_t i = 0; i < made.size(); ++i) kernels::copy(made[i], kernel.outs[i]);
+  } else {
+    kernel.op->kernel({.in = kernel.ins, .out = kernel.outs, .attrs = kernel.attrs});
   }
+}
+
+std::vector<UnitCost> Executor::costs() const {
+  std::vector<UnitCost> out;
+  for (const Unit& unit : units_) out.push_back(unit.cost);
+  return out;
+}
+
+std::vector<UnitCost> Executor::profile(std::span<const Array> inputs, std::span<const Array> outputs, int repeats) {
+  using Clock = std::chrono::steady_clock;
+  std::vector<UnitCost> out = costs();
+  for (int repeat = 0; repeat < repeats; ++repeat) {
+    bind(inputs, outputs, {}, 0);
+    for (std::size_t u = 0; u < units_.size(); ++u) {
+      const auto start = Clock::now();
+      run_unit(units_[u]);
+      const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+      out[u].seconds = repeat == 0 ? seconds : std::min(out[u].seconds, seconds);
+    }
+    finish(inputs, outputs, false, 0);
+  }
+  return out;
 }
 
 // Copies what was not written where it belongs: results first, as updates may overwrite them.

@@ -11,6 +11,14 @@ struct Update {
   std::size_t input, output;  // places in the program's lists
 };
 
+// What one unit of a run is and costs: the operations it runs together, and bytes that leave or enter
+// the unit.
+struct UnitCost {
+  std::string label;
+  int64_t flops = 0, bytes = 0;
+  double seconds = 0;  // the least of several runs
+};
+
 class Executor {
  public:
   Executor(const Program& program, std::vector<Update> updates);
@@ -22,6 +30,10 @@ class Executor {
   // and writes row i of every output. `backwards`: row last - 1 comes first.
   void run(std::span<const Array> inputs, std::span<const Array> outputs, const std::vector<bool>& stacked,
            int64_t first, int64_t last, bool backwards = false);
+
+  // The units in their order, timed over `repeats` runs; the inputs that updates change are changed.
+  std::vector<UnitCost> profile(std::span<const Array> inputs, std::span<const Array> outputs, int repeats);
+  std::vector<UnitCost> costs() const;
 
   int64_t arena_bytes() const { return arena_bytes_; }
   std::size_t units() const { return units_.size(); }
@@ -38,6 +50,7 @@ class Executor {
   struct Unit {
     enum Kind { kernel, group } kind;
     std::size_t index;
+    UnitCost cost;
   };
   // Outside memory, bound at each run. `also` are values that are written where the input was.
   struct Input {
@@ -52,6 +65,8 @@ class Executor {
     bool is_update;
   };
 
+  void bind(std::span<const Array> inputs, std::span<const Array> outputs, const std::vector<bool>& stacked, int64_t row);
+  void run_unit(const Unit& unit);
   void step();
   void finish(std::span<const Array> inputs, std::span<const Array> outputs, bool rows, int64_t row);
 

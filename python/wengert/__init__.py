@@ -42,37 +42,41 @@ _core._set_package_folder(_os.path.dirname(_os.path.abspath(__file__)) + _os.sep
 
 from . import checked as _checked  # noqa: E402
 from . import functions as _functions  # noqa: E402
-from . import linalg, random, sparsity, tree  # noqa: E402
+from . import linalg, random, tree  # noqa: E402
 from . import tensor_methods as _tensor_methods  # noqa: E402  (adds the methods of Tensor)
-from .check import check_grads  # noqa: E402
 from .compiler import compile  # noqa: E402
 from .control import cond, scan, while_loop  # noqa: E402
 from .creation import *  # noqa: E402, F403
 from .functions import *  # noqa: E402, F403
 from .grad_mode import debug_nans, enable_grad, no_grad  # noqa: E402
 from .jacobians import hessian, hvp, jacfwd, jacobian, jacrev, ravel  # noqa: E402
-from .primitives import primitive  # noqa: E402
 from .program import Program, trace  # noqa: E402
-from .relaxation import straight_through  # noqa: E402
 from .transforms import grad, jvp, linearize, value_and_grad, vjp, vmap  # noqa: E402
 
 _checked.cover(globals(), _functions.__all__)
 _checked.cover(globals(), ["config", "get_num_threads", "is_grad_enabled", "set_num_threads"])
 
 if _TYPE_CHECKING:
-    from . import nn, optim
+    from . import nn, optim, sparsity
+    from .check import check_grads
     from .io import FileError, load, save
     from .nn import functional_call
+    from .primitives import primitive
+    from .relaxation import straight_through
 
 # Loaded at first use, so that importing the package stays cheap.
 _lazy = {
     "FileError": "io",
+    "check_grads": "check",
     "examples": None,
     "functional_call": "nn",
     "load": "io",
     "nn": None,
     "optim": None,
+    "primitive": "primitives",
     "save": "io",
+    "sparsity": None,
+    "straight_through": "relaxation",
 }
 
 

@@ -8,12 +8,17 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from . import _core, tree
 from ._core import ArgumentError, ArgumentTypeError, ShapeError, Tensor, TraceError
 from .functions import stack
 from .program import Program
+
+if TYPE_CHECKING:
+    from .explain import Profile
 
 
 class CacheInfo(NamedTuple):
@@ -34,6 +39,7 @@ class Compiled(_core._FastCall):
     """A function that records what a call of it does and replays it; made by ``wg.compile``."""
 
     __name__: str
+    __wrapped__: Callable
 
     def __init__(self, f: Callable, static_argnums: int | Sequence[int]) -> None:
         functools.update_wrapper(self, f, updated=())
@@ -62,10 +68,11 @@ class Compiled(_core._FastCall):
 
     def __reduce__(self) -> Any:
         found: Any = sys.modules.get(self.__module__)
-        for name in self.__qualname__.split("."):
+        path: str = getattr(self, "__qualname__", "")
+        for name in path.split("."):
             found = getattr(found, name, None)
         if found is self:
-            return self.__qualname__
+            return path
         return _compiled, (self.__wrapped__, tuple(self._static))
 
     def _split(self, args: tuple) -> tuple[tuple, tuple]:
@@ -107,7 +114,18 @@ class Compiled(_core._FastCall):
 
     def _record(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> tuple[Any, ...]:
         call = self._of_leaves(structure, fixed)
-        result, replay = _core._record(call, tensors, _followed(tensors), tree.leaves)
+
+        def results(found: Any) -> list[Any]:
+            leaves = tree.leaves(found)
+            for leaf in leaves:
+                if not isinstance(leaf, (Tensor, np.ndarray, np.generic, int, float)):
+                    raise ArgumentTypeError(
+                        f"compile: {self.__name__} must return tensors, arrays and numbers, in "
+                        f"containers; got {leaf!r:.60}"
+                    )
+            return leaves
+
+        result, replay = _core._record(call, tensors, _followed(tensors), results)
         return replay, tree.flatten(result)[1]
 
     def _key(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> tuple[Any, ...]:
@@ -162,10 +180,12 @@ class Compiled(_core._FastCall):
             parameters = list(inspect.signature(self.__wrapped__).parameters)
         except (TypeError, ValueError):
             parameters = []
-        static = {i for i, _ in fixed}
+        static = [number for (_, number), _ in fixed]
         traced, named = tree.unflatten(structure, list(range(structure.leaves)))
         paths: list[str] = []
-        for i, arg in enumerate(self._join([(x,) for x in traced], [(i, None) for i in static])):
+        for i, arg in enumerate(
+            self._join([(x,) for x in traced], tuple((i, None) for i in static))
+        ):
             if arg is not None:
                 name = parameters[i] if i < len(parameters) else f"argument {i}"
                 paths += [name + path for path in tree.paths(arg[0])]
@@ -178,6 +198,8 @@ class Compiled(_core._FastCall):
         if _core._within_transform() or _core._watching():
             return self.__wrapped__(*args, **kwargs)
         tensors, structure, fixed = self._leaves(args, kwargs)
+        if any(x._is_abstract for x in tensors):  # of a trace that has ended
+            return self.__wrapped__(*args, **kwargs)
         replay, out_structure = self._find(tensors, structure, fixed)
         if replay.overlaps(tensors):
             return self.__wrapped__(*args, **kwargs)
@@ -243,8 +265,39 @@ class Compiled(_core._FastCall):
     def program(self, *args: Any, **kwargs: Any) -> Program:
         """The program that a call with these arguments replays."""
         replay, _ = self._find(*self._leaves(args, kwargs))
-        count = len(replay.program.inputs)
-        return Program(replay.program, self.__name__, [f"x{i}" for i in range(count)])
+        return self._named(replay.program)
+
+    def _named(self, core: Any) -> Program:
+        return Program(core, self.__name__, [f"x{i}" for i in range(len(core.inputs))])
+
+    def explain(self, *args: Any, **kwargs: Any) -> str:
+        """What became of a call with these arguments: nodes, flops and bytes as recorded,
+        simplified and grouped, then each unit of the replay (operations that run together) with
+        its cost.
+
+        >>> text = wg.compile(lambda x: wg.sin(x) * x + 1.0).explain(wg.ones(1000))
+        >>> print(text.splitlines()[-1])
+           0       3 kflop        8 kB  sin multiply add
+        """
+        from .explain import explain_text  # loaded at first use
+
+        replay, _ = self._find(*self._leaves(args, kwargs))
+        return explain_text(replay, self._named(replay.recorded), self._named(replay.program))
+
+    def profile(self, *args: Any, repeats: int = 20, **kwargs: Any) -> Profile:
+        """The time of each unit of the replay beside what this machine could do at best (measured
+        ceilings of matrix products and of memory); prints as a table, ``.plot(path)`` draws it.
+
+        Tensors that the call changes are copied first and stay as they are.
+        """
+        from .explain import Profile, UnitCost, ceilings
+
+        if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+            raise ArgumentError(f"profile: 'repeats' takes a positive int; got {repeats!r:.60}")
+        tensors, structure, fixed = self._leaves(args, kwargs)
+        replay, _ = self._find(tensors, structure, fixed)
+        units = [UnitCost(*cost) for cost in replay.profile(tensors, repeats)]
+        return Profile(units, *ceilings())
 
 
 class _Method:
@@ -259,6 +312,9 @@ class _Method:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._compiled, name)
+
+    def __reduce__(self) -> Any:
+        return getattr, (self.__self__, self._compiled.__name__)
 
 
 def _compiled(f: Callable, static_argnums: Sequence[int]) -> Compiled:

@@ -13,7 +13,6 @@ from .creation import eye
 from .dtypes import result_type
 from .grad_mode import no_grad
 from .manipulation import concat
-from .sparsity import sparse_derivative
 from .transforms import _float_leaves, _of_chosen, _positions, grad, jvp, vjp, vmap
 
 
@@ -150,6 +149,8 @@ def jacobian(
            [0., 3., 2.]], dtype=float32)
     """
     if sparsity is not None:
+        from .sparsity import sparse_derivative  # loaded at first use
+
         return sparse_derivative("jacobian", f, argnums, sparsity, symmetric=False)
 
     @functools.wraps(f)
@@ -183,6 +184,8 @@ def hessian(
     2
     """
     if sparsity is not None:
+        from .sparsity import sparse_derivative
+
         return sparse_derivative("hessian", f, argnums, sparsity, symmetric=True)
     return jacfwd(grad(f, argnums), argnums)
 

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from . import _core, program_dot, symbolic, tree
+from . import _core, tree
 from ._core import ArgumentTypeError, Tensor
 
 
@@ -82,6 +82,8 @@ class Program:
         >>> print(wg.trace(wg.sin, 2.0).to_dot().splitlines()[-2])
           op0 -> out0;
         """
+        from . import program_dot  # loaded at first use
+
         return program_dot.to_dot(self)
 
     def to_sympy(self, **assumptions: bool) -> Any:
@@ -97,6 +99,8 @@ class Program:
         >>> wg.trace(lambda x: wg.sin(x) * x / 2, 1.0).to_sympy()
         x*sin(x)/2
         """
+        from . import symbolic
+
         return symbolic.to_sympy(self, **assumptions)
 
     def value_names(self) -> dict[int, str]:

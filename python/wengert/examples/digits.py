@@ -1,5 +1,5 @@
-"""Handwritten digits: trains a multilayer perceptron, times its training step beside that of the
-plain-Python reference, and draws what it learnt.
+"""Handwritten digits: trains a multilayer perceptron, times its training step (compiled, eager, and
+that of the plain-Python reference), and draws what it learnt.
 
     python -m wengert.examples.digits --help
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -32,24 +32,27 @@ def make_model() -> nn.Sequential:
     )
 
 
-def train_step(
-    model: nn.Module, optimizer: wg.optim.Optimizer, x: wg.Tensor, y: wg.Tensor
-) -> wg.Tensor:
-    loss = nn.cross_entropy(model(x), y)
-    loss.backward()
-    optimizer.step()
-    optimizer.zero_grad()
-    return loss
+def make_step(
+    model: nn.Module, optimizer: wg.optim.Optimizer, eager: bool
+) -> Callable[[wg.Tensor, wg.Tensor], wg.Tensor]:
+    def step(x: wg.Tensor, y: wg.Tensor) -> wg.Tensor:
+        loss = nn.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    return step if eager else wg.compile(step)
 
 
-def train(model: nn.Module, x: wg.Tensor, y: wg.Tensor, epochs: int) -> np.ndarray:
+def train(model: nn.Module, x: wg.Tensor, y: wg.Tensor, epochs: int, eager: bool) -> np.ndarray:
     """Trains the model in place; returns the loss of every step, (epochs, steps an epoch)."""
     from tqdm import tqdm
 
     rng = wg.random.default_generator()  # the one that initialised the model
     starts = range(0, len(x), BATCH)
     schedule = wg.optim.cosine(5e-3, epochs * len(starts))
-    optimizer = wg.optim.Adam(model.parameters(), lr=schedule)
+    step = make_step(model, wg.optim.Adam(model.parameters(), lr=schedule), eager)
     losses = np.empty((epochs, len(starts)))
     with tqdm(total=losses.size, desc="training", unit=" steps") as bar:
         for epoch in range(epochs):
@@ -57,7 +60,7 @@ def train(model: nn.Module, x: wg.Tensor, y: wg.Tensor, epochs: int) -> np.ndarr
             noisy, labels = (x + rng.normal(0.0, NOISE, x.shape))[order], y[order]
             for i, start in enumerate(starts):
                 batch = slice(start, start + BATCH)
-                losses[epoch, i] = train_step(model, optimizer, noisy[batch], labels[batch])
+                losses[epoch, i] = step(noisy[batch], labels[batch])
             bar.set_postfix(loss=f"{losses[epoch].mean():.4f}", refresh=False)
             bar.update(len(starts))
     return losses
@@ -87,9 +90,33 @@ def fingerprint(model: nn.Module) -> str:
     return hashlib.sha256(bits).hexdigest()[:16]
 
 
-def time_step(x: wg.Tensor, y: wg.Tensor) -> tuple[float, float] | None:
-    """Processor seconds of a training step here and in the reference, which take turns on one batch
-    from the same parameters; before that, both must have the same loss and gradients."""
+def seconds_of(step: Callable, *batch: object, times: int = 1) -> float:
+    """Processor time of a step."""
+    start = process_time()
+    for _ in range(times):
+        step(*batch)
+    return (process_time() - start) / times
+
+
+def time_steps(x: wg.Tensor, y: wg.Tensor) -> tuple[float, float, float | None]:
+    """Seconds of a training step compiled, eager and in the reference (None where it is not found),
+    which take turns on one batch."""
+    compiled, eager = (
+        make_step(model, wg.optim.Adam(model.parameters()), eager)
+        for model, eager in ((make_model(), False), (make_model(), True))
+    )
+    compiled(x, y)  # records
+    reference = reference_step(x, y)
+    samples = []
+    for _ in range(7):
+        ours = [seconds_of(step, x, y, times=50) for step in (compiled, eager)]
+        samples.append([*ours, seconds_of(reference) if reference else 0.0])
+    first, second, third = map(median, zip(*samples, strict=True))
+    return first, second, third if reference else None
+
+
+def reference_step(x: wg.Tensor, y: wg.Tensor) -> Callable[[], object] | None:
+    """A step of the reference, whose loss and gradients have to be ours."""
     try:
         from benchmarks.reference.mlp import MLP
     except ImportError:
@@ -108,19 +135,7 @@ def time_step(x: wg.Tensor, y: wg.Tensor) -> tuple[float, float] | None:
     for p, gradient in zip(parameters, chain.from_iterable(gradients), strict=True):
         assert p.grad is not None
         np.testing.assert_allclose(p.grad.numpy(), np.array(gradient), rtol=1e-4, atol=1e-6)
-
-    model.zero_grad()
-    optimizer = wg.optim.Adam(model.parameters())
-    ours, theirs = [], []
-    for _ in range(7):
-        start = process_time()
-        for _ in range(50):
-            train_step(model, optimizer, x, y)
-        middle = process_time()
-        reference.step(rows, labels)
-        ours.append((middle - start) / 50)
-        theirs.append(process_time() - middle)
-    return median(ours), median(theirs)
+    return lambda: reference.step(rows, labels)
 
 
 def draw(
@@ -187,6 +202,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--out", type=picture_path, default="digits.png", help="picture to write: .png, .pdf, .svg"
     )
+    parser.add_argument("--eager", action="store_true", help="train without compiling the step")
     args = parser.parse_args(argv)
     if missing := [name for name in ("sklearn", "matplotlib", "tqdm") if not find_spec(name)]:
         sys.exit(f"digits: {', '.join(missing)} not found; run: pip install 'wengert[examples]'")
@@ -200,20 +216,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"digits       {len(x):,} to learn, {len(x_test):,} to test")
 
     start = perf_counter()
-    losses = train(model, images, labels, args.epochs)
+    losses = train(model, images, labels, args.epochs, args.eager)
     seconds = perf_counter() - start
     guesses = predict(model, x_test)
     right = int(np.sum(guesses == y_test))
 
     print(f"accuracy     {right / len(y_test):.2%} of the test digits ({right} of {len(y_test)})")
     print(f"loss         {losses[-1].mean():.6f} in the last epoch")
-    print(f"parameters   {fingerprint(model)} (same seed, same bits)")
-    print(f"speed        {losses.size / seconds:,.0f} steps/s, {losses.size:,} in {seconds:.2f} s")
-    if timing := time_step(images[:BATCH], labels[:BATCH]):
-        ours, theirs = timing
+    print(f"parameters   {fingerprint(model)} (same seed, same bits; compiled or not)")
+    kind = "eager" if args.eager else "compiled"
+    print(
+        f"speed        {losses.size / seconds:,.0f} steps/s, {losses.size:,} in {seconds:.2f} s, "
+        f"{kind}"
+    )
+    compiled, eager, theirs = time_steps(images[:BATCH], labels[:BATCH])
+    print(f"step         {compiled * 1e6:.0f} µs compiled, {eager * 1e6:.0f} µs eager")
+    if theirs is not None:
         print(
-            f"speed-up     {theirs / ours:,.0f} times the plain-Python reference on the same step "
-            f"({ours * 1e6:.0f} µs against {theirs * 1e3:.1f} ms of processor time)"
+            f"speed-up     {theirs / compiled:,.0f} times the plain-Python reference compiled, "
+            f"{theirs / eager:,.0f} times eager ({theirs * 1e3:.1f} ms of processor time a step)"
         )
     else:
         print("speed-up     run this in wengert's repository to see it: it holds the reference")

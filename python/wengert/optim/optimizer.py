@@ -262,6 +262,7 @@ class Optimizer:
                 targets += [p, *own]
         if which:
             made = row(rate, counts, *tensors, which=which, states=len(names), **attributes)
+            del g, tensors  # a view of what changes may not be held
             for target, value in zip(targets, made):
                 _core._assign(target, value)
 

@@ -1,0 +1,136 @@
+"""What a compiled function shows of itself: its passes, and where its time goes."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from .program import Program
+from .symbolic import MissingPackage
+
+
+@dataclasses.dataclass(frozen=True)
+class UnitCost:
+    """What runs together in a replay, and its cost in one call."""
+
+    label: str
+    """The operations, in order."""
+    flops: int
+    bytes: int
+    """Read from and written to memory; what stays within the unit is not counted."""
+    seconds: float
+
+
+def _amount(count: float, unit: str) -> str:
+    for prefix, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {prefix}{unit}"
+    return f"{count:.3g} {unit}"
+
+
+def _row(name: str, program: Program) -> str:
+    moved, peak = _amount(program.bytes_moved, "B"), _amount(program.bytes_peak, "B")
+    flops = _amount(program.flops, "flop")
+    return f"{name:<12} {len(program):>6} nodes  {flops:>12}  {moved:>10} moved  {peak:>10} peak"
+
+
+def explain_text(replay: Any, recorded: Program, program: Program) -> str:
+    """Each pass with nodes, flops and bytes before and after, then the units of the replay."""
+    identities, repeated, unused = replay.simplified
+    units = [UnitCost(*cost) for cost in replay.costs]
+    moved = sum(unit.bytes for unit in units)
+    lines = [
+        f"compiled {program.name}",
+        _row("recorded", recorded),
+        _row("simplified", program),
+        f"{'':12} {identities} views that change nothing, {repeated} repeated and {unused} unread "
+        "nodes gone",
+        f"{'grouped':<12} {len(units):>6} units  {'':>12}  {_amount(moved, 'B'):>10} moved"
+        f"  {_amount(replay.arena_bytes, 'B'):>10} arena",
+    ]
+    for i, unit in enumerate(units):
+        lines.append(
+            f"{i:>4}  {_amount(unit.flops, 'flop'):>12}  {_amount(unit.bytes, 'B'):>10}  "
+            f"{unit.label}"
+        )
+    return "\n".join(lines)
+
+
+class Profile:
+    """Time a unit of a compiled function, beside what this machine could do at best.
+
+    ``units`` are in the order they run; prints as a table, the slowest first.
+    """
+
+    def __init__(self, units: Sequence[UnitCost], flops: float, bandwidth: float) -> None:
+        self.units = list(units)
+        self.flops_per_second = flops
+        self.bytes_per_second = bandwidth
+
+    @property
+    def seconds(self) -> float:
+        """The sum over all units."""
+        return sum(unit.seconds for unit in self.units)
+
+    def roofline(self, unit: UnitCost) -> float:
+        """The least seconds the unit can take: its flops or its bytes at the machine's ceilings."""
+        return max(unit.flops / self.flops_per_second, unit.bytes / self.bytes_per_second)
+
+    def __str__(self) -> str:
+        total = self.seconds or 1.0
+        lines = [
+            f"{self.seconds * 1e6:.1f} us in {len(self.units)} units; ceilings "
+            f"{_amount(self.flops_per_second, 'flop')}/s and "
+            f"{_amount(self.bytes_per_second, 'B')}/s",
+            f"{'us':>9} {'share':>6} {'of roofline':>12}  unit",
+        ]
+        for unit in sorted(self.units, key=lambda unit: -unit.seconds):
+            best = self.roofline(unit) / unit.seconds if unit.seconds else 0.0
+            share = unit.seconds / total
+            lines.append(f"{unit.seconds * 1e6:>9.2f} {share:>6.1%} {best:>12.0%}  {unit.label}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def plot(self, path: str | None = None, *, most: int = 15) -> Any:
+        """A bar a unit (the ``most`` slowest) and the roofline's part of it; saved to ``path``."""
+        try:
+            from matplotlib import pyplot as plt
+        except ImportError as error:
+            raise MissingPackage(
+                "plot: needs matplotlib, which is not installed; run: pip install matplotlib"
+            ) from error
+        units = sorted(self.units, key=lambda unit: unit.seconds)[-most:]
+        figure, axes = plt.subplots(figsize=(8, 0.35 * len(units) + 1.2), layout="constrained")
+        labels = [unit.label if len(unit.label) < 40 else unit.label[:37] + "..." for unit in units]
+        places = range(len(units))
+        axes.barh(places, [unit.seconds * 1e6 for unit in units], color="#c6d4e1", label="measured")
+        axes.barh(
+            places, [self.roofline(unit) * 1e6 for unit in units], color="#2a5783", label="roofline"
+        )
+        axes.set_yticks(places, labels)
+        axes.set_xlabel("microseconds")
+        axes.legend()
+        if path is not None:
+            figure.savefig(path)
+        return figure
+
+
+def ceilings() -> tuple[float, float]:
+    """This machine's flops and bytes a second: a matrix product and a copy, the best of several."""
+    a = _core.asarray(np.ones((384, 384), np.float32))
+    x = _core.asarray(np.ones(1 << 22, np.float32))
+    product = min(_seconds(lambda: _core.ops.matmul(a, a)) for _ in range(5))
+    copy = min(_seconds(lambda: _core.ops.copy(x)) for _ in range(5))
+    return 2 * 384**3 / product, 2 * x.size * 4 / copy
+
+
+def _seconds(f: Any) -> float:
+    start = time.perf_counter()
+    f()
+    return time.perf_counter() - start

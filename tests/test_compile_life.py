@@ -1,0 +1,161 @@
+"""What compiled functions keep alive, and how they live: threads, methods, copies, modes."""
+
+import copy
+import functools
+import gc
+import pickle
+import threading
+import warnings
+import weakref
+
+import numpy as np
+import pytest
+import wengert as wg
+from wengert import nn
+
+
+def test_threads_share_a_compiled_function():
+    w = wg.tensor(np.full((200, 200), 0.01))
+    compiled = wg.compile(lambda x: wg.tanh(x @ w) @ w + x)
+    xs = [wg.tensor(np.full((200, 200), float(i))) for i in range(4)]
+    expected = [(wg.tanh(x @ w) @ w + x).tolist() for x in xs]
+    wrong = []
+
+    def work(i):
+        for _ in range(10):
+            if compiled(xs[i]).tolist() != expected[i]:
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong and compiled.cache_info().hits + compiled.cache_info().misses == 40
+
+
+def test_a_compiled_function_calls_itself():
+    @wg.compile(static_argnums=1)
+    def power(x, n):
+        return x if n == 1 else x * power(x, n - 1)
+
+    assert power(wg.tensor(2.0), 5).item() == 32 and power(wg.tensor(3.0), 5).item() == 243
+    assert power.cache_info() == (1, 1, 1)
+
+
+class Trainer:
+    def __init__(self, w):
+        self.w = wg.tensor(w)
+
+    @wg.compile
+    def step(self, x, k=1.0):
+        """Adds x."""
+        self.w.assign(self.w + k * x)
+        return self.w
+
+    @wg.compile(static_argnums=1)
+    def power(self, n, x):
+        return x**n
+
+
+@wg.compile
+def at_the_top(x):
+    return x + 1
+
+
+def test_methods():
+    one, two = Trainer(1.0), Trainer(10.0)
+    for _ in range(2):
+        one.step(wg.tensor(1.0)), two.step(wg.tensor(1.0), k=2.0)
+    assert (one.w.item(), two.w.item()) == (3.0, 14.0)
+    assert one.step.cache_info() == (1, 1, 1) and one.step.__self__ is one
+    assert one.step.run(wg.tensor([1.0, 2.0])).tolist() == [4.0, 6.0]
+    assert one.power(3, wg.tensor(2.0)).item() == 8 and two.power(2, wg.tensor(2.0)).item() == 4
+    ends = weakref.ref(one)
+    del one
+    gc.collect()
+    assert ends() is None and len(Trainer.step._bound) == 1
+    assert (
+        Trainer.step.__name__ == two.step.__name__ == "step" and Trainer.step.__doc__ == "Adds x."
+    )
+    assert copy.copy(two.step).__self__ is two and copy.deepcopy(two.step).__self__ is not two
+    assert copy.deepcopy(two).step(wg.tensor(1.0)).item() == 15.0 and two.w.item() == 14.0
+
+
+def test_metadata_copies_and_pickles():
+    assert at_the_top.__name__ == "at_the_top" and at_the_top.__wrapped__(1) == 2
+    assert pickle.loads(pickle.dumps(at_the_top)) is at_the_top is copy.deepcopy(at_the_top)
+    local = wg.compile(lambda x, n: x * n, static_argnums=1)
+    local(wg.tensor(1.0), 2)
+    twin = copy.deepcopy(local)
+    assert twin.cache_info() == (0, 0, 0) and twin(wg.tensor(2.0), 3).item() == 6
+    again = pickle.loads(pickle.dumps(wg.compile(np.multiply)))
+    assert again(wg.tensor(2.0), 3.0).item() == 6
+    assert wg.compile(functools.partial(lambda a, b: a * b, 2.0))(wg.tensor(2.0)).item() == 4
+    model = nn.Linear(2, 2)
+    assert wg.compile(model)(wg.ones((1, 2))).requires_grad
+    with pytest.raises(wg.ArgumentTypeError, match="takes a function"):
+        wg.compile(3)
+
+
+def test_a_replay_takes_no_memory_but_its_results():
+    compiled = wg.compile(lambda x: wg.tanh(x @ x) + x.T @ (x * 2))
+    x = wg.ones((64, 64))
+    held = compiled(x)
+    compiled(x)
+    before = wg.memory.live_bytes()
+    wg.memory.reset_peak()
+    y = compiled(x)
+    assert wg.memory.live_bytes() - before == wg.memory.peak_bytes() - before == x.size * 4
+    del y, held
+    assert wg.memory.live_bytes() == before - x.size * 4
+
+
+def test_recordings_end_with_their_function():
+    before = wg.memory.live_bytes()
+
+    class Owner:
+        pass
+
+    owner = Owner()
+    owner.state = wg.zeros(1000)
+
+    def f(x, key, owner=owner):
+        owner.state.assign(owner.state + x)
+        return {"a": owner.state}
+
+    owner.step = wg.compile(f, static_argnums=1)
+    for _ in range(3):
+        owner.step(wg.ones(1000), owner)
+    ends = weakref.ref(owner)
+    del owner, f
+    gc.collect()
+    assert ends() is None and wg.memory.live_bytes() == before
+
+
+def test_modes_and_attributes_of_modules():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5))
+    compiled = wg.compile(lambda x: model(x))
+    x = wg.ones((3, 2))
+    with wg.no_grad():
+        for _ in range(3):
+            model.train()
+            random = compiled(x)
+            model.eval()
+            np.testing.assert_array_equal(compiled(x).numpy(), model(x).numpy())
+            assert (random == 0).any()
+        assert compiled.cache_info() == (4, 2, 2)
+        layer = nn.Linear(2, 2)
+        setattr(model, "0", layer) if "0" in model.__dict__ else model.add_module("0", layer)
+        np.testing.assert_array_equal(compiled(x).numpy(), model(x).numpy())
+
+
+def test_recordings_of_past_options_are_forgotten():
+    model = nn.Module()
+    compiled = wg.compile(lambda x: x * model.k)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for i in range(100):
+            model.k = i
+            assert compiled(wg.tensor(1.0)).item() == i
+    assert compiled.cache_info().size < 20
