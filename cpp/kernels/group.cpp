@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/parallel.h"
+#include "kernels/walk.h"
 
 namespace wengert::kernels {
 namespace {
@@ -67,33 +68,6 @@ void TileGroup::run() const {
   parallel::parallel_for(n, grain, [&](int64_t begin, int64_t end) { run_range(begin, end); });
 }
 
-namespace {
-
-int64_t element_offset(const SmallVector<int64_t, 4>& sizes, const SmallVector<int64_t, 4>& strides, int64_t linear) {
-  int64_t offset = 0;
-  for (std::size_t axis = sizes.size(); axis-- > 0;) {
-    offset += linear % sizes[axis] * strides[axis];
-    linear /= sizes[axis];
-  }
-  return offset;
-}
-
-template <class T>
-void gather(const T* base, const SmallVector<int64_t, 4>& sizes, const SmallVector<int64_t, 4>& strides, int64_t first,
-            int64_t n, T* to) {
-  const int64_t inner = sizes.back(), stride = strides.back();
-  while (n > 0) {
-    const int64_t run = std::min(n, inner - first % inner);
-    const T* from = base + element_offset(sizes, strides, first);
-    if (stride == 0) std::fill(to, to + run, *from);
-    else
-      for (int64_t i = 0; i < run; ++i) to[i] = from[i * stride];
-    to += run, first += run, n -= run;
-  }
-}
-
-}  // namespace
-
 void TileGroup::run_range(int64_t begin, int64_t end) const {
   const void* at[most_operands];
   int64_t step[most_operands];
@@ -121,11 +95,7 @@ void TileGroup::run_range(int64_t begin, int64_t end) const {
       }
       std::byte* to = scratch + gathered++ * slot_bytes;
       at[k] = to;
-      switch (width) {
-        case 1: gather(reinterpret_cast<const uint8_t*>(base), sizes_, walk.strides, first, n, reinterpret_cast<uint8_t*>(to)); break;
-        case 4: gather(reinterpret_cast<const uint32_t*>(base), sizes_, walk.strides, first, n, reinterpret_cast<uint32_t*>(to)); break;
-        default: gather(reinterpret_cast<const uint64_t*>(base), sizes_, walk.strides, first, n, reinterpret_cast<uint64_t*>(to));
-      }
+      gather_bytes(base, width, sizes_, walk.strides, first, n, to);
     }
     for (std::size_t m = 0; m < members.size(); ++m) {
       const Member& member = members[m];

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "kernels/parallel.h"
+#include "kernels/walk.h"
 
 namespace wengert::kernels {
 namespace {
@@ -14,8 +15,8 @@ constexpr int64_t direct_run = 32;   // shortest inner run worth a tile call of 
 // Axes of the output merged where every operand can walk them as one.
 struct Walk {
   int arity = 0;
-  SmallVector<int64_t, 4> sizes;
-  std::array<SmallVector<int64_t, 4>, max_arity> strides;  // in elements
+  Steps sizes;
+  std::array<Steps, max_arity> strides;  // in elements
 };
 
 Walk merge_axes(std::span<const Array> in, const Array& out) {
@@ -44,28 +45,6 @@ Walk merge_axes(std::span<const Array> in, const Array& out) {
   return walk;
 }
 
-int64_t element_offset(const Walk& walk, int k, int64_t linear) {
-  int64_t offset = 0;
-  for (std::size_t axis = walk.sizes.size(); axis-- > 0;) {
-    offset += linear % walk.sizes[axis] * walk.strides[std::size_t(k)][axis];
-    linear /= walk.sizes[axis];
-  }
-  return offset;
-}
-
-// Copies `n` elements from linear position `first` to contiguous scratch.
-template <class T>
-void gather(const Walk& walk, int k, const T* base, int64_t first, int64_t n, T* to) {
-  const auto& strides = walk.strides[std::size_t(k)];
-  const int64_t inner = walk.sizes.back(), stride = strides.back();
-  while (n > 0) {
-    const int64_t run = std::min(n, inner - first % inner);
-    const T* from = base + element_offset(walk, k, first);
-    for (int64_t i = 0; i < run; ++i) to[i] = from[i * stride];
-    to += run, first += run, n -= run;
-  }
-}
-
 void run_range(Tile tile, const Walk& walk, std::span<const Array> in, const Array& out,
                int64_t begin, int64_t end) {
   alignas(64) std::byte scratch[max_arity][gathered * 8];
@@ -86,17 +65,13 @@ void run_range(Tile tile, const Walk& walk, std::span<const Array> in, const Arr
       const auto& strides = walk.strides[std::size_t(k)];
       const bool constant = std::all_of(strides.begin(), strides.end(), [](int64_t s) { return s == 0; });
       if (direct || constant) {
-        const int64_t offset = constant ? 0 : element_offset(walk, k, at);
+        const int64_t offset = constant ? 0 : element_offset(walk.sizes, strides, at);
         from[k] = static_cast<std::byte*>(array.raw()) + offset * itemsize(array.dtype());
         step[k] = constant ? 0 : strides.back();
       } else {
         step[k] = 1;
         from[k] = scratch[k];
-        switch (itemsize(array.dtype())) {
-          case 1: gather(walk, k, static_cast<uint8_t*>(array.raw()), at, n, reinterpret_cast<uint8_t*>(scratch[k])); break;
-          case 4: gather(walk, k, static_cast<uint32_t*>(array.raw()), at, n, reinterpret_cast<uint32_t*>(scratch[k])); break;
-          default: gather(walk, k, static_cast<uint64_t*>(array.raw()), at, n, reinterpret_cast<uint64_t*>(scratch[k]));
-        }
+        gather_bytes(array.raw(), itemsize(array.dtype()), walk.sizes, strides, at, n, scratch[k]);
       }
     }
     tile(from, step, to + at * width, n);

@@ -1,47 +1,15 @@
 #include "runtime/branch.h"
 
 #include <memory>
-#include <mutex>
 #include <optional>
 
 #include "kernels/copy.h"
 #include "ops/vocabulary.h"
 #include "program/derive.h"
-#include "program/simplify.h"
-#include "runtime/executor.h"
+#include "runtime/executor_pool.h"
 
 namespace wengert {
 namespace {
-
-// Executors of one program: runs may be at work on several threads, each has its own.
-class Executors {
- public:
-  explicit Executors(Program program, std::vector<Update> updates = {})
-      : program_(std::move(program)), updates_(std::move(updates)) {
-    simplify(program_);
-  }
-  void run(std::span<const Array> inputs, std::span<const Array> outputs) {
-    std::unique_ptr<Executor> executor;
-    {
-      const std::lock_guard lock(guard_);
-      if (!idle_.empty()) {
-        executor = std::move(idle_.back());
-        idle_.pop_back();
-      }
-    }
-    if (!executor) executor = std::make_unique<Executor>(program_, updates_);
-    executor->run(inputs, outputs);
-    const std::lock_guard lock(guard_);
-    idle_.push_back(std::move(executor));
-  }
-  const Program& program() const { return program_; }
-
- private:
-  Program program_;
-  std::vector<Update> updates_;
-  std::mutex guard_;
-  std::vector<std::unique_ptr<Executor>> idle_;
-};
 
 int64_t flops_of(const Program& program) {
   int64_t flops = 0;
@@ -57,7 +25,7 @@ Types output_types(const Program& program) {
 
 struct Branch : Op {
   Program yes, no;  // as they were given
-  std::unique_ptr<Executors> run_yes, run_no;
+  std::unique_ptr<ExecutorPool> run_yes, run_no;
   std::size_t shown = 0;
   std::optional<Pulled> pulled_yes, pulled_no;
   std::vector<bool> wanted;
@@ -212,7 +180,7 @@ Vars apply_branch(std::shared_ptr<Branch> op, const Var& choice, std::span<const
 
 struct While : Op {
   std::size_t constants = 0;
-  std::unique_ptr<Executors> test, body;
+  std::unique_ptr<ExecutorPool> test, body;
 };
 
 void run_while(const While& op, const Call& call) {
@@ -319,11 +287,11 @@ Vars branch(Program yes, Program no, const Var& choice, std::span<const Var> inp
     for (const Var& x : inputs) op->wanted.push_back(x->tracked && is_float(x.dtype()));
     op->pulled_yes = pull_program(yes, op->wanted);
     op->pulled_no = pull_program(no, op->wanted);
-    op->run_yes = std::make_unique<Executors>(with_kept(*op->pulled_yes, *op->pulled_no, true));
-    op->run_no = std::make_unique<Executors>(with_kept(*op->pulled_no, *op->pulled_yes, false));
+    op->run_yes = std::make_unique<ExecutorPool>(with_kept(*op->pulled_yes, *op->pulled_no, true));
+    op->run_no = std::make_unique<ExecutorPool>(with_kept(*op->pulled_no, *op->pulled_yes, false));
   } else {
-    op->run_yes = std::make_unique<Executors>(yes);
-    op->run_no = std::make_unique<Executors>(no);
+    op->run_yes = std::make_unique<ExecutorPool>(yes);
+    op->run_no = std::make_unique<ExecutorPool>(no);
   }
   op->yes = std::move(yes);
   op->no = std::move(no);
@@ -335,8 +303,8 @@ Vars repeat_while(Program test, Program body, std::size_t constants, std::span<c
   std::vector<Update> updates;
   for (std::size_t k = 0; k < body.outputs.size(); ++k) updates.push_back({constants + k, k});
   op->constants = constants;
-  op->test = std::make_unique<Executors>(std::move(test));
-  op->body = std::make_unique<Executors>(std::move(body), std::move(updates));
+  op->test = std::make_unique<ExecutorPool>(std::move(test));
+  op->body = std::make_unique<ExecutorPool>(std::move(body), std::move(updates));
   While* self = op.get();
   op->name = "while_loop";
   op->inputs = {"*tensors"};

@@ -1,15 +1,13 @@
 #include "runtime/scan.h"
 
 #include <memory>
-#include <mutex>
 #include <optional>
 
 #include "graph/tangents.h"
 #include "kernels/copy.h"
 #include "ops/vocabulary.h"
 #include "program/derive.h"
-#include "program/simplify.h"
-#include "runtime/executor.h"
+#include "runtime/executor_pool.h"
 
 namespace wengert {
 namespace {
@@ -30,9 +28,7 @@ struct Scan : Op {
   std::vector<bool> wanted;
   std::vector<Crossing> crossing;
 
-  // Runs may be at work on several threads, each with an executor of its own.
-  mutable std::mutex guard;
-  mutable std::vector<std::unique_ptr<Executor>> idle;
+  std::unique_ptr<ExecutorPool> pool;
 
   std::size_t inputs_count() const { return body.constants + body.carry + body.rows; }
   bool is_row(std::size_t input) const { return input >= body.constants + body.carry; }
@@ -41,23 +37,6 @@ struct Scan : Op {
 Type stacked(Type type, int64_t length) {
   type.shape.insert(0, length);
   return type;
-}
-
-Var zeros_for(const Type& type) { return zeros(type); }
-
-std::unique_ptr<Executor> take_executor(const Scan& op) {
-  {
-    const std::lock_guard lock(op.guard);
-    if (!op.idle.empty()) {
-      auto out = std::move(op.idle.back());
-      op.idle.pop_back();
-      return out;
-    }
-  }
-  // The carry is changed where it stands.
-  std::vector<Update> updates;
-  for (std::size_t k = 0; k < op.body.carry; ++k) updates.push_back({op.body.constants + k, k});
-  return std::make_unique<Executor>(op.body.program, std::move(updates));
 }
 
 void run_scan(const Scan& op, const Call& call) {
@@ -69,10 +48,7 @@ void run_scan(const Scan& op, const Call& call) {
   }
   std::vector<bool> rows(inputs.size(), false);
   for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = op.is_row(i);
-  auto executor = take_executor(op);
-  executor->run(inputs, outputs, rows, 0, op.length, op.backwards);
-  const std::lock_guard lock(op.guard);
-  op.idle.push_back(std::move(executor));
+  op.pool->with([&](Executor& executor) { executor.run(inputs, outputs, rows, 0, op.length, op.backwards); });
 }
 
 Vars joint_adjoint(const Scan& op, const Rule& r);
@@ -162,7 +138,7 @@ ReverseBody reverse_body(const Scan& op) {
   auto zero_of = [&](ValueId like) {
     const Type type = op.body.program.types[std::size_t(like)];
     const ValueId id = program.new_value(type);
-    program.constants.emplace_back(id, zeros_for(type));
+    program.constants.emplace_back(id, zeros(type));
     return id;
   };
   for (std::size_t i = 0; i < steps_of; ++i) {
@@ -203,10 +179,10 @@ Vars joint_adjoint(const Scan& op, const Rule& r) {
   std::vector<Var> constants, carry, rows;
   for (std::size_t j = 0; j < op.shown; ++j) {
     if (!is_float(r.out_types[j].dtype)) continue;
-    const Var g = r.gs[j] ? r.gs[j] : zeros_for(r.out_types[j]);
+    const Var g = r.gs[j] ? r.gs[j] : zeros(r.out_types[j]);
     (j < op.body.carry ? carry : rows).push_back(g);
   }
-  for (const std::size_t input : reverse.sums) carry.push_back(zeros_for(*r.in_types[input]));
+  for (const std::size_t input : reverse.sums) carry.push_back(zeros(*r.in_types[input]));
   for (const Crossing& c : op.crossing) {
     if (c.kind == Crossing::constant) constants.push_back(r.ins[c.place]);
     else rows.push_back(c.kind == Crossing::row ? r.ins[c.place] : kept[c.place]);
@@ -247,7 +223,7 @@ Vars tangent(const Scan& op, const Rule& r) {
       if (!active[i]) continue;
       if (i >= begin) {
         program.inputs.push_back(pushed.inputs[tangent_place]);
-        inputs.push_back(r.dxs[i] ? r.dxs[i] : zeros_for(*r.in_types[i]));
+        inputs.push_back(r.dxs[i] ? r.dxs[i] : zeros(*r.in_types[i]));
         ++count;
       }
       ++tangent_place;
@@ -319,7 +295,10 @@ Vars scan(ScanBody body, std::span<const Var> inputs, int64_t length, bool backw
     op->body.program = op->pulled->forward;
     keep_crossing(*op);
   }
-  simplify(op->body.program);
+  // The carry is changed where it stands.
+  std::vector<Update> updates;
+  for (std::size_t k = 0; k < op->body.carry; ++k) updates.push_back({op->body.constants + k, k});
+  op->pool = std::make_unique<ExecutorPool>(op->body.program, std::move(updates));
   return apply_scan(std::move(op), inputs);
 }
 
