@@ -140,3 +140,51 @@ def test_bytes_go_back():
 def test_wrong_calls(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def test_python_numbers_in_the_start_take_the_dtype_of_the_body():
+    last, _ = wg.scan(lambda c, v: (c + v, None), 0.0, np.arange(3.0))
+    assert last.dtype == wg.float64 and last.item() == 3.0
+    three = wg.asarray(np.float64(3.0))
+
+    def power():
+        return wg.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] * three), (0, 1.0))
+
+    for f in (power, wg.compile(power)):
+        n, x = f()
+        assert (n.item(), x.item()) == (3, 27.0)
+
+
+def assign_in_body(state):
+    def body(c, x):
+        state.assign(state + 1.0)
+        return c + x, None
+
+    return wg.scan(body, 0.0, wg.ones(3))
+
+
+def draw_in_body(rng):
+    return wg.scan(lambda c, x: (c + rng.normal(), None), 0.0, wg.ones(3))
+
+
+def assign_in_branch(state):
+    def change(x):
+        state.assign(state + 1.0)
+        return x
+
+    return wg.compile(lambda p, x: wg.cond(p, change, lambda x: x * 2.0, x))(True, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "state"),
+    [
+        (assign_in_body, wg.zeros(())),
+        (draw_in_body, wg.random.default_rng(0)),
+        (assign_in_branch, wg.zeros(())),
+    ],
+)
+def test_bodies_change_nothing_in_place(call, state):
+    with pytest.raises(wg.TraceError, match="recorded once"):
+        call(state)
+    if isinstance(state, wg.Tensor):
+        assert state.item() == 0.0

@@ -210,3 +210,21 @@ def test_a_sequence_made_a_leaf_starts_a_history():
     leaf.sum().backward()
     assert leaf.grad.tolist() == [1.0, 1.0] and x.grad is None
     assert not wg.tensor(x).requires_grad
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda y: np.where(y > 1, y, 0),
+        lambda y: np.linalg.norm(y),
+        lambda y: wg.asarray(np.stack([y, y])),
+        lambda y: np.concatenate([y, y]),
+    ],
+)
+def test_numpy_functions_lose_no_derivative_silently(f):
+    x = wg.tensor([1.0, 2.0, 3.0])
+    with pytest.raises(wg.Error, match="derivative would be lost"):
+        wg.grad(lambda y: (wg.sum(y) * wg.asarray(f(y))).sum())(x)
+    with pytest.raises(wg.Error, match="np\\."):
+        wg.jvp(f, (x,), (x,))
+    f(x)

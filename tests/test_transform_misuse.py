@@ -541,3 +541,13 @@ def test_trees_without_an_end_are_refused():
                 call()
     del endless[1]
     usable()
+
+
+def test_a_tensor_updated_by_itself():
+    def f(x):
+        y = x * 1.0
+        y *= y
+        return y.sum()
+
+    assert wg.grad(f)(wg.tensor([1.0, 2.0])).tolist() == [2.0, 4.0]
+    assert wg.compile(f)(wg.tensor([1.0, 2.0])).item() == f(wg.tensor([1.0, 2.0])).item() == 5.0

@@ -32,7 +32,13 @@ Traced trace_body(py::function f, const List& arguments, py::function flatten) {
     inputs.push_back(trace.input(x->array.type()));
     given.append(inputs.back());
   }
-  out.result = f(given);
+  {
+    struct Open {
+      Open() { ++bodies_open(); }
+      ~Open() { --bodies_open(); }
+    } open;
+    out.result = f(given);
+  }
   for (py::handle y : flatten(out.result)) outputs.push_back(to_var(y.ptr()));
   trace.close();
   out.program = program_of(trace, inputs, outputs);

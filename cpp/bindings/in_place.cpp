@@ -35,8 +35,8 @@ void check_fits(const Var& to, const Var& from) {
 constexpr Py_ssize_t own_references = PY_VERSION_HEX < 0x030E0000 ? 2 : 1;
 
 // Whether something else than one variable would see a change of the tensor.
-bool is_seen_elsewhere(PyObject* self) {
-  if (Py_REFCNT(self) > own_references) return true;
+bool is_seen_elsewhere(PyObject* self, bool by_itself) {
+  if (Py_REFCNT(self) > own_references + by_itself) return true;
   Value& x = *value_of(self);
   if (shown(x) > 1) return true;
   if (x.array.has_data()) return seen_outside(*x.array.buffer());
@@ -85,7 +85,7 @@ void assign(const Var& to, const Var& from) {
   note_change(to.array());
 }
 
-PyObject* update_in_place(PyObject* self, PyObject* result) {
+PyObject* update_in_place(PyObject* self, PyObject* other, PyObject* result) {
   PyObject* done = guarded([&]() -> PyObject* {
     const Var to = Var(value_of(self)), from = Var(value_of(result));
     const bool in_place = changes_memory(to, from);
@@ -97,7 +97,7 @@ PyObject* update_in_place(PyObject* self, PyObject* result) {
       Py_INCREF(self);
       return self;
     }
-    if (is_seen_elsewhere(self))
+    if (is_seen_elsewhere(self, other == self))  // x *= x: the operand is one more reference
       fail(ErrorKind::graph, "in-place update: where derivatives are recorded or values traced it makes a new tensor, "
            "and this one is a view or an argument, or has views or other names, which would not see the change. "
            "Write x = x + y for x += y");
@@ -111,7 +111,20 @@ PyObject* update_in_place(PyObject* self, PyObject* result) {
   return done;
 }
 
+int& bodies_open() {
+  thread_local int count = 0;
+  return count;
+}
+
+void refuse_in_body(const char* where) {
+  if (bodies_open() > 0)
+    fail(ErrorKind::trace, where, ": the body of scan, cond or while_loop is recorded once, so that a change in place (or "
+         "a draw, which advances its generator) would not happen at every step; carry the value in the state, or pass "
+         "draws in as rows");
+}
+
 void check_in_place(const char* where, const Var& to, const Var& from) {
+  refuse_in_body(where);
   if (to.is_abstract() || (from.is_abstract() && !Recording::current())) refuse_traced(where);
   if (to->tracked && !to->is_leaf)
     fail(ErrorKind::graph, where, ": only leaves can change in place; this tensor was made by '", to->node->name(), "'");

@@ -58,6 +58,7 @@ Var gradient_of(const char* name, const Var& parameter, std::size_t i) {
 }
 
 void require_writable(const char* name, const Var& parameter, std::size_t i) {
+  refuse_in_body(name);
   const Array& array = parameter.array();
   if (!parameter->is_leaf)
     fail(ErrorKind::graph, name, ": only leaves can change in place; parameter ", i,

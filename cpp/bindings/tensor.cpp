@@ -124,7 +124,7 @@ void require_one(const Var& x, const char* as) {
 template <PyObject* (*slot)(PyObject*, PyObject*)>
 PyObject* in_place_slot(PyObject* self, PyObject* other) {
   PyObject* result = slot(self, other);
-  return result && is_tensor(result) ? update_in_place(self, result) : result;
+  return result && is_tensor(result) ? update_in_place(self, other, result) : result;
 }
 
 PyObject* divmod_slot(PyObject* a, PyObject* b) {

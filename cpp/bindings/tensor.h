@@ -55,7 +55,7 @@ void assign(const Var& to, const Var& from);
 // x += v, of which `result` is x + v (the reference is taken), changes the memory of x. Where that
 // would lose a derivative the variable gets a new tensor with the same numbers, if nothing else could
 // tell the difference.
-PyObject* update_in_place(PyObject* self, PyObject* result);
+PyObject* update_in_place(PyObject* self, PyObject* other, PyObject* result);
 // In-place changes: what forbids one (it fails as `where`), and the note that one happened.
 void check_in_place(const char* where, const Var& to, const Var& from);
 void note_change(const Array& to);
@@ -72,6 +72,9 @@ class Lent {
 // Fails because x has no number yet.
 [[noreturn]] void refuse_traced(const char* as);
 // Fails while a call is being recorded and x comes from outside it.
+// Bodies of loops and branches that are being traced on this thread, in which nothing changes in place.
+int& bodies_open();
+void refuse_in_body(const char* where);
 void refuse_recorded(const Var& x, const char* as);
 // Says that something changed which recordings take for constant: an option, a mode, an attribute.
 // `from_to` names the change and its way back, which leads to the recordings made before; 0: there is

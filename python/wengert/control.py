@@ -19,13 +19,33 @@ def _tensors(where: str, values: Any) -> tuple[list[Tensor], tree.Structure]:
         raise ArgumentTypeError(f"{where}: takes trees of tensors, arrays and numbers") from error
 
 
-def _check_like(where: str, found: Any, leaves: list[Tensor], structure: tree.Structure) -> None:
-    """The state that a body returns must be like the state it got."""
+class _Settle(Exception):
+    """The body gives Python numbers of the start another dtype: begin again with these leaves."""
+
+    def __init__(self, leaves: list[Tensor]) -> None:
+        self.leaves = leaves
+
+
+def _weak(values: Any) -> list[bool]:
+    return [type(leaf) in (int, float) for leaf in tree.leaves(values)]
+
+
+def _check_like(
+    where: str, found: Any, leaves: list[Tensor], structure: tree.Structure, weak: list[bool]
+) -> None:
+    """The state that a body returns must be like the state it got; Python numbers in the start
+    (``weak``) take the body's dtype."""
     new, new_structure = _tensors(where, found)
     if new_structure != structure:
         raise ArgumentError(
             f"{where}: the body must return a state of structure {structure}; got {new_structure}"
         )
+    settled = [
+        x.astype(y.dtype) if loose and (y.dtype.kind == "f" or y.dtype.kind == x.dtype.kind) else x
+        for x, y, loose in zip(leaves, new, weak)
+    ]
+    if any(x.dtype != y.dtype for x, y in zip(leaves, settled)):
+        raise _Settle(settled)
     for path, x, y in zip(tree.paths(found), leaves, new):
         if x.shape != y.shape:
             raise ShapeError(
@@ -74,10 +94,16 @@ def scan(
             raise ArgumentTypeError(f"scan: f must return (carry, y); got {result!r:.60}")
         return result
 
-    def check(result: Any) -> None:
-        _check_like("scan", result[0], carry, structure)
+    weak = _weak(init)
 
-    result, outputs = _core._scan(call, carry, rows, count, tree.leaves, check)
+    def check(result: Any) -> None:
+        _check_like("scan", result[0], carry, structure, weak)
+
+    try:
+        result, outputs = _core._scan(call, carry, rows, count, tree.leaves, check)
+    except _Settle as settled:
+        carry, weak = settled.leaves, [False] * len(carry)
+        result, outputs = _core._scan(call, carry, rows, count, tree.leaves, check)
     n = len(carry)
     _, y_structure = tree.flatten(result[1])
     return tree.unflatten(structure, outputs[:n]), tree.unflatten(y_structure, outputs[n:])
@@ -143,6 +169,7 @@ def while_loop(cond_fn: Callable[[Any], Any], body_fn: Callable[[Any], Any], ini
     check_function("while_loop", cond_fn)
     check_function("while_loop", body_fn)
     state, structure = _tensors("while_loop", init)
+    weak = _weak(init)
 
     def test(given: list[Tensor]) -> Any:
         return cond_fn(tree.unflatten(structure, given))
@@ -154,6 +181,9 @@ def while_loop(cond_fn: Callable[[Any], Any], body_fn: Callable[[Any], Any], ini
                 f"while_loop: cond_fn must return one bool, 0-d; got {x.dtype} {x.shape}"
             )
 
+    def check_state(found: Any) -> None:
+        _check_like("while_loop", found, state, structure, weak)
+
     if all(_has_value(x) for x in state):
         current = tree.unflatten(structure, state)
         while True:
@@ -164,15 +194,19 @@ def while_loop(cond_fn: Callable[[Any], Any], body_fn: Callable[[Any], Any], ini
             if not _core.asarray(answer).item():
                 return current
             current = body_fn(current)
-            _check_like("while_loop", current, state, structure)
+            try:
+                check_state(current)
+            except _Settle as settled:
+                state, weak = settled.leaves, [False] * len(weak)
+                check_state(current)
         state, _ = _tensors("while_loop", current)
 
-    outputs = _core._while(
-        test,
-        lambda given: body_fn(tree.unflatten(structure, given)),
-        state,
-        tree.leaves,
-        check_test,
-        lambda found: _check_like("while_loop", found, state, structure),
-    )
+    def body(given: list[Tensor]) -> Any:
+        return body_fn(tree.unflatten(structure, given))
+
+    try:
+        outputs = _core._while(test, body, state, tree.leaves, check_test, check_state)
+    except _Settle as settled:
+        state, weak = settled.leaves, [False] * len(weak)
+        outputs = _core._while(test, body, state, tree.leaves, check_test, check_state)
     return tree.unflatten(structure, outputs)

@@ -14,7 +14,7 @@ import numpy as np
 from . import _core, composites, manipulation, products
 from ._core import ArgumentError, ArgumentTypeError, GraphError, ShapeError, Tensor, ops
 from .checked import checked
-from .ufuncs import apply_ufunc
+from .ufuncs import apply_function, apply_ufunc, to_array
 
 _DOC = """The array type: numbers of one dtype in a shape, able to record what is computed with it.
 
@@ -244,7 +244,7 @@ class _Methods:
         return (self == value).any().item()
 
     def __array__(self: Tensor, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        array = _core._numpy(self)
+        array = to_array(self)
         if dtype is not None and array.dtype != dtype:
             if copy is False:
                 raise ArgumentError(
@@ -421,6 +421,7 @@ def _install() -> None:
         "mT": property(ops.matrix_transpose, doc="The last two axes exchanged. A view."),
         "device": property(lambda x: "cpu", doc='Where the numbers are: always "cpu".'),
         "__array_ufunc__": apply_ufunc,
+        "__array_function__": apply_function,
         "__array_priority__": 1000.0,
     }.items():
         setattr(Tensor, name, value)

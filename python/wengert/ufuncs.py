@@ -3,6 +3,7 @@ others see the numbers, where nothing is differentiated."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +53,15 @@ _NAMES = {
 }
 
 
+class _Numbers(threading.local):
+    """Which NumPy function asks for the numbers of tensors on this thread, if one does."""
+
+    asked_by = ""
+
+
+_numbers = _Numbers()
+
+
 def _remedy(ufunc: np.ufunc, method: str) -> str:
     import wengert
 
@@ -87,3 +97,28 @@ def apply_ufunc(
     if out:
         named["out"] = out
     return getattr(ufunc, method)(*arrays, **named)
+
+
+def apply_function(
+    self: Tensor, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """NumPy's protocol for its other functions: those that call the tensor's own method keep the
+    derivative, the others compute with the numbers of constant tensors and raise for the rest."""
+    plain = getattr(function, "_implementation", None) or function.__wrapped__
+    before, _numbers.asked_by = _numbers.asked_by, f"np.{function.__name__}"
+    try:
+        return plain(*args, **kwargs)
+    finally:
+        _numbers.asked_by = before
+
+
+def to_array(x: Tensor) -> np.ndarray:
+    """The numbers of x for NumPy; ``wg.Error`` where a NumPy function would lose a derivative."""
+    if _numbers.asked_by and not _core._is_constant(x):
+        kind = TraceError if x._is_abstract else ArgumentTypeError
+        what = "a traced value has none" if x._is_abstract else "a derivative would be lost"
+        raise kind(
+            f"{_numbers.asked_by}: computes with numbers; {what}. Use the function of wengert, or "
+            "detach the tensor: x.detach()"
+        )
+    return _core._numpy(x)
