@@ -228,3 +228,12 @@ def test_numpy_functions_lose_no_derivative_silently(f):
     with pytest.raises(wg.Error, match="np\\."):
         wg.jvp(f, (x,), (x,))
     f(x)
+
+
+def test_numpy_comparisons_of_recorded_tensors():
+    w = wg.tensor([1.0, 2.0], requires_grad=True)
+    y = w * 2.0
+    assert np.allclose(y, [2.0, 4.0]) and np.array_equal(w, [1.0, 2.0])
+    assert np.shape(y) == (2,) and np.argmax(y) == 1
+    np.testing.assert_allclose(y, [2.0, 4.0])
+    np.testing.assert_array_equal(w, [1.0, 2.0])

@@ -53,6 +53,14 @@ _NAMES = {
 }
 
 
+# Functions without a derivative to lose: they compare, look for places, or show.
+_COMPARING = """allclose isclose array_equal array_equiv shape ndim size argmax argmin argsort
+argwhere nonzero flatnonzero count_nonzero searchsorted digitize histogram bincount unique isin
+result_type can_cast may_share_memory shares_memory array_repr array_str array2string save savetxt
+savez iscomplexobj isrealobj isneginf isposinf lexsort"""
+_BLIND = frozenset(_COMPARING.split())
+
+
 class _Numbers(threading.local):
     """Which NumPy function asks for the numbers of tensors on this thread, if one does."""
 
@@ -105,6 +113,8 @@ def apply_function(
     """NumPy's protocol for its other functions: those that call the tensor's own method keep the
     derivative, the others compute with the numbers of constant tensors and raise for the rest."""
     plain = getattr(function, "_implementation", None) or function.__wrapped__
+    if function.__name__ in _BLIND:
+        return plain(*args, **kwargs)
     before, _numbers.asked_by = _numbers.asked_by, f"np.{function.__name__}"
     try:
         return plain(*args, **kwargs)
