@@ -28,6 +28,7 @@ Ref<Node> record(const Op& op, const Attrs& attrs, std::span<const Var> ins, Var
   Ref<Node> node = make_node(&op, attrs);
   node->traced = traced;
   node->tracked = tracked;
+  node->region = modes().region;
   for (const Var& y : outs) node->out_types.push_back(y->array.type());
   const uint32_t keep = traced ? saves_all : saves_in(op, ins);
   for (std::size_t i = 0; i < ins.size(); ++i) {

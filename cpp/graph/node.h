@@ -54,6 +54,7 @@ struct Node {
   bool tracked = false;  // recorded for a reverse sweep; a replay records it again
   bool freed = false;    // a sweep has used and dropped what it kept
   bool begins = false;   // the leaf of a transform on a traced value
+  uint32_t region = 0;   // the mode's when it was made
   bool ended = false;    // the leaf of a transform whose function has returned: nobody else asks for it
 
   bool is_leaf() const { return op == nullptr; }  // accumulates the gradient of a leaf
@@ -85,6 +86,9 @@ void run_kernel(const Op& op, const Call& call);
 // Modes, one a thread.
 struct Modes {
   bool grad_enabled = true;
+  // What is computed again has a region of its own: a program never takes what another region made in
+  // its place, nor runs it together with another's steps.
+  uint32_t region = 0;
 };
 Modes& modes();
 
@@ -96,6 +100,16 @@ class GradMode {
 
  private:
   bool before_;
+};
+
+class Region {
+ public:
+  explicit Region(uint32_t region) : before_(modes().region) { modes().region = region; }
+  ~Region() { modes().region = before_; }
+  Region(const Region&) = delete;
+
+ private:
+  uint32_t before_;
 };
 
 }  // namespace wengert

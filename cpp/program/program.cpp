@@ -45,7 +45,7 @@ Program program_of(const Trace& trace, std::span<const Var> inputs, std::span<co
   };
   for (const Ref<Node>& node : trace.nodes()) {
     Step step{.op = node->op, .attrs = node->attrs, .ins = {}, .outs = {}, .source = node->source,
-              .tracked = node->tracked, .own_op = node->op->self.lock()};
+              .tracked = node->tracked, .region = node->region, .own_op = node->op->self.lock()};
     for (const Edge& edge : node->inputs) step.ins.push_back(id_of(Var(edge.value)));
     for (const Type& type : node->out_types) step.outs.push_back(program.new_value(type));
     made[node.get()] = step.outs;

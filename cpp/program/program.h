@@ -14,6 +14,7 @@ struct Step {
   SmallVector<ValueId, 1> outs;
   uint32_t source = 0;   // where the user's code made it; see graph/source.h
   bool tracked = false;  // recorded for a reverse sweep; a replay records it again
+  uint32_t region = 0;   // see graph/node.h, Modes
   std::shared_ptr<const Op> own_op = {};  // keeps an op alive that is no row of the table
 };
 

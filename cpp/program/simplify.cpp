@@ -17,7 +17,7 @@ std::size_t hash_of(const Step& step) {
 }
 
 bool same_value(const Step& a, const Step& b) {
-  return a.op == b.op && a.ins == b.ins && a.attrs == b.attrs;
+  return a.op == b.op && a.region == b.region && a.ins == b.ins && a.attrs == b.attrs;
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ std::vector<PlannedUnit> plan_units(const Program& program, const std::vector<Ar
       const PlannedUnit& unit = units[u];
       if (!unit.grouped || unit.steps.size() >= most_members) continue;
       const Array& shaped = array(program.steps[unit.steps[0]].outs[0]);
-      if (shaped.size() != out.size()) continue;
+      if (shaped.size() != out.size() || program.steps[unit.steps[0]].region != step.region) continue;
       const bool same_shape = shaped.shape() == out.shape();
       bool fits = true;
       for (const ValueId id : step.ins) {
