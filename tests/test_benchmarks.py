@@ -10,10 +10,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import wengert as wg
 
 from benchmarks import __main__ as command
 from benchmarks import flops, harness, report
-from benchmarks.contenders import load
+from benchmarks.contenders import load, wengert
 from benchmarks.harness import Case, Effort, Problem, Row, Wrong
 from benchmarks.problems import all_problems, rosenbrock
 from benchmarks.problems.first_call import FirstCall
@@ -217,6 +218,14 @@ def test_every_contender_is_right(quick):
     assert {row.contender: row.wrong for row in rows} == {row.contender: None for row in rows}
     first = "wengert_compiled" if isinstance(quick, FirstCall) else "wengert"
     assert rows[0].contender == first and rows[0].median > 0.0
+
+
+def test_peak_of_a_compiled_step_counts_its_arena():
+    x = wg.tensor(np.ones((64, 64)))
+    case = wengert.compiled(lambda a: wg.sin((a @ a) @ a), [x], list)
+    # Two products in the arena, one result outside of it.
+    assert case.peak_bytes(case.run) == 3 * x.size * 8
+    assert wengert.peak_bytes(lambda: (x @ x) @ x) == 2 * x.size * 8
 
 
 def test_who_takes_part_in_a_step():

@@ -36,6 +36,12 @@ def set_threads(threads: int) -> None:
     """It has read its number of threads from the environment and the processors it may use."""
 
 
+def peak_bytes(f: Any, *arguments: Any) -> int:
+    """What XLA planned for a call of f: temporaries, and results in memory of their own."""
+    plan = f.lower(*arguments).compile().memory_analysis()
+    return plan.temp_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
+
+
 def fresh(state: Any) -> Any:
     """Copies: what is donated must not share memory with the inputs."""
     return jax.tree.map(lambda a: jnp.array(a, copy=True), state)
@@ -56,7 +62,10 @@ def each(update: Callable, first: Any, data: Values, read: Callable[[Any, Any], 
         jax.block_until_ready(state)
         return result
 
-    return Case(step, lambda result: read(state, result), restart=restart)
+    def peak(_: Any) -> int:
+        return peak_bytes(update, state, *data)
+
+    return Case(step, lambda result: read(state, result), peak, restart=restart)
 
 
 def scanned(update: Callable, first: Any, data: Values, read: Callable[[Any, Any], Values]) -> Case:
@@ -180,7 +189,10 @@ def elementwise(values: np.ndarray) -> Case:
         s = y * y
         return (s / (1.0 + s)).sum()
 
-    return Case(lambda: gradient(x).block_until_ready(), lambda out: [out])
+    def run() -> Any:
+        return gradient(x).block_until_ready()
+
+    return Case(run, lambda out: [out], lambda _: peak_bytes(gradient, x))
 
 
 def sgd_step(inputs: ScalarNetwork, how: Any = each) -> Case:
@@ -210,7 +222,7 @@ def log_density(inputs: Logistic) -> Case:
         value, gradient = value_and_grad(inputs.w)
         return [float(value), np.asarray(gradient)]
 
-    return Case(run, lambda results: results)
+    return Case(run, lambda results: results, lambda _: peak_bytes(value_and_grad, inputs.w))
 
 
 def hessian(inputs: Softplus) -> Case:
@@ -221,7 +233,10 @@ def hessian(inputs: Softplus) -> Case:
     def hessian_of(w: Any) -> Any:
         return jax.nn.softplus(a @ w).sum() + (w**4).sum()
 
-    return Case(lambda: hessian_of(w).block_until_ready(), lambda out: [out])
+    def run() -> Any:
+        return hessian_of(w).block_until_ready()
+
+    return Case(run, lambda out: [out], lambda _: peak_bytes(hessian_of, w))
 
 
 def rosenbrock(size: int) -> Case:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,16 @@ def set_threads(threads: int) -> None:
 
 def arrays(tensors: Values) -> Values:
     return [t.detach().numpy() for t in tensors]
+
+
+def peak_bytes(run: Callable[[], Any]) -> int:
+    """From each allocation and release of a run, as the profiler records them."""
+    cpu = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=cpu, profile_memory=True) as profile:
+        run()
+    recorded = (e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]")
+    changes = [e.nbytes() for e in sorted(recorded, key=lambda e: e.start_ns())]
+    return max(accumulate(changes), default=0)
 
 
 def eager(f: Callable) -> Callable:
@@ -75,7 +85,7 @@ def trained(
     def read(loss: Any) -> Values:
         return inputs.results(loss.item(), arrays(parameters))
 
-    return Case(step, read, restart=restarting(parameters, optimizer))
+    return Case(step, read, peak_bytes, restart=restarting(parameters, optimizer))
 
 
 def add(inputs: Values) -> Case:
@@ -182,7 +192,7 @@ def elementwise(values: np.ndarray, how: Any = eager) -> Case:
         x.grad = None
         return gradient
 
-    return Case(run, lambda gradient: arrays([gradient]))
+    return Case(run, lambda gradient: arrays([gradient]), peak_bytes)
 
 
 def scalar_step(inputs: ScalarNetwork) -> Case:
@@ -243,14 +253,14 @@ def log_density(inputs: Logistic, how: Any = eager) -> Case:
         value.backward()
         return [value.item(), w.grad.numpy()]
 
-    return Case(run, lambda results: results)
+    return Case(run, lambda results: results, peak_bytes)
 
 
 def hessian(inputs: Softplus) -> Case:
     a, w = torch.tensor(inputs.a), torch.tensor(inputs.w)
     softplus = torch.nn.functional.softplus
     hessian_of = torch.func.hessian(lambda w: softplus(a @ w).sum() + (w**4).sum())
-    return Case(lambda: hessian_of(w), lambda out: arrays([out]))
+    return Case(lambda: hessian_of(w), lambda out: arrays([out]), peak_bytes)
 
 
 def rosenbrock(size: int) -> Case:
