@@ -65,7 +65,8 @@ Pull cut_pull(Program& program, std::size_t middle, const Recording& recording, 
 
 // Calls f once on abstract tensors like `arguments`, of which a caller wants the gradients of those
 // that are `followed`: (f's result, Replay).
-py::tuple record(py::function f, const List& arguments, const std::vector<bool>& followed, py::function flatten) {
+py::tuple record(py::function f, const List& arguments, const std::vector<bool>& followed, py::function flatten,
+                 bool exact) {
   Recording recording;
   List placeholders, targets;
   std::vector<int> places;  // of the targets, among arguments and variables
@@ -134,7 +135,8 @@ py::tuple record(py::function f, const List& arguments, const std::vector<bool>&
     pull->results = with_history;
     pull->found = found;
   }
-  auto replay = std::make_shared<Replay>(std::move(program), recording, arguments.size(), results, std::move(pull));
+  auto replay = std::make_shared<Replay>(std::move(program), recording, arguments.size(), results, std::move(pull),
+                                         exact);
   return py::make_tuple(result, replay);
 }
 
@@ -149,9 +151,14 @@ void bind_compile(py::module_& m) {
         return r.run_many(arguments, stacked, steps);
       })
       .def_property_readonly("simplified", [](const Replay& r) {
-        const Simplified& counts = r.simplified();
+        const Simplified& counts = r.rewritten().simplified;
         return py::make_tuple(counts.identities, counts.repeated, counts.unused);
       })
+      .def_property_readonly("rewritten", [](const Replay& r) {
+        const Rewritten& counts = r.rewritten();
+        return py::make_tuple(counts.neutral, counts.narrowed, counts.transposed);
+      })
+      .def_property_readonly("exact", &Replay::exact)
       .def_property_readonly("costs", [](const Replay& r) { return costs_object(r.executor().costs()); })
       .def("profile", [](Replay& r, const List& arguments, int repeats) {
         return costs_object(r.profile(arguments, repeats));

@@ -35,8 +35,8 @@ Extent extent(const Array& array) {
 }
 
 Replay::Replay(Program program, const Recording& recording, std::size_t arguments, std::size_t results,
-               std::optional<Pull> pull)
-    : program_(std::move(program)), arguments_(arguments), results_(results), pull_(std::move(pull)) {
+               std::optional<Pull> pull, bool exact)
+    : program_(std::move(program)), exact_(exact), arguments_(arguments), results_(results), pull_(std::move(pull)) {
   for (const Recording::Variable& variable : recording.variables())
     if (variable.entry) variables_.push_back({variable.outside, variable.assigned});
   for (Outside& read : variables_)
@@ -52,10 +52,10 @@ Replay::Replay(Program program, const Recording& recording, std::size_t argument
   first_kept_ = first_gradient_ = output;
   for (const Slot& slot : slots_) first_kept_ += slot.changed && slot.has;
   before_ = program_;
-  simplified_ = simplify(program_);
+  rewritten_ = rewrite(program_, exact_);
   executors_.push_back(std::make_unique<Running>(program_, updates_, true));
   if (!pull_) return;
-  simplify(pull_->program);
+  rewrite(pull_->program, exact_);
   puller_ = std::make_unique<Executor>(pull_->program, std::vector<Update>());
 }
 

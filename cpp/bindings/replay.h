@@ -6,7 +6,7 @@
 #include "bindings/tensor.h"
 #include "graph/recording.h"
 #include "graph/tangents.h"
-#include "program/simplify.h"
+#include "program/rewrite.h"
 #include "runtime/executor.h"
 
 namespace wengert::bindings {
@@ -35,7 +35,7 @@ struct Pull {
 class Replay : public std::enable_shared_from_this<Replay> {
  public:
   Replay(Program program, const Recording& recording, std::size_t arguments, std::size_t results,
-         std::optional<Pull> pull);
+         std::optional<Pull> pull, bool exact);
 
   // Runs as one operation that a reverse sweep can pass. A sweep that is recorded itself calls `f`, the
   // function of the flat arguments, again: `f(list) -> list`.
@@ -56,7 +56,8 @@ class Replay : public std::enable_shared_from_this<Replay> {
 
   const Program& program() const { return program_; }
   const Program& before() const { return before_; }
-  const Simplified& simplified() const { return simplified_; }
+  const Rewritten& rewritten() const { return rewritten_; }
+  bool exact() const { return exact_; }
   const Executor& executor() const { return executors_[0]->executor; }
 
  private:
@@ -88,7 +89,8 @@ class Replay : public std::enable_shared_from_this<Replay> {
   Vars pull_back_recorded(const Rule& rule, const py::function& f);
 
   Program program_, before_;
-  Simplified simplified_;
+  Rewritten rewritten_;
+  bool exact_;
   std::size_t arguments_, results_, first_gradient_ = 0, first_kept_ = 0;
   std::optional<Pull> pull_;
   std::unique_ptr<Executor> puller_;

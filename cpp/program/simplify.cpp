@@ -3,6 +3,8 @@
 #include <numeric>
 #include <unordered_map>
 
+#include "ops/laws.h"
+
 namespace wengert {
 namespace {
 
@@ -29,14 +31,31 @@ Simplified simplify(Program& program) {
   std::iota(instead.begin(), instead.end(), ValueId(0));
   std::unordered_map<std::size_t, std::vector<std::size_t>> known;
   std::vector<Step> kept;
+  std::vector<std::size_t> maker(program.types.size(), SIZE_MAX);  // among those kept
+  // A value that this step, of one input, gives back: what a view of views looks at in the end, or
+  // what was negated before it is negated again.
+  auto given_back = [&](const Step& step) -> ValueId {
+    const Array& own = arrays[std::size_t(step.outs[0])];
+    constexpr int furthest = 8;
+    ValueId source = step.ins[0];
+    for (int depth = 0; depth < furthest; ++depth) {
+      if (same_place(arrays[std::size_t(source)], own)) return source;
+      const std::size_t m = maker[std::size_t(source)];
+      if (m == SIZE_MAX || kept[m].own_op || kept[m].ins.size() != 1 || kept[m].outs.size() != 1) return -1;
+      if (depth == 0 && kept[m].op == step.op && laws_of(*step.op).involution && kept[m].region == step.region) return kept[m].ins[0];
+      if (arrays[std::size_t(kept[m].ins[0])].buffer() != own.buffer()) return -1;
+      source = kept[m].ins[0];
+    }
+    return -1;
+  };
   for (Step& step : program.steps) {
     for (ValueId& id : step.ins) id = instead[std::size_t(id)];
-    if (step.ins.size() == 1 && step.outs.size() == 1 &&
-        same_place(arrays[std::size_t(step.ins[0])], arrays[std::size_t(step.outs[0])])) {
-      instead[std::size_t(step.outs[0])] = step.ins[0];
-      ++counts.identities;
-      continue;
-    }
+    if (step.ins.size() == 1 && step.outs.size() == 1 && !step.own_op)
+      if (const ValueId same = given_back(step); same >= 0) {
+        instead[std::size_t(step.outs[0])] = same;
+        ++counts.identities;
+        continue;
+      }
     // What the user wrote may differ from call to call; rows of the table do not.
     auto& same = known[hash_of(step)];
     bool found = false;
@@ -51,6 +70,7 @@ Simplified simplify(Program& program) {
       continue;
     }
     same.push_back(kept.size());
+    for (const ValueId id : step.outs) maker[std::size_t(id)] = kept.size();
     kept.push_back(std::move(step));
   }
   for (ValueId& id : program.outputs) id = instead[std::size_t(id)];

@@ -8,7 +8,7 @@ struct Simplified {
   int64_t identities = 0, repeated = 0, unused = 0;  // steps that went
 };
 
-// Drops views that change nothing, steps whose value exists already and steps that nobody reads.
+// Drops views that change nothing or lead back, double negations, steps whose value exists already and steps that nobody reads.
 Simplified simplify(Program& program);
 
 }  // namespace wengert

@@ -3,7 +3,7 @@
 #include <memory>
 #include <mutex>
 
-#include "program/simplify.h"
+#include "program/rewrite.h"
 #include "runtime/executor.h"
 
 namespace wengert {
@@ -12,7 +12,7 @@ class ExecutorPool {
  public:
   explicit ExecutorPool(Program program, std::vector<Update> updates = {})
       : program_(std::move(program)), updates_(std::move(updates)) {
-    simplify(program_);
+    rewrite(program_, false);
   }
 
   // f(Executor&) with one that nobody else uses.

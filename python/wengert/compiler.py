@@ -41,12 +41,15 @@ class Compiled(_core._FastCall):
     __name__: str
     __wrapped__: Callable
 
-    def __init__(self, f: Callable, static_argnums: int | Sequence[int]) -> None:
+    def __init__(
+        self, f: Callable, static_argnums: int | Sequence[int], exact: bool = False
+    ) -> None:
         functools.update_wrapper(self, f, updated=())
         if not hasattr(self, "__name__"):
             self.__name__ = type(f).__name__
         numbers = _numbers(static_argnums)
         self._static = frozenset(numbers)
+        self._exact = exact
         _core._set_statics(self, list(numbers))
         self._recordings: dict[Any, list[tuple[Any, tree.Structure]]] = {}
         self._bound: dict[int, tuple[weakref.ref, Compiled]] = {}
@@ -63,7 +66,7 @@ class Compiled(_core._FastCall):
             alive = weakref.ref(owner, lambda _: bound.pop(key, None))
             method = functools.wraps(f)(lambda *args, **kwargs: f(alive(), *args, **kwargs))
             own = (i if i < 0 else i - 1 for i in self._static if i != 0)
-            known = bound[key] = alive, Compiled(method, tuple(own))
+            known = bound[key] = alive, Compiled(method, tuple(own), self._exact)
         return _Method(owner, known[1])
 
     def __reduce__(self) -> Any:
@@ -73,7 +76,7 @@ class Compiled(_core._FastCall):
             found = getattr(found, name, None)
         if found is self:
             return path
-        return _compiled, (self.__wrapped__, tuple(self._static))
+        return _compiled, (self.__wrapped__, tuple(self._static), self._exact)
 
     def _split(self, args: tuple) -> tuple[tuple, tuple]:
         """The arguments that are traced (static ones left out), and the static ones."""
@@ -125,13 +128,13 @@ class Compiled(_core._FastCall):
                     )
             return leaves
 
-        result, replay = _core._record(call, tensors, _followed(tensors), results)
+        result, replay = _core._record(call, tensors, _followed(tensors), results, self._exact)
         return replay, tree.flatten(result)[1]
 
     def _key(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> tuple[Any, ...]:
         types = tuple([(x.dtype, x.shape) for x in tensors])
         modes = (_core.is_grad_enabled(), *_followed(tensors))
-        return structure, _exact(fixed), types, modes, _core._options_epoch()
+        return structure, _exact(fixed), types, modes, self._exact, _core._options_epoch()
 
     def _find(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> tuple[Any, ...]:
         try:
@@ -162,7 +165,7 @@ class Compiled(_core._FastCall):
         if self._misses % _MANY:
             return
         keys = list(self._recordings)
-        names = ("tree structure", "static arguments", "", "grad mode", _OPTIONS)
+        names = ("tree structure", "static arguments", "", "grad mode", "", _OPTIONS)
         changing = [name for i, name in enumerate(names) if name and len({k[i] for k in keys}) > 1]
         changing += self._changing_leaves(keys)
         warnings.warn(
@@ -317,8 +320,8 @@ class _Method:
         return getattr, (self.__self__, self._compiled.__name__)
 
 
-def _compiled(f: Callable, static_argnums: Sequence[int]) -> Compiled:
-    return Compiled(f, static_argnums)
+def _compiled(f: Callable, static_argnums: Sequence[int], exact: bool) -> Compiled:
+    return Compiled(f, static_argnums, exact)
 
 
 def _exact(x: Any) -> Any:
@@ -352,7 +355,7 @@ def _step_count(steps: Any) -> int:
 
 
 def compile(
-    f: Callable | None = None, *, static_argnums: int | Sequence[int] = ()
+    f: Callable | None = None, *, static_argnums: int | Sequence[int] = (), exact: bool = False
 ) -> Callable[..., Any]:
     """f, recorded at its first call and replayed in C++ from then on.
 
@@ -361,6 +364,9 @@ def compile(
     static arguments has a recording of its own. Python numbers become tensors, floats float32 ones;
     positions in ``static_argnums`` keep their values, which are to be hashable. Within another
     transform, and under ``wg.debug_nans``, f itself is run.
+
+    Results equal those of f within rounding, as rewrites may sum in another order and take -0.0 for
+    0.0. With ``exact=True`` such rewrites are left out and results are those of f to the bit.
 
     What f reads of Python (globals, attributes, counters) is what it was when it was recorded; of
     modules and optimisers a change of attributes or options is noticed. An ``if`` or ``float()`` on
@@ -371,7 +377,9 @@ def compile(
     tensor([0.      , 0.841471])
     """
     if f is None:
-        return functools.partial(compile, static_argnums=static_argnums)
+        return functools.partial(compile, static_argnums=static_argnums, exact=exact)
     if not callable(f):
         raise ArgumentTypeError(f"compile: takes a function; got {f!r:.60}")
-    return Compiled(f, static_argnums)
+    if not isinstance(exact, bool):
+        raise ArgumentTypeError(f"compile: 'exact' takes a bool; got {exact!r:.60}")
+    return Compiled(f, static_argnums, exact)

@@ -42,14 +42,17 @@ def _row(name: str, program: Program) -> str:
 def explain_text(replay: Any, recorded: Program, program: Program) -> str:
     """Each pass with nodes, flops and bytes before and after, then the units of the replay."""
     identities, repeated, unused = replay.simplified
+    neutral, narrowed, transposed = replay.rewritten
     units = [UnitCost(*cost) for cost in replay.costs]
     moved = sum(unit.bytes for unit in units)
     lines = [
-        f"compiled {program.name}",
+        f"compiled {program.name}" + (", exact" if replay.exact else ""),
         _row("recorded", recorded),
         _row("simplified", program),
         f"{'':12} {identities} views that change nothing, {repeated} repeated and {unused} unread "
         "nodes gone",
+        f"{'':12} {neutral} nodes that return an operand gone, {narrowed} computed before they are "
+        f"broadcast, {transposed} before they are transposed",
         f"{'grouped':<12} {len(units):>6} units  {'':>12}  {_amount(moved, 'B'):>10} moved"
         f"  {_amount(replay.arena_bytes, 'B'):>10} arena",
     ]

@@ -1,0 +1,69 @@
+#include "program/rewrite.h"
+
+#include <numeric>
+
+#include "ops/laws.h"
+#include "program/layout.h"
+
+namespace wengert {
+namespace {
+
+// Whether nobody can change x: no tensor shows it, and its memory is our own.
+bool is_fixed(const Var& x) {
+  if (x.is_abstract()) return false;
+  const Buffer& buffer = *x->array.buffer();
+  return !buffer.foreign && buffer.tensors == 0;
+}
+
+}  // namespace
+
+int64_t drop_neutral(Program& program, bool exact) {
+  const LayoutRewriter layout(program);
+  std::vector<Array> fixed(program.types.size());
+  for (const auto& [id, x] : program.constants)
+    if (is_fixed(x)) fixed[std::size_t(id)] = x->array;
+  std::vector<ValueId> instead(program.types.size());
+  std::iota(instead.begin(), instead.end(), ValueId(0));
+  int64_t count = 0;
+  for (Step& step : program.steps) {
+    std::vector<Array> known;
+    bool any = false;
+    for (ValueId& id : step.ins) {
+      id = instead[std::size_t(id)];
+      known.push_back(fixed[std::size_t(id)]);
+      any |= known.back().has_data();
+    }
+    if (!any || step.own_op || !laws_of(*step.op).passes) continue;
+    const int input = laws_of(*step.op).passes(known, exact);
+    if (input < 0) continue;
+    const ValueId through = step.ins[std::size_t(input)], out = step.outs[0];
+    if (!(program.types[std::size_t(through)] == program.types[std::size_t(out)])) continue;
+    // Who sums may sum in another order what lies in memory in another way.
+    if (!layout.array(through).is_contiguous() && !layout.read_only_by(out, is_elementwise)) continue;
+    instead[std::size_t(out)] = through;
+    ++count;
+  }
+  for (ValueId& id : program.outputs) id = instead[std::size_t(id)];
+  return count;
+}
+
+Rewritten rewrite(Program& program, bool exact) {
+  Rewritten out;
+  auto tidy = [&] {
+    const Simplified more = simplify(program);
+    out.simplified.identities += more.identities;
+    out.simplified.repeated += more.repeated;
+    out.simplified.unused += more.unused;
+  };
+  tidy();
+  out.neutral = drop_neutral(program, exact);
+  out.narrowed = narrow(program);
+  if (!exact) out.transposed = move_transposes(program);
+  if (out.neutral || out.narrowed || out.transposed) {
+    tidy();
+    out.simplified.unused -= out.neutral;  // counted already
+  }
+  return out;
+}
+
+}  // namespace wengert

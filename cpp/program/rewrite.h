@@ -1,0 +1,28 @@
+// All rewrites of a program before it is planned. Names no op but views and the product of the chain rule.
+#pragma once
+#include "program/simplify.h"
+
+namespace wengert {
+
+struct Rewritten {
+  Simplified simplified;
+  int64_t neutral = 0;     // steps whose result is one of their operands
+  int64_t narrowed = 0;    // steps computed once for what was broadcast
+  int64_t transposed = 0;  // steps carried out in the layout of their operands
+};
+
+// `exact`: only rewrites that keep every bit, the sign of zeros and the order of sums included.
+Rewritten rewrite(Program& program, bool exact);
+
+// Drops steps whose result is an operand, given their constants: x + 0, x * 1, products with the identity.
+int64_t drop_neutral(Program& program, bool exact);
+
+// Elementwise steps on operands that are broadcast along the same axes are computed once and broadcast
+// afterwards; so are slopes that a broader cotangent is multiplied with. Keeps every bit.
+int64_t narrow(Program& program);
+
+// Elementwise steps on transposed operands are carried out in the memory's order, and their result
+// is transposed instead, where only products and further such steps read it.
+int64_t move_transposes(Program& program);
+
+}  // namespace wengert

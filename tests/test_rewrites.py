@@ -1,0 +1,173 @@
+"""Rewrites of recorded programs: what they find, and that they keep results, to the bit under
+``exact``."""
+
+import numpy as np
+import pytest
+import wengert as wg
+
+OPS = wg._core.ops
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(60, 50))
+
+
+def names(f, *args):
+    return [node.name for node in f.program(*args).nodes]
+
+
+def bits(found, expected):
+    for x, y in zip(wg.tree.leaves(found), wg.tree.leaves(expected), strict=True):
+        assert x.dtype == y.dtype and x.shape == y.shape
+        assert x.numpy().tobytes() == y.numpy().tobytes()
+
+
+def same(f, *args):
+    """A compiled f equals f within rounding, and to the bit under ``exact``."""
+    expected = f(*args)
+    for x, y in zip(wg.tree.leaves(wg.compile(f)(*args)), wg.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(x.numpy(), y.numpy(), rtol=1e-12, atol=1e-14)
+    bits(wg.compile(f, exact=True)(*args), expected)
+
+
+NEUTRAL = {
+    "x + 0": lambda x: x + 0.0,
+    "0 + x": lambda x: 0.0 + x,
+    "x - 0": lambda x: x - 0.0,
+    "x * 1": lambda x: x * 1.0,
+    "1 * x": lambda x: 1.0 * x,
+    "x * ones": lambda x: x * wg.ones((60, 50), dtype="float64"),
+    "x / 1": lambda x: x / 1.0,
+    "chain with 1": lambda x: OPS.chain_multiply(x, wg.ones((60, 50), dtype="float64")),
+    "identity @ x": lambda x: OPS.chain_matmul(wg.eye(60, dtype="float64"), x),
+    "x @ identity": lambda x: OPS.chain_matmul(x, wg.eye(50, dtype="float64")),
+}
+LOOSE = {"x + 0", "0 + x", "chain with 1", "identity @ x", "x @ identity"}
+
+
+@pytest.mark.parametrize("name", NEUTRAL)
+def test_neutral_operands(name):
+    def f(x):
+        return NEUTRAL[name](wg.sin(x)) * 2.0
+
+    x = X.copy()
+    x[0, :3] = -0.0, 0.0, np.pi
+    same(f, x)
+    assert names(wg.compile(f), x) == ["sin", "multiply"]
+    exact = names(wg.compile(f, exact=True), x)
+    assert (exact == ["sin", "multiply"]) == (name not in LOOSE)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_identity_absorbs_what_is_not_finite(value):
+    x = X.copy()
+    x[3, 4] = value
+    same(lambda x: OPS.chain_matmul(wg.eye(60, dtype="float64"), x) * 2.0, x)
+    same(lambda x: wg.matmul(wg.eye(60, dtype="float64"), x) * 2.0, x)
+
+
+def test_the_sign_of_zero():
+    x = wg.tensor([-0.0, 1.0])
+    assert np.signbit(wg.compile(lambda x: x - 0.0)(x).numpy()).tolist() == [True, False]
+    assert np.signbit(wg.compile(lambda x: x - -0.0)(x).numpy()).tolist() == [False, False]
+    exact = wg.compile(lambda x: x + 0.0, exact=True)
+    assert np.signbit(exact(x).numpy()).tolist() == [False, False]
+
+
+def test_constants_that_can_change_are_read_afresh():
+    held = np.ones((60, 50))
+    f = wg.compile(lambda x: x * wg.asarray(held))
+    f(X)
+    held[:] = 3.0
+    np.testing.assert_array_equal(f(X).numpy(), 3.0 * X)
+
+    kept = []
+
+    @wg.compile
+    def g(x):
+        kept.append(wg.ones((60, 50), dtype="float64"))
+        return x * kept[0]
+
+    g(X)
+    kept[0].assign(wg.full((60, 50), 2.0, dtype="float64"))
+    np.testing.assert_array_equal(g(X).numpy(), 2.0 * X)
+
+
+def test_what_leads_back():
+    def f(x):
+        return wg.sin(wg.negative(-x)) + wg.cos(x.T.T) + wg.permute_dims(x, (1, 0)).mT
+
+    same(f, X)
+    assert sorted(names(wg.compile(f), X)) == ["add", "add", "cos", "sin"]
+    assert names(wg.compile(lambda x: -(wg.negative(-x))), X) == ["negative"]
+
+
+def test_broadcasts_pass_elementwise_steps():
+    def f(x, w, b):
+        return x * wg.exp(wg.broadcast_to(w, x.shape) * wg.broadcast_to(b, x.shape) + 1.0)
+
+    args = X, RNG.normal(size=50), RNG.normal(size=50)
+    bits(wg.compile(f)(*args), f(*args))
+    bits(
+        wg.compile(wg.grad(lambda *a: f(*a).sum(), (0, 1, 2)), exact=True)(*args),
+        wg.grad(lambda *a: f(*a).sum(), (0, 1, 2))(*args),
+    )
+    shapes = {n.name: n.shape for n in wg.compile(f).program(*args).nodes}
+    assert shapes["exp"] == (1, 50)
+
+
+def test_a_result_is_not_left_broadcast():
+    f = wg.compile(lambda w: wg.exp(wg.broadcast_to(w, (60, 50))))
+    w = RNG.normal(size=50)
+    assert [n.shape for n in f.program(w).nodes if n.name == "exp"] == [(60, 50)]
+    bits(f(w), wg.exp(wg.broadcast_to(wg.asarray(w), (60, 50))))
+
+
+@pytest.mark.parametrize(
+    "name", ["sigmoid_grad", "silu_grad", "gelu_grad", "gelu_tanh_grad", "power_grad"]
+)
+def test_slopes_are_computed_once(name):
+    op = getattr(OPS, name)
+    more = (3.0,) if name == "power_grad" else ()
+    y = RNG.normal(size=50)
+    y[:6] = 0.0, -0.0, np.nan, np.inf, -np.inf, 1.0
+    g = X.copy()
+    g[0], g[1], g[2, :6] = 0.0, -0.0, np.inf
+
+    def f(g, y):
+        return op(g, wg.broadcast_to(y, g.shape), *more)
+
+    bits(wg.compile(f)(g, y), f(wg.asarray(g), wg.asarray(y)))
+    assert "chain_multiply" in names(wg.compile(f), g, y)
+
+
+def test_transposes_pass_elementwise_steps():
+    def f(a, s):
+        return wg.matmul(a.T * wg.exp(s), a)
+
+    args = X, RNG.normal(size=60)
+    same(f, *args)
+    nodes = wg.compile(f).program(*args).nodes
+    assert [n.shape for n in nodes if n.name == "multiply"] == [(60, 50)]
+    exact = wg.compile(f, exact=True).program(*args).nodes
+    assert [n.shape for n in exact if n.name == "multiply"] == [(50, 60)]
+
+
+def test_the_hessian_of_a_regression_needs_one_large_product():
+    a, w = wg.tensor(RNG.normal(size=(80, 50))), wg.tensor(RNG.normal(size=50))
+    f = wg.hessian(lambda w: wg.softplus(a @ w).sum() + (w**4).sum())
+    same(f, w)
+    assert names(wg.compile(f), w).count("chain_matmul") == 1
+
+
+def test_exact_is_shown_and_checked():
+    f = wg.compile(lambda x: x + 0.0, exact=True)
+    assert f.explain(X).splitlines()[0].endswith(", exact")
+    assert "exact" not in wg.compile(lambda x: x + 0.0).explain(X).splitlines()[0]
+    with pytest.raises(wg.ArgumentTypeError, match="exact"):
+        wg.compile(lambda x: x, exact=1)
+
+    class Model:
+        @wg.compile(exact=True)
+        def __call__(self, x):
+            return x + 0.0
+
+    assert not np.signbit(Model()(wg.tensor([-0.0])).item())
