@@ -5,6 +5,7 @@
 #include "graph/tangents.h"
 #include "program/derive.h"
 #include "runtime/branch.h"
+#include "runtime/revolve.h"
 #include "runtime/scan.h"
 
 namespace wengert::bindings {
@@ -54,8 +55,16 @@ Traced trace_body(py::function f, const List& arguments, py::function flatten) {
 }
 
 // (result of the body on abstract values, outputs): last carry, then what is stacked.
+Checkpoint to_checkpoint(const py::object& given) {
+  Checkpoint out;
+  if (given.is_none()) return out;
+  out.kind = Checkpoint::binomial;
+  out.slots = py::cast<int64_t>(given["slots"]);
+  return out;
+}
+
 py::tuple run(py::function f, const List& carry, const List& rows, int64_t length, py::function flatten,
-              py::function check) {
+              py::function check, const py::object& checkpoint) {
   List arguments = carry, inputs;
   for (const Var& x : rows) {
     Type type = x->array.type();
@@ -68,7 +77,7 @@ py::tuple run(py::function f, const List& carry, const List& rows, int64_t lengt
   inputs = traced.constants;
   inputs.insert(inputs.end(), carry.begin(), carry.end());
   inputs.insert(inputs.end(), rows.begin(), rows.end());
-  const Vars outs = scan(std::move(body), inputs, length);
+  const Vars outs = scan(std::move(body), inputs, length, false, to_checkpoint(checkpoint));
   return py::make_tuple(traced.result, List(outs.begin(), outs.end()));
 }
 
@@ -115,6 +124,8 @@ void bind_control(py::module_& m) {
   m.def("_scan", run);
   m.def("_cond", run_branch);
   m.def("_while", run_while);
+  m.def("_least_advances", least_advances);
+  m.def("_next_stored", next_stored);
 }
 
 }  // namespace wengert::bindings

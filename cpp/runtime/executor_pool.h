@@ -8,6 +8,32 @@
 
 namespace wengert {
 
+// Things that are costly to make and serve one run at a time.
+template <class T>
+class IdlePool {
+ public:
+  // f(T&) with one that nobody else uses, made by make() if there is none.
+  template <class Make, class F>
+  void with(const Make& make, const F& f) {
+    std::unique_ptr<T> own;
+    {
+      const std::lock_guard lock(guard_);
+      if (!idle_.empty()) {
+        own = std::move(idle_.back());
+        idle_.pop_back();
+      }
+    }
+    if (!own) own = make();
+    f(*own);
+    const std::lock_guard lock(guard_);
+    idle_.push_back(std::move(own));
+  }
+
+ private:
+  std::mutex guard_;
+  std::vector<std::unique_ptr<T>> idle_;
+};
+
 class ExecutorPool {
  public:
   explicit ExecutorPool(Program program, std::vector<Update> updates = {})
@@ -18,18 +44,7 @@ class ExecutorPool {
   // f(Executor&) with one that nobody else uses.
   template <class F>
   void with(const F& f) {
-    std::unique_ptr<Executor> executor;
-    {
-      const std::lock_guard lock(guard_);
-      if (!idle_.empty()) {
-        executor = std::move(idle_.back());
-        idle_.pop_back();
-      }
-    }
-    if (!executor) executor = std::make_unique<Executor>(program_, updates_);
-    f(*executor);
-    const std::lock_guard lock(guard_);
-    idle_.push_back(std::move(executor));
+    executors_.with([&] { return std::make_unique<Executor>(program_, updates_); }, f);
   }
   void run(std::span<const Array> inputs, std::span<const Array> outputs) {
     with([&](Executor& executor) { executor.run(inputs, outputs); });
@@ -39,8 +54,7 @@ class ExecutorPool {
  private:
   Program program_;
   std::vector<Update> updates_;
-  std::mutex guard_;
-  std::vector<std::unique_ptr<Executor>> idle_;
+  IdlePool<Executor> executors_;
 };
 
 }  // namespace wengert

@@ -12,8 +12,16 @@ struct ScanBody {
   std::size_t constants = 0, carry = 0, rows = 0;
 };
 
+// What a loop keeps for its reverse sweep: all that the steps' reverses read, or the carry before some
+// steps, from which the others are run again.
+struct Checkpoint {
+  enum Kind { all, binomial } kind = all;
+  int64_t slots = 0;  // states in memory, besides the initial one
+};
+
 // Runs the body `length` times, the last row first if `backwards`. `inputs` are like the body's, rows
 // stacked along a first axis; returns the last carry and the stacked outputs.
-Vars scan(ScanBody body, std::span<const Var> inputs, int64_t length, bool backwards = false);
+Vars scan(ScanBody body, std::span<const Var> inputs, int64_t length, bool backwards = false,
+          const Checkpoint& checkpoint = {});
 
 }  // namespace wengert

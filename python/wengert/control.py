@@ -9,6 +9,7 @@ from . import _core, tree
 from ._core import ArgumentError, ArgumentTypeError, DTypeError, ShapeError, Tensor
 from .checked import check_function
 from .dtypes import bool_
+from .loop_checkpoints import Checkpoint
 
 
 def _tensors(where: str, values: Any) -> tuple[list[Tensor], tree.Structure]:
@@ -58,19 +59,38 @@ def _check_like(
             )
 
 
+def _kept(where: str, checkpoint: Checkpoint | None) -> dict[str, Any] | None:
+    if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+        raise ArgumentTypeError(
+            f"{where}: 'checkpoint' takes a schedule such as wg.Binomial(slots=10); got "
+            f"{checkpoint!r:.60}"
+        )
+    return checkpoint._plan() if checkpoint is not None else None
+
+
 def scan(
-    f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, length: int | None = None
+    f: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    xs: Any,
+    length: int | None = None,
+    *,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[Any, Any]:
     """``carry, y = f(carry, x)`` for every row x of ``xs``: ``(last carry, stacked ys)``.
 
     ``xs`` is a tree of tensors whose first axes have one length, or None with ``length``. f is
     called once, on tensors without values; the loop runs in C++. Its reverse sweep is a scan too.
 
+    The reverse sweep needs values of every step. By default they are kept; ``checkpoint`` keeps the
+    carry before some steps and runs the others again: `wg.Binomial`. Gradients are the same bits. A
+    sweep that is swept again (a Hessian) keeps everything, whatever ``checkpoint`` says.
+
     >>> total, partial = wg.scan(lambda c, x: (c + x, c), wg.tensor(0.0), wg.arange(4.0))
     >>> total, partial
     (tensor(6.), tensor([0., 0., 1., 3.]))
     """
     check_function("scan", f)
+    kept = _kept("scan", checkpoint)
     carry, structure = _tensors("scan", init)
     rows, row_structure = _tensors("scan", xs)
     lengths = {x.shape[0] if x.ndim else None for x in rows}
@@ -100,10 +120,10 @@ def scan(
         _check_like("scan", result[0], carry, structure, weak)
 
     try:
-        result, outputs = _core._scan(call, carry, rows, count, tree.leaves, check)
+        result, outputs = _core._scan(call, carry, rows, count, tree.leaves, check, kept)
     except _Settle as settled:
         carry, weak = settled.leaves, [False] * len(carry)
-        result, outputs = _core._scan(call, carry, rows, count, tree.leaves, check)
+        result, outputs = _core._scan(call, carry, rows, count, tree.leaves, check, kept)
     n = len(carry)
     _, y_structure = tree.flatten(result[1])
     return tree.unflatten(structure, outputs[:n]), tree.unflatten(y_structure, outputs[n:])

@@ -1,0 +1,271 @@
+#include "runtime/checkpointed.h"
+
+#include <algorithm>
+
+#include "graph/tangents.h"
+#include "ops/vocabulary.h"
+#include "runtime/checkpointed_run.h"
+
+namespace wengert {
+namespace {
+
+// A step and then its reverse, on the numbers that both have in common.
+Program step_and_reverse(const Scan& op, const ScanBody& reverse, std::size_t row_seeds) {
+  const Program& forward = op.pulled->forward;
+  Program program = reverse.program;
+  program.steps.insert(program.steps.begin(), forward.steps.begin(), forward.steps.end());
+  const auto first_row = std::ptrdiff_t(op.body.constants + op.body.carry);
+  const auto running = reverse.program.inputs.begin() + std::ptrdiff_t(reverse.constants);
+  const auto rows = running + std::ptrdiff_t(reverse.carry);
+  program.inputs.assign(forward.inputs.begin(), forward.inputs.begin() + first_row);
+  program.inputs.insert(program.inputs.end(), running, rows);
+  program.inputs.insert(program.inputs.end(), forward.inputs.begin() + first_row, forward.inputs.end());
+  program.inputs.insert(program.inputs.end(), rows, rows + std::ptrdiff_t(row_seeds));
+  // Python may count its calls: what it computes is always computed.
+  for (const Step& step : forward.steps)
+    if (step.op->evaluate) program.outputs.insert(program.outputs.end(), step.outs.begin(), step.outs.end());
+  return program;
+}
+
+std::shared_ptr<Loop> loop_of(const Scan& op) {
+  ReverseBody reverse = reverse_body(op);
+  auto loop = std::make_shared<Loop>();
+  loop->forward = op.body;
+  loop->shown = op.shown;
+  loop->crossing = op.crossing;
+  loop->carries = std::move(reverse.carries);
+  loop->sums = std::move(reverse.sums);
+  loop->rows = std::move(reverse.rows);
+  loop->missing.resize(loop->inputs());
+  loop->length = op.length;
+  loop->backwards = op.backwards;
+  loop->checkpoint = op.checkpoint;
+  // Neither the initial state nor that of the last step, which is kept whole, takes a slot.
+  loop->slots = std::clamp<int64_t>(op.length - 2, 0, op.checkpoint.slots);
+  std::size_t row_seeds = 0;
+  for (std::size_t j = op.body.carry; j < op.shown; ++j)
+    row_seeds += is_float(loop->type_of(op.body.program, j).dtype);
+  loop->both = step_and_reverse(op, reverse.body, row_seeds);
+  loop->reverse = std::move(reverse.body);
+  return loop;
+}
+
+std::shared_ptr<Loop> batched_loop(const Loop& loop, std::vector<bool> batched, bool forward, int64_t size) {
+  auto out = std::make_shared<Loop>(loop);
+  for (std::size_t i = 0; i < batched.size(); ++i) batched[i] = loop.is_carry(i) ? forward : batched[i];
+  if (forward) out->forward.program = batch_program(loop.forward.program, batched, size);
+  for (std::size_t i = 0; i < batched.size(); ++i) {
+    for (int64_t& axis : out->missing[i]) ++axis;
+    if (!batched[i]) out->missing[i].insert(0, 0);
+  }
+  std::vector<bool> constants, rows(loop.row_seeds(), true);
+  for (const Crossing& c : loop.crossing) {
+    if (c.kind == Crossing::constant) constants.push_back(batched[c.place]);
+    else rows.push_back(c.kind == Crossing::row ? batched[c.place] : forward);
+  }
+  std::vector<bool> reverse = constants;
+  reverse.insert(reverse.end(), loop.reverse.carry, true);
+  reverse.insert(reverse.end(), rows.begin(), rows.end());
+  out->reverse.program = batch_program(loop.reverse.program, reverse, size);
+  const auto first_row = std::ptrdiff_t(loop.forward.constants + loop.forward.carry);
+  std::vector<bool> both(batched.begin(), batched.begin() + first_row);
+  both.insert(both.end(), loop.reverse.carry, true);
+  both.insert(both.end(), batched.begin() + first_row, batched.end());
+  both.insert(both.end(), loop.row_seeds(), true);
+  out->both = batch_program(loop.both, both, size);
+  return out;
+}
+
+struct Forward : Op {
+  std::shared_ptr<const Loop> loop;
+  std::unique_ptr<ForwardRun> run;
+};
+
+struct Reverse : Op {
+  std::shared_ptr<const Loop> loop;
+  std::unique_ptr<ReverseRun> run;
+};
+
+int64_t flops_of(const Program& program) {
+  int64_t flops = 0;
+  for (const Step& step : program.steps) flops += program.flops(step);
+  return flops;
+}
+
+std::vector<Var> with_mapped_carry(const Loop& loop, std::span<const Var> ins, std::span<const bool> batched,
+                                   int64_t size) {
+  std::vector<Var> out(ins.begin(), ins.begin() + std::ptrdiff_t(loop.inputs()));
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    if (loop.is_carry(i) && !batched[i]) out[i] = broadcast_mapped(out[i], size);
+    else if (loop.is_row(i) && batched[i]) out[i] = steps_in_front(out[i]);
+  }
+  return out;
+}
+
+Vars apply_forward(std::shared_ptr<const Loop> loop, std::span<const Var> inputs);
+
+Vars forward_adjoint(const Forward& op, const Rule& r) {
+  const Loop& loop = *op.loop;
+  std::vector<Var> given(r.ins.begin(), r.ins.end());
+  for (std::size_t j = loop.shown; j < r.outs.size(); ++j) given.push_back(r.outs[j]);
+  for (std::size_t j = 0; j < loop.shown; ++j)
+    if (is_float(r.out_types[j].dtype)) given.push_back(r.gs[j] ? r.gs[j] : zeros(r.out_types[j]));
+  const Vars found = checkpointed_reverse(op.loop, given);
+  Vars out(r.ins.size());
+  std::size_t next = 0;
+  for (const auto* part : {&loop.carries, &loop.sums, &loop.rows})
+    for (const std::size_t input : *part) {
+      Ints axes = loop.missing[input];
+      for (int64_t& axis : axes) axis += loop.is_row(input);
+      out[input] = axes.empty() ? found[next] : sum(found[next], axes);
+      ++next;
+    }
+  return out;
+}
+
+// Of what is shown; the reverse sweep's tangent does without those of what is kept.
+Vars forward_tangent(const Forward& op, const Rule& r) {
+  Scan plain;
+  plain.body = op.loop->forward;
+  plain.body.program.outputs.resize(op.loop->shown);
+  plain.length = op.loop->length;
+  plain.backwards = op.loop->backwards;
+  plain.checkpoint = op.loop->checkpoint;
+  Vars out = scan_tangent(plain, r);
+  out.resize(r.outs.size());
+  return out;
+}
+
+Vars forward_batch(const Forward& op, const Batched& b) {
+  const Loop& loop = *op.loop;
+  const std::vector<bool> batched(b.batched.begin(), b.batched.end());
+  Vars outs = apply_forward(batched_loop(loop, batched, true, b.size), with_mapped_carry(loop, b.ins, b.batched, b.size));
+  const std::size_t carry = loop.forward.carry, states = loop.shown + 1;
+  for (std::size_t j = carry; j < loop.shown; ++j) outs[j] = mapped_in_front(outs[j]);
+  outs[loop.shown] = broadcast_mapped(outs[loop.shown], b.size);
+  for (std::size_t k = 0; k < carry; ++k) outs[states + k] = mapped_in_front(outs[states + k]);
+  return outs;
+}
+
+Vars apply_forward(std::shared_ptr<const Loop> loop, std::span<const Var> inputs) {
+  auto op = std::make_shared<Forward>();
+  Forward* self = op.get();
+  op->loop = std::move(loop);
+  op->run = std::make_unique<ForwardRun>(*op->loop);
+  op->name = "checkpointed_scan";
+  op->inputs = {"*tensors"};
+  op->infer = [self](std::span<const Type>, const Attrs&) {
+    const Loop& own = *self->loop;
+    const Program& program = own.forward.program;
+    Types out;
+    for (std::size_t j = 0; j < own.shown; ++j)
+      out.push_back(j < own.forward.carry ? own.type_of(program, j) : stacked(own.type_of(program, j), own.length));
+    out.push_back({DType::int64, {1 + own.slots}});
+    for (std::size_t k = 0; k < own.forward.carry; ++k) out.push_back(stacked(own.type_of(program, k), own.slots));
+    for (std::size_t k = 0; k < own.kept(); ++k) out.push_back(own.type_of(program, own.shown + k));
+    return out;
+  };
+  op->kernel = [self](const Call& call) { (*self->run)(call); };
+  op->flops = [self](std::span<const Type>, std::span<const Type>) {
+    return flops_of(self->loop->forward.program) * self->loop->length;
+  };
+  op->joint_adjoint = [self](const Rule& r) { return forward_adjoint(*self, r); };
+  op->tangent = [self](const Rule& r) { return forward_tangent(*self, r); };
+  op->batch = [self](const Batched& b) { return forward_batch(*self, b); };
+  op->self = op;
+  return apply_all(*op, inputs);
+}
+
+// The same from scans that keep everything: what a sweep of the sweep follows.
+Vars plain_reverse(const Loop& loop, std::span<const Var> given) {
+  const std::size_t n = loop.inputs(), seeds = n + 1 + loop.forward.carry + loop.kept();
+  const Vars kept = scan(loop.forward, given.first(n), loop.length, loop.backwards);
+  std::vector<Var> inputs, rows(given.begin() + std::ptrdiff_t(seeds + loop.carries.size()), given.end());
+  for (const Crossing& c : loop.crossing) {
+    if (c.kind == Crossing::constant) inputs.push_back(given[c.place]);
+    else rows.push_back(c.kind == Crossing::row ? given[c.place] : kept[c.place]);
+  }
+  for (std::size_t k = 0; k < loop.carries.size(); ++k) inputs.push_back(given[seeds + k]);
+  for (std::size_t k = loop.carries.size(); k < loop.reverse.carry; ++k)
+    inputs.push_back(zeros(loop.type_of(loop.reverse.program, k)));
+  inputs.insert(inputs.end(), rows.begin(), rows.end());
+  return scan(loop.reverse, inputs, loop.length, !loop.backwards);
+}
+
+Vars reverse_tangent(const Reverse& op, const Rule& r) {
+  static const Op& alias = find_op("alias");
+  Vars leaves, out;
+  for (const Var& x : r.ins) leaves.push_back(apply(alias, {&x, 1}));
+  ForwardSweep sweep;
+  for (std::size_t i = 0; i < leaves.size(); ++i)
+    if (r.dxs[i]) sweep.set_tangent(leaves[i], r.dxs[i]);
+  for (const Var& y : plain_reverse(*op.loop, {leaves.data(), leaves.size()})) out.push_back(sweep.tangent_of(y));
+  return out;
+}
+
+Vars reverse_batch(const Reverse& op, const Batched& b) {
+  const Loop& loop = *op.loop;
+  const std::size_t n = loop.inputs(), carry = loop.forward.carry, seeds = n + 1 + carry + loop.kept();
+  const bool forward = b.is_batched(int(n));  // or the loop ran once for all, and only cotangents are mapped
+  const std::vector<bool> batched(b.batched.begin(), b.batched.begin() + std::ptrdiff_t(n));
+  std::vector<Var> given(b.ins.begin(), b.ins.end());
+  if (forward) {
+    const std::vector<Var> inputs = with_mapped_carry(loop, b.ins, b.batched, b.size);
+    std::copy(inputs.begin(), inputs.end(), given.begin());
+    const Var& record = b.ins[n];
+    given[n] = reshape(slice(record, {0, 0}, {1, record.shape()[1]}, {1, 1}), {record.shape()[1]});
+    for (std::size_t k = 0; k < carry; ++k) given[n + 1 + k] = steps_in_front(given[n + 1 + k]);
+  } else {
+    for (std::size_t i = 0; i < n; ++i)
+      if (loop.is_row(i) && batched[i]) given[i] = steps_in_front(given[i]);
+  }
+  for (std::size_t i = seeds; i < given.size(); ++i) {
+    if (!b.batched[i]) given[i] = broadcast_mapped(given[i], b.size);
+    if (i >= seeds + loop.carries.size()) given[i] = steps_in_front(given[i]);
+  }
+  Vars outs = checkpointed_reverse(batched_loop(loop, batched, forward, b.size), given);
+  for (std::size_t j = loop.reverse.carry; j < outs.size(); ++j) outs[j] = mapped_in_front(outs[j]);
+  return outs;
+}
+
+}  // namespace
+
+std::size_t Loop::row_seeds() const {
+  std::size_t kept_rows = 0;
+  for (const Crossing& c : crossing) kept_rows += c.kind != Crossing::constant;
+  return reverse.rows - kept_rows;
+}
+
+Vars checkpointed_scan(const Scan& op, std::span<const Var> inputs) {
+  const Vars outs = apply_forward(loop_of(op), inputs);
+  return Vars(outs.begin(), outs.begin() + std::ptrdiff_t(op.shown));
+}
+
+Vars checkpointed_reverse(std::shared_ptr<const Loop> loop, std::span<const Var> given) {
+  auto op = std::make_shared<Reverse>();
+  Reverse* self = op.get();
+  op->loop = std::move(loop);
+  op->run = std::make_unique<ReverseRun>(*op->loop);
+  op->name = "checkpointed_scan_reverse";
+  op->inputs = {"*tensors"};
+  op->infer = [self](std::span<const Type>, const Attrs&) {
+    const Loop& own = *self->loop;
+    Types out;
+    for (std::size_t j = 0; j < own.reverse.program.outputs.size(); ++j) {
+      const Type type = own.type_of(own.reverse.program, j);
+      out.push_back(j < own.reverse.carry ? type : stacked(type, own.length));
+    }
+    return out;
+  };
+  op->kernel = [self](const Call& call) { (*self->run)(call); };
+  op->flops = [self](std::span<const Type>, std::span<const Type>) {
+    return flops_of(self->loop->both) * self->loop->length;
+  };
+  op->followed = [self](std::span<const Var> in) { return plain_reverse(*self->loop, in); };
+  op->tangent = [self](const Rule& r) { return reverse_tangent(*self, r); };
+  op->batch = [self](const Batched& b) { return reverse_batch(*self, b); };
+  op->self = op;
+  return apply_all(*op, given);
+}
+
+}  // namespace wengert
