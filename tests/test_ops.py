@@ -336,7 +336,7 @@ def test_vmap_of_derivatives(row, case):
             full = list(xs)
             for i, x in zip(places, floats, strict=True):
                 full[i] = x
-            return fs[0].op(*full, **case.attrs)
+            return laid_out(fs[0].op(*full, **case.attrs))
 
         floats = [xs[i] for i in places]
         y, pull = wg.vjp(f, *floats)

@@ -172,4 +172,40 @@ Op fused(Op row, std::function<Var(std::span<const Var>, const Attrs&)> meaning)
   return row;
 }
 
+namespace {
+
+// Several outputs as one vector, and back.
+Var joined(const Vars& parts) {
+  Vars flat;
+  for (const Var& x : parts) flat.push_back(reshape(x, {numel(x.shape())}));
+  return concat({flat.data(), flat.size()}, 0);
+}
+Vars parted(const Var& flat, std::span<const Type> types) {
+  Vars out;
+  int64_t at = 0;
+  for (const Type& type : types) {
+    const int64_t size = numel(type.shape);
+    out.push_back(reshape(slice(flat, {at}, {size}, {1}), type.shape));
+    at += size;
+  }
+  return out;
+}
+
+}  // namespace
+
+Op fused_outputs(Op row, std::function<Vars(std::span<const Var>, const Attrs&)> meaning) {
+  row.family = Family::fused;
+  row.joint_adjoint = [meaning](const Rule& r) {
+    Vars gs;
+    for (std::size_t i = 0; i < r.out_types.size(); ++i)
+      gs.push_back(r.gs[i] ? r.gs[i] : zeros(r.out_types[i]));
+    return pull_back([&](std::span<const Var> x) { return joined(meaning(x, r.attrs)); }, r.ins, joined(gs));
+  };
+  row.tangent = [meaning](const Rule& r) {
+    const Var dy = push_forward([&](std::span<const Var> x) { return joined(meaning(x, r.attrs)); }, r.ins, r.dxs);
+    return dy ? parted(dy, r.out_types) : Vars(r.out_types.size());
+  };
+  return row;
+}
+
 }  // namespace wengert

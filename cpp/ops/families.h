@@ -148,6 +148,8 @@ Op linear(Op row, uint32_t linear_in = saves_all);
 // A kernel plus its meaning in other operations: transforms that the row leaves out follow from the
 // meaning (its adjoint and tangent sweep the decomposition).
 Op fused(Op row, std::function<Var(std::span<const Var>, const Attrs&)> meaning);
+// The same for several outputs.
+Op fused_outputs(Op row, std::function<Vars(std::span<const Var>, const Attrs&)> meaning);
 
 // Flops of a row that does so many a number of its first input.
 std::function<int64_t(std::span<const Type>, std::span<const Type>)> flops_a_number(int64_t count);

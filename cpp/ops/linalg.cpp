@@ -64,13 +64,6 @@ Types infer_matmul(std::span<const Type> in, const Attrs&) {
   return {{in[0].dtype, std::move(shape)}};
 }
 
-// The product of the chain rule: zeros absorb what is not finite.
-Var chain_matmul(const Var& a, const Var& b) {
-  static const Op& op = find_op("chain_matmul");
-  const Var args[] = {a, b};
-  return apply(op, args);
-}
-
 // G Bᵀ, summed over the batch axes that a was stretched along.
 Var adjoint_of_left(const Rule& r) {
   const Var &b = r.in(1), &g = r.g();

@@ -137,6 +137,7 @@ Var spread(const Var& y, const Ints& axes, bool keepdims, const Shape& shape) {
 }
 
 Var matmul(const Var& a, const Var& b) { static const Op& op = find_op("matmul"); return call(op, {a, b}); }
+Var chain_matmul(const Var& a, const Var& b) { static const Op& op = find_op("chain_matmul"); return call(op, {a, b}); }
 
 Var take(const Var& x, const Var& indices, int64_t axis) {
   static const Op& op = find_op("take");

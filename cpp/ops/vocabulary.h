@@ -82,6 +82,8 @@ Var sum_to(const Var& x, const Shape& shape);
 Var spread(const Var& y, const Ints& axes, bool keepdims, const Shape& shape);
 
 Var matmul(const Var& a, const Var& b);
+// The product of the chain rule: zeros absorb what is not finite.
+Var chain_matmul(const Var& a, const Var& b);
 Var take(const Var& x, const Var& indices, int64_t axis);
 Var stop_gradient(const Var& x);
 

@@ -438,6 +438,24 @@ def norm_weight_grad(
 ) -> Tensor:
     """sum(g xhat) over the leading axes: the cotangent of weight in layer_norm(x, weight), or in
     rms_norm without `centred`."""
+def attention(
+    q: ArrayLike, k: ArrayLike, v: ArrayLike, scale: float = 1, is_causal: bool = False
+) -> Tensor:
+    """Attention of q (..., L, H, E) on k (..., S, H, E) and v (..., S, H, D), of H heads each for
+    itself"""
+def attention_grad(
+    g: ArrayLike,
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    out: ArrayLike,
+    lse: ArrayLike,
+    *g_lse: ArrayLike,
+    scale: float = 1,
+    is_causal: bool = False,
+) -> Tensor:
+    """The cotangents of q, k and v where g is that of the first result of attention and g_lse, if
+    given, that of the second."""
 def random_uniform(
     state: ArrayLike, shape: SupportsIndex | Sequence[SupportsIndex], dtype: DTypeLike = ...
 ) -> Tensor:

@@ -1,6 +1,7 @@
 """Models: modules, layers, losses and functions, under PyTorch's names."""
 
 from . import functional, init
+from .attention import MultiHeadAttention
 from .flow import GradientFlow, gradient_flow
 from .functional import *  # noqa: F403
 from .layers import (
@@ -59,6 +60,7 @@ __all__ = [
     "MSELoss",
     "Module",
     "ModuleList",
+    "MultiHeadAttention",
     "NLLLoss",
     "Parameter",
     "RMSNorm",

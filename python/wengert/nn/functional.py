@@ -332,26 +332,91 @@ def scaled_dot_product_attention(
     dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
+    enable_gqa: bool = False,
 ) -> Tensor:
-    """softmax(query @ key.T * scale + mask) @ value for query (..., L, E), key (..., S, E) and
-    value (..., S, D). A boolean mask is True where attention is allowed, a float one is added;
-    scale is 1 / sqrt(E) unless given."""
+    """softmax(query @ key.mT * scale + mask) @ value for query (..., L, E), key (..., S, E) and
+    value (..., S, D), whose leading axes broadcast; scale is 1 / sqrt(E) unless given. A boolean
+    mask is True where attention is allowed, a float one is added; with ``is_causal`` query i sees
+    the keys j <= i only. A query that sees no key gets 0. With ``enable_gqa`` axis -3 holds heads,
+    and a head of key and value serves a group of neighbouring heads of query.
+
+    Without mask and dropout no matrix (L, S) is kept, forward or backward, and the keys that
+    ``is_causal`` hides cost nothing. A mask or dropout makes that matrix.
+
+    >>> q, k, v = wg.tensor([[1.0]]), wg.tensor([[0.0], [0.0]]), wg.tensor([[1.0], [3.0]])
+    >>> wg.nn.scaled_dot_product_attention(q, k, v).tolist()
+    [[2.0]]
+    """
     if is_causal and attn_mask is not None:
         raise ArgumentError("scaled_dot_product_attention: give attn_mask or is_causal, not both")
+    query, key, value = (_core.asarray(x) for x in (query, key, value))
+    fits = min(query.ndim, key.ndim, value.ndim) > 1
+    if not (fits and query.shape[-1] == key.shape[-1] and key.shape[-2] == value.shape[-2]):
+        raise ShapeError(
+            "scaled_dot_product_attention: needs query (..., L, E), key (..., S, E) and value "
+            f"(..., S, D); got {query.shape}, {key.shape} and {value.shape}"
+        )
+    mask = None if attn_mask is None else _core.asarray(attn_mask)
     if scale is None:
-        scale = 1.0 / math.sqrt(query.shape[-1])
-    scores = _ops.matmul(query * scale, _ops.matrix_transpose(key))
-    if is_causal:
-        rows, columns = scores.shape[-2:]
-        attn_mask = _core.tensor([[j <= i for j in range(columns)] for i in range(rows)])
-    if attn_mask is not None:
-        attn_mask = _core.asarray(attn_mask)
-        if attn_mask.dtype == "bool":
-            scores = _ops.where(attn_mask, scores, -math.inf)
-        else:
-            scores = scores + attn_mask
-    weights = dropout(_softmax(scores, -1), dropout_p)
-    return _ops.matmul(weights, value)
+        scale = 1.0 / math.sqrt(max(query.shape[-1], 1))
+    heads = query.shape[-3] if enable_gqa and query.ndim > 2 else None
+    if enable_gqa:
+        query, key, value, mask = _by_group(query, key, value, mask)
+    if mask is None and _is_number(dropout_p, 0):
+        out = _attention(query, key, value, float(scale), bool(is_causal))
+    else:
+        scores = _ops.matmul(query * scale, _ops.matrix_transpose(key))
+        if is_causal:
+            rows, columns = scores.shape[-2:]
+            mask = _ops.tril(_core._full((rows, columns), True, "bool", "ones"))
+        if mask is not None:
+            allowed = mask.dtype == "bool"
+            scores = _ops.where(mask, scores, -math.inf) if allowed else scores + mask
+        out = _ops.matmul(dropout(_softmax(scores, -1), dropout_p), value)
+    if heads is None:
+        return out
+    return _ops.reshape(out, (*out.shape[:-4], heads, *out.shape[-2:]))
+
+
+def _heads_inside(x: Tensor) -> Tensor:
+    """(..., H, L, E) as (..., L, H, E), or back."""
+    n = x.ndim
+    return _ops.permute_dims(x, (*range(n - 3), n - 2, n - 3, n - 1))
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, scale: float, is_causal: bool) -> Tensor:
+    """Without the matrix of weights. The row has the heads beside the features, where the layers
+    around it have them: nothing is copied on the way."""
+    by_head = max(q.ndim, k.ndim, v.ndim) > 3
+    q, k, v = (
+        _heads_inside(x) if by_head and x.ndim > 2 else _ops.expand_dims(x, -2) for x in (q, k, v)
+    )
+    out, _ = _ops.attention(q, k, v, scale=scale, is_causal=is_causal)
+    return _heads_inside(out) if by_head else _ops.squeeze(out, -2)
+
+
+def _by_group(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple:
+    """Heads (..., Hq, L, E) as groups (..., H, Hq / H, L, E) that share a key and a value."""
+    if min(query.ndim, key.ndim, value.ndim) < 3 or key.shape[-3] != value.shape[-3]:
+        raise ShapeError(
+            "scaled_dot_product_attention: enable_gqa needs query (..., Hq, L, E), key "
+            f"(..., H, S, E) and value (..., H, S, D); got {query.shape}, {key.shape} and "
+            f"{value.shape}"
+        )
+    heads, shared = query.shape[-3], key.shape[-3]
+    if shared == 0 or heads % shared:
+        raise ShapeError(
+            f"scaled_dot_product_attention: enable_gqa needs a multiple of the {shared} heads of "
+            f"key as heads of query; got {heads}"
+        )
+
+    def split(x: Tensor) -> Tensor:
+        groups = (1, 1) if x.shape[-3] == 1 else (shared, heads // shared)
+        return _ops.reshape(x, (*x.shape[:-3], *groups, *x.shape[-2:]))
+
+    if mask is not None and mask.ndim > 2:
+        mask = split(mask)
+    return split(query), _ops.expand_dims(key, -3), _ops.expand_dims(value, -3), mask
 
 
 _cover(globals(), __all__)

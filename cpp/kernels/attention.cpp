@@ -1,0 +1,470 @@
+// Scores are held keys by queries, so that the softmax over keys goes down the columns, lane by lane,
+// and only the tile of queries has to be turned.
+#include "kernels/attention.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "kernels/blas.h"
+#include "kernels/chain.h"
+#include "kernels/copy.h"
+#include "kernels/lanes.h"
+#include "kernels/math.h"
+#include "kernels/parallel.h"
+#include "kernels/small_product.h"
+#include "kernels/transpose.h"
+#include "kernels/variants.h"
+
+namespace wengert::kernels {
+namespace {
+
+constexpr int64_t tile = 64;  // queries, and keys, at a time
+
+template <class T>
+using Matrix = blas::Matrix<const T>;
+
+template <class T>
+inline constexpr T minus_infinity = -std::numeric_limits<T>::infinity();
+
+template <class T>
+int64_t padded(int64_t n) {
+  return (n + granule<T> - 1) / granule<T> * granule<T>;
+}
+
+// The matrix of an item: of one index of the leading axes and one head.
+template <class T>
+blas::Matrix<T> item_of(const Array& x, int64_t item) {
+  const std::size_t lead = x.shape().size() - 3;
+  const int64_t heads = x.shape()[lead + 1];
+  int64_t offset = item % heads * x.strides()[lead + 1];
+  item /= heads;
+  for (std::size_t i = lead; i-- > 0; item /= x.shape()[i])
+    offset += item % x.shape()[i] * x.strides()[i];
+  return {x.data<T>() + offset, x.shape()[lead], x.shape()[lead + 2], x.strides()[lead],
+          x.strides()[lead + 2]};
+}
+
+int64_t items_of(const Array& x) {
+  int64_t items = 1;
+  for (std::size_t i = 0; i + 1 < x.shape().size(); ++i)
+    if (i + 3 != x.shape().size()) items *= x.shape()[i];
+  return items;
+}
+
+// to[c * tile + i] = scale x[first + i, c]; 0 beyond its rows.
+template <class T>
+void turn(const Matrix<T>& x, int64_t first, T scale, T* to) {
+  const int64_t rows = std::min(tile, x.rows - first);
+  const T* from = x.data + first * x.row_stride;
+  if (rows == tile && x.col_stride == 1) {
+    transpose(from, x.row_stride, tile, x.cols, to);
+  } else {
+    for (int64_t c = 0; c < x.cols; ++c) {
+      for (int64_t i = 0; i < rows; ++i)
+        to[c * tile + i] = from[i * x.row_stride + c * x.col_stride];
+      std::fill(to + c * tile + rows, to + (c + 1) * tile, T(0));
+    }
+  }
+  if (scale != T(1))
+    for (int64_t i = 0; i < x.cols * tile; ++i) to[i] *= scale;
+}
+
+// Rows of x in whole vectors: where they lie, or padded with zeros in `room`.
+template <class T>
+struct Rows {
+  const T* data;
+  int64_t stride;
+
+  Rows(const Matrix<T>& x, int64_t first, int64_t count, std::vector<T>& room) {
+    const T* from = x.data + first * x.row_stride;
+    if (x.col_stride == 1 && x.cols % granule<T> == 0) {
+      data = from, stride = x.row_stride;
+      return;
+    }
+    stride = padded<T>(x.cols);
+    room.resize(std::size_t(tile * stride));
+    data = room.data();
+    for (int64_t i = 0; i < count; ++i) {
+      T* row = room.data() + i * stride;
+      for (int64_t c = 0; c < x.cols; ++c) row[c] = from[i * x.row_stride + c * x.col_stride];
+      std::fill(row + x.cols, row + stride, T(0));
+    }
+  }
+};
+
+// A tile of scores (keys by queries) becomes weights under the largest scores so far; `kept` is what
+// remains of the weights before. On the diagonal a query sees the keys up to its own number.
+struct Weigh {
+  template <int, class T>
+  [[gnu::always_inline]] static void run(T* scores, int64_t keys, int64_t queries, bool diagonal,
+                                         T* most, T* mass, T* kept) {
+    for (int64_t c = 0; c < queries; c += lanes<T>, scores += lanes<T>) {
+      const int64_t all_see = diagonal ? std::min(keys, c + 1) : keys;
+      const int64_t some_see = diagonal ? std::min(keys, c + lanes<T>) : keys;
+      for (int64_t j = all_see; j < some_see; ++j)
+        for (int l = 0; l < lanes<T>; ++l)
+          scores[j * tile + l] = int(j - c) > l ? minus_infinity<T> : scores[j * tile + l];
+      Block<T> top = load(most + c, lanes<T>, T(0));
+      for (int64_t j = 0; j < some_see; ++j)
+        for (int l = 0; l < lanes<T>; ++l)
+          top.at[l] = scores[j * tile + l] > top.at[l] ? scores[j * tile + l] : top.at[l];
+      Block<T> base, sum = load(mass + c, lanes<T>, T(0));
+      for (int l = 0; l < lanes<T>; ++l) {
+        base.at[l] = top.at[l] == minus_infinity<T> ? T(0) : top.at[l];
+        kept[c + l] = math::exp(most[c + l] - base.at[l]);
+        sum.at[l] *= kept[c + l];
+        most[c + l] = top.at[l];
+      }
+      for (int64_t j = 0; j < some_see; ++j)
+        for (int l = 0; l < lanes<T>; ++l) {
+          const T weight = math::exp(scores[j * tile + l] - base.at[l]);
+          scores[j * tile + l] = weight;
+          sum.at[l] += weight;
+        }
+      store(sum, mass + c, lanes<T>);
+    }
+  }
+};
+
+// Scores become weights, and their slopes g . v the cotangents of the scores before the scale.
+struct Slopes {
+  template <int, class T>
+  [[gnu::always_inline]] static void run(T* scores, T* slopes, int64_t keys, int64_t queries,
+                                         bool diagonal, const T* lse, const T* drop, T scale) {
+    for (int64_t c = 0; c < queries; c += lanes<T>) {
+      const Block<T> base = load(lse + c, lanes<T>, T(0)), mean = load(drop + c, lanes<T>, T(0));
+      const int64_t all_see = diagonal ? std::min(keys, c + 1) : keys;
+      const int64_t some_see = diagonal ? std::min(keys, c + lanes<T>) : keys;
+      T *score = scores + c, *slope = slopes + c;
+      for (int64_t j = 0; j < some_see; ++j, score += tile, slope += tile) {
+        for (int l = 0; l < lanes<T>; ++l) {
+          const T weight = math::exp(score[l] - base.at[l]);
+          score[l] = weight;
+          slope[l] = weight * (slope[l] - mean.at[l]) * scale;
+        }
+        if (j >= all_see)
+          for (int l = 0; l < lanes<T>; ++l) {
+            score[l] = int(j - c) > l ? T(0) : score[l];
+            slope[l] = int(j - c) > l ? T(0) : slope[l];
+          }
+      }
+    }
+  }
+};
+
+// out[i] = sum_c a[i, c] b[i, c] - shift[i], of rows of n.
+struct Dots {
+  template <int bytes, class T>
+  [[gnu::always_inline]] static void run(const Rows<T>& a, const Rows<T>& b, int64_t rows, int64_t n,
+                                         const T* shift, T* out) {
+    for (int64_t i = 0; i < rows; ++i) {
+      const T *x = a.data + i * a.stride, *y = b.data + i * b.stride;
+      out[i] = T(sum_blocks<bytes, T>(n, [&](int64_t c, int64_t left) {
+        Block<T> terms = load(x + c, left, T(0));
+        const Block<T> others = load(y + c, left, T(0));
+        for (int l = 0; l < lanes<T>; ++l) terms.at[l] *= others.at[l];
+        return terms;
+      }));
+      if (shift) out[i] -= shift[i];
+    }
+  }
+};
+
+struct AllFinite {
+  template <int, class T>
+  [[gnu::always_inline]] static bool run(const T* x, int64_t n) {
+    bool finite = true;
+    for (int64_t i = 0; i < n; ++i) finite &= x[i] - x[i] == T(0);
+    return finite;
+  }
+};
+template <class T>
+bool all_finite(const blas::Matrix<T>& rows) {
+  bool finite = true;
+  for (int64_t i = 0; i < rows.rows; ++i)
+    finite &= for_isa<AllFinite, const T*, int64_t>(rows.data + i * rows.row_stride, rows.cols);
+  return finite;
+}
+
+template <class T>
+struct Forward {
+  Matrix<T> q, k, v;
+  Attention how;
+  blas::Matrix<T> out;  // rows are contiguous
+  T* lse;
+};
+
+// What a task keeps while it goes from tile to tile.
+template <class T>
+struct ForwardRoom {
+  std::vector<T> queries, scores, sums, values;
+  T most[tile], mass[tile], kept[tile];
+
+  explicit ForwardRoom(const Forward<T>& f)
+      : queries(std::size_t(f.q.cols * tile)), scores(tile * tile),
+        sums(std::size_t(tile * padded<T>(f.v.cols))) {}
+};
+
+int64_t keys_seen(const Attention& how, int64_t keys, int64_t query) {
+  return how.is_causal ? std::min(keys, query + 1) : keys;
+}
+
+template <class T>
+T score(const Forward<T>& f, int64_t i, int64_t j) {
+  T sum = 0;
+  for (int64_t c = 0; c < f.q.cols; ++c)
+    sum += f.q.data[i * f.q.row_stride + c * f.q.col_stride] * T(f.how.scale) *
+           f.k.data[j * f.k.row_stride + c * f.k.col_stride];
+  return sum;
+}
+
+// One query, term by term: where a tile has something not finite, which a product of tiles would mix
+// with what must not see it.
+template <class T>
+void attend_alone(const Forward<T>& f, int64_t i) {
+  const int64_t keys = keys_seen(f.how, f.k.rows, i), width = f.v.cols;
+  std::vector<T> weights(std::size_t(keys), T(0));
+  T most = minus_infinity<T>, mass = 0;
+  for (int64_t j = 0; j < keys; ++j) {
+    weights[std::size_t(j)] = score(f, i, j);
+    most = std::max(most, weights[std::size_t(j)]);
+  }
+  for (T& w : weights) mass += w = math::exp(w - (most == minus_infinity<T> ? T(0) : most));
+  T* out = f.out.data + i * f.out.row_stride;
+  std::fill(out, out + width, T(0));
+  f.lse[i] = most + math::log(mass);
+  if (mass == T(0)) return;
+  for (int64_t j = 0; j < keys; ++j)
+    for (int64_t c = 0; c < width; ++c)
+      out[c] += weights[std::size_t(j)] / mass * f.v.data[j * f.v.row_stride + c * f.v.col_stride];
+}
+
+template <class T>
+void attend(const Forward<T>& f, int64_t first, ForwardRoom<T>& room) {
+  const int64_t count = std::min(tile, f.q.rows - first), width = f.v.cols,
+                stride = padded<T>(width);
+  const int64_t columns = (count + lanes<T> - 1) / lanes<T> * lanes<T>;
+  const int64_t keys = keys_seen(f.how, f.k.rows, first + count - 1);
+  T *scores = room.scores.data(), *sums = room.sums.data();
+  turn(f.q, first, T(f.how.scale), room.queries.data());
+  std::fill_n(room.most, tile, minus_infinity<T>);
+  std::fill_n(room.mass, tile, T(0));
+  for (int64_t start = 0; start < keys; start += tile) {
+    const int64_t n = std::min(tile, keys - start);
+    const bool diagonal = f.how.is_causal && start == first;
+    small_product<T>({.a = f.k.data + start * f.k.row_stride, .a_row = f.k.row_stride,
+                      .a_col = f.k.col_stride, .b = room.queries.data(), .b_row = tile, .c = scores,
+                      .c_row = tile, .m = n, .n = columns, .k = f.q.cols,
+                      .band = diagonal ? Band::columns_from_row : Band::whole});
+    for_isa<Weigh, T*, int64_t, int64_t, bool, T*, T*, T*>(scores, n, columns, diagonal, room.most,
+                                                           room.mass, room.kept);
+    for (int64_t i = 0; start > 0 && i < count; ++i)
+      for (int64_t c = 0; c < stride; ++c) sums[i * stride + c] *= room.kept[i];
+    const Rows<T> values(f.v, start, n, room.values);
+    small_product<T>({.a = scores, .a_row = 1, .a_col = tile, .b = values.data,
+                      .b_row = values.stride, .c = sums, .c_row = stride, .m = count, .n = stride,
+                      .k = n, .add = start > 0,
+                      .band = diagonal ? Band::terms_to_row : Band::whole});
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    T* row = f.out.data + (first + i) * f.out.row_stride;
+    const T mass = room.mass[i];
+    f.lse[first + i] = room.most[i] + math::log(mass);
+    if (mass == T(0)) std::fill(row, row + width, T(0));
+    else
+      for (int64_t c = 0; c < width; ++c) row[c] = sums[i * stride + c] / mass;
+  }
+  if (!all_finite<T>({f.out.data + first * f.out.row_stride, count, width, f.out.row_stride, 1}))
+    for (int64_t i = first; i < first + count; ++i) attend_alone(f, i);
+}
+
+template <class T>
+struct Backward {
+  Forward<T> f;  // its out and lse are not written
+  Matrix<T> g, out;
+  const T *lse, *g_lse;  // of the item; g_lse may be null
+  blas::Matrix<T> dq, dk, dv;  // rows are contiguous
+};
+
+template <class T>
+struct BackwardRoom {
+  std::vector<T> queries, seeds, scores, slopes, dq, dk, dv, rows_q, rows_k, rows_g, rows_out;
+  T base[tile], drop[tile];
+
+  explicit BackwardRoom(const Forward<T>& f)
+      : queries(std::size_t(f.q.cols * tile)), seeds(std::size_t(f.v.cols * tile)),
+        scores(tile * tile), slopes(tile * tile), dq(std::size_t(tile * padded<T>(f.q.cols))) {}
+};
+
+// Term by term, as attend_alone.
+template <class T>
+void pull_alone(const Backward<T>& b) {
+  const Forward<T>& f = b.f;
+  const int64_t inner = f.q.cols, width = f.v.cols;
+  const T scale = T(f.how.scale);
+  for (const blas::Matrix<T>& x : {b.dq, b.dk, b.dv})
+    for (int64_t i = 0; i < x.rows; ++i) std::fill_n(x.data + i * x.row_stride, x.cols, T(0));
+  const auto at = [](const Matrix<T>& x, int64_t i, int64_t c) {
+    return x.data[i * x.row_stride + c * x.col_stride];
+  };
+  for (int64_t i = 0; i < f.q.rows; ++i) {
+    T drop = b.g_lse ? -b.g_lse[i] : T(0);
+    for (int64_t c = 0; c < width; ++c) drop += chain(at(b.g, i, c), at(b.out, i, c));
+    const int64_t keys = keys_seen(f.how, f.k.rows, i);
+    for (int64_t j = 0; j < keys; ++j) {
+      T slope = -drop;
+      for (int64_t c = 0; c < width; ++c) slope += chain(at(b.g, i, c), at(f.v, j, c));
+      const T weight = math::exp(score(f, i, j) - (b.lse[i] == minus_infinity<T> ? T(0) : b.lse[i]));
+      const T d = chain(weight, slope) * scale;
+      T *dq = b.dq.data + i * b.dq.row_stride, *dk = b.dk.data + j * b.dk.row_stride,
+        *dv = b.dv.data + j * b.dv.row_stride;
+      for (int64_t c = 0; c < width; ++c) dv[c] += chain(weight, at(b.g, i, c));
+      for (int64_t c = 0; c < inner; ++c) {
+        dq[c] += chain(d, at(f.k, j, c));
+        dk[c] += chain(d, at(f.q, i, c));
+      }
+    }
+  }
+}
+
+// Zeros for sums over the rows of a result: in place where its rows are whole vectors, else in `room`.
+template <class T>
+blas::Matrix<T> sums_of(const blas::Matrix<T>& result, std::vector<T>& room) {
+  if (result.cols % granule<T> == 0) {
+    for (int64_t i = 0; i < result.rows; ++i)
+      std::fill_n(result.data + i * result.row_stride, result.cols, T(0));
+    return result;
+  }
+  const int64_t stride = padded<T>(result.cols);
+  room.assign(std::size_t(result.rows * stride), T(0));
+  return {room.data(), result.rows, result.cols, stride, 1};
+}
+template <class T>
+void put_back(const blas::Matrix<T>& sums, const blas::Matrix<T>& result) {
+  if (sums.data == result.data) return;
+  for (int64_t i = 0; i < result.rows; ++i)
+    std::copy_n(sums.data + i * sums.row_stride, result.cols, result.data + i * result.row_stride);
+}
+
+template <class T>
+void pull(const Backward<T>& b, BackwardRoom<T>& room) {
+  const Forward<T>& f = b.f;
+  const int64_t inner = f.q.cols, width = f.v.cols;
+  const int64_t inner_stride = padded<T>(inner), width_stride = padded<T>(width);
+  const blas::Matrix<T> dk = sums_of(b.dk, room.dk), dv = sums_of(b.dv, room.dv);
+  T *scores = room.scores.data(), *slopes = room.slopes.data(), *dq = room.dq.data();
+  for (int64_t first = 0; first < f.q.rows; first += tile) {
+    const int64_t count = std::min(tile, f.q.rows - first);
+    const int64_t columns = (count + lanes<T> - 1) / lanes<T> * lanes<T>;
+    const int64_t keys = keys_seen(f.how, f.k.rows, first + count - 1);
+    turn(f.q, first, T(f.how.scale), room.queries.data());
+    turn(b.g, first, T(1), room.seeds.data());
+    const Rows<T> queries(f.q, first, count, room.rows_q), seeds(b.g, first, count, room.rows_g),
+        values(b.out, first, count, room.rows_out);
+    std::fill_n(room.base, tile, T(0));
+    std::fill_n(room.drop, tile, T(0));
+    for (int64_t i = 0; i < count; ++i)
+      if (b.lse[first + i] != minus_infinity<T>) room.base[i] = b.lse[first + i];
+    for_isa<Dots, const Rows<T>&, const Rows<T>&, int64_t, int64_t, const T*, T*>(
+        seeds, values, count, width, b.g_lse ? b.g_lse + first : nullptr, room.drop);
+    std::fill_n(dq, count * inner_stride, T(0));
+    for (int64_t start = 0; start < keys; start += tile) {
+      const int64_t n = std::min(tile, keys - start);
+      const bool diagonal = f.how.is_causal && start == first;
+      const Band columns_band = diagonal ? Band::columns_from_row : Band::whole,
+                 from_band = diagonal ? Band::terms_from_row : Band::whole;
+      small_product<T>({.a = f.k.data + start * f.k.row_stride, .a_row = f.k.row_stride,
+                        .a_col = f.k.col_stride, .b = room.queries.data(), .b_row = tile,
+                        .c = scores, .c_row = tile, .m = n, .n = columns, .k = inner,
+                        .band = columns_band});
+      small_product<T>({.a = f.v.data + start * f.v.row_stride, .a_row = f.v.row_stride,
+                        .a_col = f.v.col_stride, .b = room.seeds.data(), .b_row = tile,
+                        .c = slopes, .c_row = tile, .m = n, .n = columns, .k = width,
+                        .band = columns_band});
+      for_isa<Slopes, T*, T*, int64_t, int64_t, bool, const T*, const T*, T>(
+          scores, slopes, n, columns, diagonal, room.base, room.drop, T(f.how.scale));
+      small_product<T>({.a = scores, .a_row = tile, .a_col = 1, .b = seeds.data,
+                        .b_row = seeds.stride, .c = dv.data + start * dv.row_stride,
+                        .c_row = dv.row_stride, .m = n, .n = width_stride, .k = count, .add = true,
+                        .band = from_band});
+      small_product<T>({.a = slopes, .a_row = tile, .a_col = 1, .b = queries.data,
+                        .b_row = queries.stride, .c = dk.data + start * dk.row_stride,
+                        .c_row = dk.row_stride, .m = n, .n = inner_stride, .k = count, .add = true,
+                        .band = from_band});
+      const Rows<T> keys_here(f.k, start, n, room.rows_k);
+      small_product<T>({.a = slopes, .a_row = 1, .a_col = tile, .b = keys_here.data,
+                        .b_row = keys_here.stride, .c = dq, .c_row = inner_stride, .m = count,
+                        .n = inner_stride, .k = n, .add = true,
+                        .band = diagonal ? Band::terms_to_row : Band::whole});
+    }
+    for (int64_t i = 0; i < count; ++i)
+      std::copy_n(dq + i * inner_stride, inner, b.dq.data + (first + i) * b.dq.row_stride);
+  }
+  put_back(dk, b.dk);
+  put_back(dv, b.dv);
+  if (!all_finite(b.dq) || !all_finite(b.dk) || !all_finite(b.dv)) pull_alone(b);
+}
+
+constexpr double worth_a_task = 0x1p21;  // multiply-adds
+
+int64_t tasks_of(double work) {
+  return int64_t(std::max(1.0, worth_a_task / std::max(work, 1.0)));
+}
+
+template <class F>
+void for_floats(DType dtype, F f) {
+  if (dtype == DType::float32) f(TypeTag<float>{});
+  else f(TypeTag<double>{});
+}
+
+Array contiguous(const Array& x) { return x.is_contiguous() ? x : contiguous_copy(x); }
+
+}  // namespace
+
+void attention(const Array& q, const Array& k, const Array& v, const Attention& how,
+               const Array& out, const Array& lse) {
+  const int64_t items = items_of(q);
+  if (lse.size() == 0) return;
+  for_floats(out.dtype(), [&]<class T>(TypeTag<T>) {
+    const auto forward = [&](int64_t item) {
+      return Forward<T>{item_of<T>(q, item), item_of<T>(k, item), item_of<T>(v, item), how,
+                        item_of<T>(out, item), lse.data<T>() + item * q.shape()[q.shape().size() - 3]};
+    };
+    const Forward<T> like = forward(0);
+    const int64_t tiles = (like.q.rows + tile - 1) / tile;
+    const double work = double(std::min(tile, like.q.rows)) * double(like.k.rows) *
+                        double(like.q.cols + like.v.cols);
+    parallel::parallel_for(items * tiles, tasks_of(work), [&](int64_t begin, int64_t end) {
+      ForwardRoom<T> room(like);
+      for (int64_t t = begin; t < end; ++t) attend(forward(t / tiles), t % tiles * tile, room);
+    });
+  });
+}
+
+void attention_grad(const Array& g, const AttentionValues& at, const Array* g_lse,
+                    const Attention& how, const Array& dq, const Array& dk, const Array& dv) {
+  const int64_t items = items_of(at.q);
+  if (items == 0) return;
+  const Array lse = contiguous(at.lse), slope = g_lse ? contiguous(*g_lse) : Array();
+  for_floats(dq.dtype(), [&]<class T>(TypeTag<T>) {
+    const auto backward = [&](int64_t item) {
+      const int64_t first = item * at.q.shape()[at.q.shape().size() - 3];
+      return Backward<T>{{item_of<T>(at.q, item), item_of<T>(at.k, item), item_of<T>(at.v, item), how,
+                          {}, nullptr},
+                         item_of<T>(g, item), item_of<T>(at.out, item), lse.data<T>() + first,
+                         g_lse ? slope.data<T>() + first : nullptr, item_of<T>(dq, item),
+                         item_of<T>(dk, item), item_of<T>(dv, item)};
+    };
+    const Backward<T> like = backward(0);
+    const double work = double(like.f.q.rows) * double(like.f.k.rows) *
+                        double(3 * like.f.q.cols + 2 * like.f.v.cols);
+    parallel::parallel_for(items, tasks_of(work), [&](int64_t begin, int64_t end) {
+      BackwardRoom<T> room(like.f);
+      for (int64_t item = begin; item < end; ++item) pull(backward(item), room);
+    });
+  });
+}
+
+}  // namespace wengert::kernels

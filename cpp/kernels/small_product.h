@@ -1,0 +1,38 @@
+// Products of matrices that lie in the cache, without packing: for kernels that work tile by tile.
+// Knows no operation.
+#pragma once
+#include <cstdint>
+
+namespace wengert::kernels {
+
+// What a triangle leaves of row i of the product.
+enum class Band {
+  whole,
+  columns_from_row,  // columns j >= i; some of those before it may be computed all the same
+  terms_from_row,    // a[i, p] b[p, j] with p >= i, rows taken some at a time: a is 0 elsewhere
+  terms_to_row       // the same with p <= i
+};
+
+// Columns come in vectors: n is a multiple of this, and rows of b and c have as many elements.
+template <class T>
+inline constexpr int64_t granule = 64 / int64_t(sizeof(T));
+
+// c[i, j] = sum_p a[i, p] b[p, j], or += where `add`. Strides are in elements, columns of b and c are
+// neighbours.
+template <class T>
+struct SmallProduct {
+  const T* a;
+  int64_t a_row, a_col;
+  const T* b;
+  int64_t b_row;
+  T* c;
+  int64_t c_row;
+  int64_t m, n, k;
+  bool add = false;
+  Band band = Band::whole;
+};
+
+template <class T>
+void small_product(const SmallProduct<T>& p);
+
+}  // namespace wengert::kernels
