@@ -1,5 +1,5 @@
-// The only file that names BLAS: turns strided matrices into BLAS calls and splits large products
-// over threads.
+// The only file that names BLAS: turns strided matrices into BLAS calls, or panels where those are
+// faster, and splits large products over threads.
 #include "kernels/blas.h"
 
 #include <cblas.h>
@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 
+#include "kernels/panels.h"
 #include "kernels/parallel.h"
 #include "kernels/transpose.h"
 
@@ -142,6 +143,10 @@ bool try_blas(T alpha, const Matrix<const T>& a, const Matrix<const T>& b, T bet
   const int64_t a_step = k > 1 ? a.col_stride : 1;
   if (m == 1 && a_step >= 1 && a_step <= max_dim && gemv_pays(n, k, b_layout)) {
     cblas_gemv(b_layout, n, k, alpha, b.data, a.data, a_step, beta, c.data);
+    return true;
+  }
+  if (alpha == T(1) && (beta == T(0) || beta == T(1)) && kernels::panels_pay<T>(a, n)) {
+    kernels::panel_product<T>(a, b, beta == T(1), c);
     return true;
   }
   if (b_layout.trans == CblasTrans && copy_pays<T>(m, n, k)) {
