@@ -26,9 +26,35 @@ template <class T>
   return s == 0 ? T(-0.0) : x * s;
 }
 
+// The normal distribution and its density without the factor 1 / sqrt(2 pi).
 template <class T>
-[[gnu::always_inline]] inline T normal_cdf(T x) {
-  return T(0.5) * math::erfc(x * T(-std::numbers::sqrt2 / 2));
+struct Normal {
+  T cdf, density;
+};
+
+// Singles share one exponential: cdf(-a) = e^(-a^2 / 2) t P(t - 1/2) with t = 1 / (1 + a / sqrt(8)) and
+// P minimax to 4e-8. a^2 is summed from two parts, as its rounding error would be that of the result.
+template <class T>
+[[gnu::always_inline]] inline Normal<T> normal(T x) {
+  using namespace math::detail;
+  if constexpr (is_single<T>) {
+    constexpr T highest = T(14.5);  // the density is 0 there
+    const T a = std::abs(x);
+    const T b = a > highest ? highest : a;
+    const T head = upper(b);
+    const Exponent<T> e =
+        split_exponent<T>(T(-0.5) * (head * head), T(-0.5) * ((b - head) * (b + head)));
+    const T density = scale(T(1) + (e.r + e.tail), e.k);
+    const T t = T(1) / (T(1) + T(0.35355339) * b);
+    const T share = horner<T>(t - T(0.5), 0.25539568f, 0.343580484f, 0.279469609f, 0.0728705674f,
+                              -0.0859336331f, -0.0515029803f, 0.0476636737f, 0.0241801534f,
+                              -0.0295688622f);
+    const T below = density * (t * share);
+    return {x < T(0) ? below : T(1) - below, density};
+  } else {
+    const T end = x < T(-1000) ? T(-1000) : x > T(1000) ? T(1000) : x;
+    return {T(0.5) * math::erfc(x * T(-std::numbers::sqrt2 / 2)), math::exp(T(-0.5) * end * end)};
+  }
 }
 
 constexpr double inv_sqrt_two_pi = std::numbers::inv_sqrtpi / std::numbers::sqrt2;
@@ -144,12 +170,12 @@ std::vector<Op> gates() {
       unary("gelu",
           "x * Phi(x), where Phi(x) = (1 + erf(x / sqrt(2))) / 2 is the normal distribution; 0 at "
           "-inf.",
-          []<class T>(T x) -> T { return gated(x, normal_cdf(x)); },
+          []<class T>(T x) -> T { return gated(x, normal(x).cdf); },
           [](G g, X x) { return gelu_grad(g, x); }),
       binary("gelu_grad", "x1 times the derivative of gelu at x2.",
           []<class T>(T g, T x) -> T {
-            const T z = saturate(x);
-            return chain(g, normal_cdf(x) + z * (math::exp(T(-0.5) * z * z) * T(inv_sqrt_two_pi)));
+            const Normal<T> at = normal(x);
+            return chain(g, at.cdf + saturate(x) * (at.density * T(inv_sqrt_two_pi)));
           },
           [](G h, B x) { return gelu_grad(h, x); },
           [](A g, B x) { return chain_multiply(g, gelu_curvature(x)); }),
