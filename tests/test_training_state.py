@@ -142,6 +142,14 @@ def test_compiled_steps_are_eager_steps(name, dtype, eager):
 
 
 @pytest.mark.parametrize("name", TRAINED)
+def test_each_parameter_updated_as_soon_as_its_gradient_is_there(name, eager, monkeypatch):
+    monkeypatch.setattr(optim.optimizer, "_UPDATE_BYTES", 1)
+    training = Training(name)
+    step = wg.compile(training.step)
+    assert (taken(step, *batches()), training.bits()) == eager(name)
+
+
+@pytest.mark.parametrize("name", TRAINED)
 def test_steps_in_one_call_are_eager_steps(name, eager):
     training = Training(name)
     step = wg.compile(training.step)
@@ -226,3 +234,37 @@ def test_a_pure_step(tmp_path):
         found.append((trail, bits(state)))
     assert found[0] == found[1] == found[2]
     assert state["steps"].item() == STEPS and len(set(trail)) == STEPS
+
+
+def test_gradients_end_with_their_updates():
+    """Of a deep network no more than two gradients are alive at once, whatever its depth."""
+    n, depth = 128, 12
+    rng = np.random.default_rng(0)
+    first = [0.1 * rng.normal(size=(n, n)) for _ in range(depth)]
+    x = wg.tensor(rng.normal(size=(1, n)))
+
+    def training(kind):
+        ws = [nn.Parameter(w) for w in first]
+        optimizer = kind(ws)
+
+        def step(x):
+            for w in ws:
+                x = wg.tanh(x @ w)
+            loss = (x * x).sum()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            return loss
+
+        return ws, step
+
+    for kind in (optim.SGD, optim.Adam):
+        (eager_ws, eager_step), (ws, step) = training(kind), training(kind)
+        compiled = wg.compile(step)
+        eager_step(x), compiled(x)
+        before = wg.memory.live_bytes()
+        another = wg.compile(step)
+        assert another(x).item() == eager_step(x).item()
+        assert wg.memory.live_bytes() - before <= 2 * n * n * 8 + (depth + 8) * n * 8
+        assert bits(ws) == bits(eager_ws)
+        assert f" {depth} updates as soon as" in compiled.explain(x)

@@ -159,6 +159,7 @@ void bind_compile(py::module_& m) {
         return py::make_tuple(counts.neutral, counts.narrowed, counts.transposed);
       })
       .def_property_readonly("exact", &Replay::exact)
+      .def_property_readonly("hoisted", &Replay::hoisted)
       .def_property_readonly("costs", [](const Replay& r) { return costs_object(r.executor().costs()); })
       .def("profile", [](Replay& r, const List& arguments, int repeats) {
         return costs_object(r.profile(arguments, repeats));

@@ -5,6 +5,7 @@
 #include "array/allocator.h"
 #include "graph/tangents.h"
 #include "kernels/copy.h"
+#include "program/hoist.h"
 #include "sweeps/reverse.h"
 
 namespace wengert::bindings {
@@ -53,6 +54,9 @@ Replay::Replay(Program program, const Recording& recording, std::size_t argument
   for (const Slot& slot : slots_) first_kept_ += slot.changed && slot.has;
   before_ = program_;
   rewritten_ = rewrite(program_, exact_);
+  std::vector<Renewal> renewals;
+  for (const Update& update : updates_) renewals.push_back({program_.inputs[update.input], program_.outputs[update.output]});
+  hoisted_ = hoist_renewals(program_, renewals);
   executors_.push_back(std::make_unique<Running>(program_, updates_, true));
   if (!pull_) return;
   rewrite(pull_->program, exact_);

@@ -57,6 +57,7 @@ class Replay : public std::enable_shared_from_this<Replay> {
   const Program& program() const { return program_; }
   const Program& before() const { return before_; }
   const Rewritten& rewritten() const { return rewritten_; }
+  int64_t hoisted() const { return hoisted_; }  // steps that run earlier than recorded
   bool exact() const { return exact_; }
   const Executor& executor() const { return executors_[0]->executor; }
 
@@ -90,6 +91,7 @@ class Replay : public std::enable_shared_from_this<Replay> {
 
   Program program_, before_;
   Rewritten rewritten_;
+  int64_t hoisted_ = 0;
   bool exact_;
   std::size_t arguments_, results_, first_gradient_ = 0, first_kept_ = 0;
   std::optional<Pull> pull_;

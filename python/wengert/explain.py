@@ -53,6 +53,7 @@ def explain_text(replay: Any, recorded: Program, program: Program) -> str:
         "nodes gone",
         f"{'':12} {neutral} nodes that return an operand gone, {narrowed} computed before they are "
         f"broadcast, {transposed} before they are transposed",
+        f"{'':12} {replay.hoisted} updates as soon as nothing reads what they change",
         f"{'grouped':<12} {len(units):>6} units  {'':>12}  {_amount(moved, 'B'):>10} moved"
         f"  {_amount(replay.arena_bytes, 'B'):>10} arena",
     ]

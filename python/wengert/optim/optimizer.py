@@ -40,6 +40,30 @@ def _parameter_list(params: Any) -> list[Tensor]:
     return found
 
 
+_UPDATE_BYTES = 1 << 13
+"""What one operation of a recorded step updates, at least: less costs more calls, more keeps more
+gradients until all of them are there."""
+
+
+def _together(params: list[Tensor]) -> list[list[int]]:
+    """The places of the parameters that have gradients, in sets that one operation updates; the
+    last come first, as their gradients do."""
+    sets: list[list[int]] = [[]]
+    size = 0
+    for i in reversed(range(len(params))):
+        if params[i].grad is None:
+            continue
+        if size >= _UPDATE_BYTES:
+            sets.append([])
+            size = 0
+        sets[-1].append(i)
+        size += params[i].size * params[i].dtype.itemsize
+    if size < _UPDATE_BYTES and len(sets) > 1:
+        rest = sets.pop()
+        sets[-1] += rest
+    return sets if sets[0] else []
+
+
 def _is_rate(value: Any) -> bool:
     return isinstance(value, (int, float)) and value >= 0.0
 
@@ -251,18 +275,15 @@ class Optimizer:
         names: tuple[str, ...],
     ) -> None:
         states = [self._state_of(index, name) for name in names]
-        counts = self._counts[index]
-        which, tensors, targets = [], [], [counts]
-        for i, p in enumerate(group["params"]):
-            g = p.grad
-            if g is not None:
-                own = [state[i] for state in states]
-                which.append(i)
-                tensors += [p, g, *own]
+        params, counts = group["params"], self._counts[index]
+        for which in _together(params):
+            tensors, targets = [], [counts]
+            for i in which:
+                p, own = params[i], [state[i] for state in states]
+                tensors += [p, p.grad, *own]
                 targets += [p, *own]
-        if which:
             made = row(rate, counts, *tensors, which=which, states=len(names), **attributes)
-            del g, tensors  # a view of what changes may not be held
+            del tensors  # a view of what changes may not be held
             for target, value in zip(targets, made):
                 _core._assign(target, value)
 
