@@ -25,7 +25,7 @@ Attrs::Attrs(const Schema& schema, std::vector<Attr> values) {
 const Attr& Attrs::at(const char* name) const {
   if (list_)
     for (std::size_t i = 0; i < list_->values.size(); ++i)
-      if ((*list_->schema)[i].name == name) return list_->values[i];
+      if (std::strcmp((*list_->schema)[i].name.c_str(), name) == 0) return list_->values[i];
   fail(ErrorKind::argument, "attributes: there is none named '", name, "'");
 }
 

@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "kernels/parallel.h"
-#include "kernels/tile.h"
+#include "kernels/tile_loop.h"
 
 namespace wengert::kernels {
 namespace {

@@ -1,6 +1,8 @@
 #include "kernels/group.h"
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
 #include "kernels/parallel.h"
 #include "kernels/walk.h"
@@ -15,21 +17,28 @@ constexpr int most_operands = 256;
 }  // namespace
 
 void TileGroup::place_scratch() {
-  const int first = int(reads.size());
-  std::vector<int> last_use(members.size(), -1);
-  for (std::size_t m = 0; m < members.size(); ++m)
-    for (const int in : members[m].ins)
-      if (in >= first) last_use[std::size_t(in - first)] = int(m);
+  std::array<int, most_operands> last_use;
+  for (std::size_t m = 0; m < members.size(); ++m) {
+    last_use[std::size_t(members[m].made)] = int(m);
+    if (members[m].twin) last_use[std::size_t(members[m].twin_made)] = int(m);
+    for (const int in : members[m].ins) last_use[std::size_t(in)] = int(m);
+  }
   std::vector<int> free;
+  auto take = [&] {
+    if (free.empty()) return scratch_slots++;
+    const int slot = free.back();
+    free.pop_back();
+    return slot;
+  };
   for (std::size_t m = 0; m < members.size(); ++m) {
     Member& member = members[m];
-    if (member.output < 0) {
-      if (free.empty()) free.push_back(scratch_slots++);
-      member.scratch = free.back();
-      free.pop_back();
+    if (member.output < 0) member.scratch = take();
+    if (member.twin) member.twin_scratch = take();
+    for (std::size_t k = 0; k <= m; ++k) {  // each slot is freed once, after its last reader
+      const Member& made = members[k];
+      if (made.scratch >= 0 && last_use[std::size_t(made.made)] == int(m)) free.push_back(made.scratch);
+      if (made.twin && last_use[std::size_t(made.twin_made)] == int(m)) free.push_back(made.twin_scratch);
     }
-    for (std::size_t k = 0; k <= m; ++k)  // each slot is freed once, after its last reader
-      if (members[k].scratch >= 0 && std::max(last_use[k], int(k)) == int(m)) free.push_back(members[k].scratch);
   }
 }
 
@@ -97,19 +106,28 @@ void TileGroup::run_range(int64_t begin, int64_t end) const {
       at[k] = to;
       gather_bytes(base, width, sizes_, walk.strides, first, n, to);
     }
-    for (std::size_t m = 0; m < members.size(); ++m) {
-      const Member& member = members[m];
+    for (const Member& member : members) {
+      const auto made = std::size_t(member.made);
+      std::byte* to = member.output < 0 ? scratch + member.scratch * slot_bytes
+                                        : static_cast<std::byte*>(writes[std::size_t(member.output)].raw()) +
+                                              first * itemsize(member.dtype);
+      at[made] = to;
+      step[made] = 1;
+      const auto in = std::size_t(member.ins[0]);
+      if (member.twin) {
+        std::byte* also = scratch + member.twin_scratch * slot_bytes;
+        at[std::size_t(member.twin_made)] = also;
+        step[std::size_t(member.twin_made)] = 1;
+        if (member.own_is_second) std::swap(to, also);
+        member.twin(at[in], step[in], to, also, n);
+        continue;
+      }
       const void* from[max_arity];
       int64_t steps[max_arity];
       for (std::size_t i = 0; i < member.ins.size(); ++i) {
         from[i] = at[member.ins[i]];
         steps[i] = step[member.ins[i]];
       }
-      std::byte* to = member.output < 0 ? scratch + member.scratch * slot_bytes
-                                        : static_cast<std::byte*>(writes[std::size_t(member.output)].raw()) +
-                                              first * itemsize(member.dtype);
-      at[inputs + m] = to;
-      step[inputs + m] = 1;
       member.tile(from, steps, to, n);
     }
   }

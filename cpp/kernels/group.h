@@ -8,14 +8,18 @@
 
 namespace wengert::kernels {
 
-// Operands are numbered: first the arrays read, then what the tiles make, in order.
+// Operands are numbered: first the arrays read, then what the tiles make, as the builder likes.
 struct TileGroup {
   struct Member {
     Tile tile;
     SmallVector<int, 4> ins;
-    DType dtype;       // of its result
-    int output = -1;   // the array it is written to, or -1: it stays within the group
-    int scratch = -1;  // then its place there
+    DType dtype;          // of its result
+    int made;             // the number of its result
+    int output = -1;      // the array it is written to, or -1: it stays within the group
+    int scratch = -1;     // then its place there
+    TwinTile twin = {};   // runs in place of `tile` and makes a second result, which stays within
+    bool own_is_second = false;  // of the two that `twin` makes
+    int twin_made = -1, twin_scratch = -1;
   };
   Shape shape;
   std::vector<Array> reads;   // of the group's shape, or 0-d; any strides

@@ -74,11 +74,17 @@ template <class T>
   }
 }
 
+// One of the kernels' values, with its sign.
+template <class T>
+[[gnu::always_inline]] inline T turn(T sine, T cosine, Bits<T> quadrant) {
+  const T y = select(-(quadrant & 1), cosine, sine);
+  return from_bits<T>(bits(y) ^ ((quadrant & 2) << (sizeof(T) * 8 - 2)));
+}
+
 template <class T>
 [[gnu::always_inline]] inline T sin_of_quadrant(T r, Bits<T> quadrant) {
   const T z = r * r;
-  const T y = select(-(quadrant & 1), cos_kernel(z), sin_kernel(r, z));
-  return from_bits<T>(bits(y) ^ ((quadrant & 2) << (sizeof(T) * 8 - 2)));
+  return turn(sin_kernel(r, z), cos_kernel(z), quadrant);
 }
 
 // asin(s) / s - 1 over z = s^2 <= 1/4.
@@ -189,6 +195,18 @@ template <class T>
 [[gnu::always_inline]] inline T cos(T x) {
   const detail::Quadrant<T> q = detail::reduce_quadrant(x);
   return detail::sin_of_quadrant<T>(q.r, q.quadrant + 1);
+}
+
+// sin(x) and cos(x), to the bit.
+template <class T>
+[[gnu::always_inline]] inline void sin_cos(T x, T& sine, T& cosine) {
+  using namespace detail;
+  const Quadrant<T> q = reduce_quadrant(x);
+  const T z = q.r * q.r;
+  const T s = sin_kernel(q.r, z), c = cos_kernel(z);
+  const T y = turn(s, c, q.quadrant);
+  sine = x == T(0) ? x : y;
+  cosine = turn<T>(s, c, q.quadrant + 1);
 }
 
 // Right where tan_is_slow(x) is false.

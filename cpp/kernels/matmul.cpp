@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -147,13 +149,16 @@ void multiply(const Array& a, const Array& b, const Array& out, T beta) {
 // shows it in every number of that row (column): x * inf is inf, 0 * inf NaN, and no sum heals either.
 template <class T>
 bool touched(const Product<T>& p, int64_t size) {
+  using Flag = std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>;  // as wide, for vectors
   const int64_t rows = p.c.rows, cols = p.c.cols, item = rows * cols;
-  T probe = 0;
+  constexpr T largest = std::numeric_limits<T>::max();
+  Flag found = 0;
   for (int64_t first = 0; item && first < size; first += item) {
-    for (int64_t j = 0; j < cols; ++j) probe += p.c.data[first + j] * T(0);
-    for (int64_t i = 0; i < rows; ++i) probe += p.c.data[first + i * cols] * T(0);
+    const T* c = p.c.data + first;
+    for (int64_t j = 0; j < cols; ++j) found |= Flag(!(std::abs(c[j]) <= largest));
+    for (int64_t i = 0; i < rows; ++i) found |= Flag(!(std::abs(c[i * cols]) <= largest));
   }
-  return probe != 0;  // NaN
+  return found != 0;
 }
 
 // x with zeros for what is not finite, and where that was.

@@ -157,10 +157,10 @@ void adam_update(T* p, const T* g, T* m, T* v, T* v_max, int64_t n, const AdamSt
     const FlushDenormals flush;
     const int64_t count = end - begin;
     if (v_max)
-      for_isa<AdamLoop<true>, T*, const T*, T*, T*, T*, int64_t, const Adam<T>&>(
+      for_isa_dividing<AdamLoop<true>, T*, const T*, T*, T*, T*, int64_t, const Adam<T>&>(
           p + begin, g + begin, m + begin, v + begin, v_max + begin, count, k);
     else
-      for_isa<AdamLoop<false>, T*, const T*, T*, T*, T*, int64_t, const Adam<T>&>(
+      for_isa_dividing<AdamLoop<false>, T*, const T*, T*, T*, T*, int64_t, const Adam<T>&>(
           p + begin, g + begin, m + begin, v + begin, nullptr, count, k);
   });
 }
@@ -173,7 +173,7 @@ void rmsprop_update(T* p, const T* g, T* square, T* mean, T* buffer, int64_t n,
   parallel::parallel_for(n, grain, [&](int64_t begin, int64_t end) {
     const FlushDenormals flush;
     auto loop = [&]<bool centered, bool has_buffer>() {
-      for_isa<RmsPropLoop<centered, has_buffer>, T*, const T*, T*, T*, T*, int64_t,
+      for_isa_dividing<RmsPropLoop<centered, has_buffer>, T*, const T*, T*, T*, T*, int64_t,
               const RmsProp<T>&>(p + begin, g + begin, square + begin,
                                  centered ? mean + begin : nullptr,
                                  has_buffer ? buffer + begin : nullptr, end - begin, k);

@@ -145,7 +145,14 @@ template <class F>
   for (int64_t k = 1; k < step; ++k)
     for (int64_t j = 0; j < width; ++j) acc[j] = F::merge(acc[j], acc[k * width + j]);
   for (; r < last; ++r) fold_row<F>(x + walk.reduced_offset(r), width, acc, center);
-  for (int64_t j = 0; j < width; ++j) job.emit(outer * columns + begin + j, acc[j], part);
+  if (job.partial) {
+    for (int64_t j = 0; j < width; ++j) job.emit(outer * columns + begin + j, acc[j], part);
+    return;
+  }
+  typename F::Out* out = job.out + outer * columns + begin;
+  const Ending ending = job.ending;
+#pragma GCC ivdep
+  for (int64_t j = 0; j < width; ++j) out[j] = F::finish(acc[j], ending);
 }
 
 template <class F>

@@ -4,6 +4,7 @@
 #pragma once
 #include <tuple>
 
+#include "kernels/tile_loop.h"
 #include "ops/op.h"
 #include "ops/vocabulary.h"
 

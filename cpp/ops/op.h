@@ -86,6 +86,9 @@ struct Op {
   std::function<Vars(const Rule&)> tangent = {};        // tangents of the outputs
   std::function<Vars(const Batched&)> batch = {};
   const kernels::Tiles* tiles = nullptr;  // elementwise rows: what fusion runs
+  // An elementwise row of the same argument that shares most of this one's work, and what runs both.
+  std::string twin = {};
+  const kernels::TwinTiles* twin_tiles = nullptr;
   // Arithmetic operations on these types. A row that does not say has its family's count: one a
   // number of the result (elementwise) or of the input (reductions), none for moves.
   std::function<int64_t(std::span<const Type> in, std::span<const Type> out)> flops = {};

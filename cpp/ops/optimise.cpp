@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "kernels/copy.h"
+#include "kernels/denormals.h"
 #include "ops/families.h"
 #include "ops/rows.h"
 
@@ -86,19 +87,46 @@ struct Bytes {
         end(begin + x.size() * itemsize(x.dtype())) {}
 };
 
-// The output that is the new value of input i, or -1.
-std::ptrdiff_t renewal(const Layout& layout, std::size_t i) {
-  if (i < 2) return i == 0 ? -1 : 0;
-  const std::size_t k = (i - 2) / (2 + layout.states), s = (i - 2) % (2 + layout.states);
-  if (s == 1) return -1;
-  return std::ptrdiff_t(s == 0 ? layout.out_p(k) : layout.out_state(k, s - 2));
-}
-
 // The inputs as they may be read while the outputs are written, contiguous: one is copied where it
 // lies in the memory of an output other than its own new value.
 class Readable {
  public:
-  Readable(const Call& call, const Layout& layout) {
+  Readable(const Call& call, const Layout& layout) : at_(call.in.size()) {
+    const std::byte *first = nullptr, *last = nullptr;  // around all that may not be written
+    visit(call, layout, [&](std::size_t i, const Array& x, bool in_place) {
+      at_[i] = &x;
+      if (in_place || x.size() == 0) return;
+      const Bytes own(x);
+      if (!first || own.begin < first) first = own.begin;
+      if (!last || own.end > last) last = own.end;
+    });
+    bool apart = true;
+    for (std::size_t i = 0; i < call.in.size() && apart; ++i) apart = call.in[i].is_contiguous();
+    for (std::size_t o = 0; o < call.out.size() && apart; ++o)
+      if (const Bytes y(call.out[o]); y.begin < last && first < y.end) apart = false;
+    if (!apart) copy_overlapping(call, layout);
+  }
+  const Array& operator[](std::size_t i) const { return *at_[i]; }
+
+ private:
+  // f(input, its array, whether its new value is written over it) for all but the rate, which is read
+  // before anything is written.
+  template <class F>
+  static void visit(const Call& call, const Layout& layout, const F& f) {
+    auto renewing = [&](std::size_t i, std::size_t o) {
+      f(i, call.in[i], call.in[i].raw() == call.out[o].raw() && call.in[i].is_contiguous());
+    };
+    renewing(1, 0);
+    std::size_t i = 2, o = 1;
+    for (std::size_t k = 0; k < layout.params; ++k) {
+      renewing(i++, o++);
+      f(i, call.in[i], false);
+      ++i;
+      for (std::size_t s = 0; s < layout.states; ++s) renewing(i++, o++);
+    }
+  }
+
+  void copy_overlapping(const Call& call, const Layout& layout) {
     std::vector<Bytes> written;
     written.reserve(call.out.size());
     for (const Array& y : call.out)
@@ -110,22 +138,13 @@ class Readable {
                                         [&](const Bytes& y) { return y.begin < x.end; });
       return after != written.begin() && std::prev(after)->end > x.begin;
     };
-    at_.reserve(call.in.size());
-    for (std::size_t i = 0; i < call.in.size(); ++i) {
-      const Array& x = call.in[i];
-      const std::ptrdiff_t own = renewal(layout, i);
-      const bool in_place = own >= 0 && x.raw() == call.out[std::size_t(own)].raw();
-      if (x.is_contiguous() && (in_place || x.size() == 0 || !overlaps(Bytes(x)))) {
-        at_.push_back(&x);
-      } else {
-        copies_.reserve(call.in.size());  // so that they stay where they are
-        at_.push_back(&copies_.emplace_back(kernels::contiguous_copy(x)));
-      }
-    }
+    copies_.reserve(call.in.size());  // so that they stay where they are
+    visit(call, layout, [&](std::size_t i, const Array& x, bool in_place) {
+      if (in_place || (x.is_contiguous() && (x.size() == 0 || !overlaps(Bytes(x))))) return;
+      at_[i] = &copies_.emplace_back(kernels::contiguous_copy(x));
+    });
   }
-  const Array& operator[](std::size_t i) const { return *at_[i]; }
 
- private:
   std::vector<const Array*> at_;
   std::vector<Array> copies_;
 };
@@ -146,9 +165,16 @@ void update_all(const Call& call, const F& update) {
   const Layout layout = layout_of(call.attrs);
   const Ints& which = call.attrs.ints("which");
   const Readable in(call, layout);
-  for (std::size_t o = 0; o < call.out.size(); ++o)
-    if (const Array& x = in[renewed(layout, o)]; x.raw() != call.out[o].raw())
-      kernels::copy(x, call.out[o]);
+  const kernels::FlushDenormals flush;
+  auto renew = [&](std::size_t i, std::size_t o) {
+    if (in[i].raw() != call.out[o].raw()) kernels::copy(in[i], call.out[o]);
+  };
+  renew(1, 0);
+  for (std::size_t k = 0; k < layout.params; ++k) {
+    renew(layout.in_p(k), layout.out_p(k));
+    for (std::size_t s = 0; s < layout.states; ++s)
+      renew(layout.in_state(k, s), layout.out_state(k, s));
+  }
   int64_t* counts = call.out[0].data<int64_t>();
   auto one = [&]<class T>(TypeTag<T>, std::size_t k) {
     const Array& p = call.out[layout.out_p(k)];

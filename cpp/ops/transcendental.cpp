@@ -81,6 +81,11 @@ struct Sin {
   template <class T> T operator()(T x) const { return math::sin(x); }
   template <class T> static bool is_slow(T x) { return math::sin_is_slow(x); }
   template <class T> static T slow(T x) { return math::sin_slow(x); }
+  template <class T> static void both(T x, T& sine, T& cosine) { math::sin_cos(x, sine, cosine); }
+  template <class T> static void slow_both(T x, T& sine, T& cosine) {
+    sine = math::sin_slow(x);
+    cosine = math::cos_slow(x);
+  }
 };
 struct Cos {
   template <class T> T operator()(T x) const { return math::cos(x); }
@@ -173,10 +178,23 @@ std::vector<Op> exponentials() {
   };
 }
 
+Op sine_row() {
+  static const kernels::TwinTiles twin_tiles = [] {
+    kernels::TwinTiles made;
+    kernels::add_twin_tile<Sin, float>(made, DType::float32);
+    kernels::add_twin_tile<Sin, double>(made, DType::float64);
+    return made;
+  }();
+  Op op = unary("sin", "The sine of x in radians; NaN for infinities.", Sin{},
+                [](X x) { return cos(x); });
+  op.twin = "cos";
+  op.twin_tiles = &twin_tiles;
+  return op;
+}
+
 std::vector<Op> circular() {
   return {
-      unary("sin", "The sine of x in radians; NaN for infinities.", Sin{},
-          [](X x) { return cos(x); }),
+      sine_row(),
       unary("cos", "The cosine of x in radians; NaN for infinities.", Cos{},
           [](X x) { return -sin(x); }),
       unary("tan", "The tangent of x in radians; NaN for infinities.", Tan{},

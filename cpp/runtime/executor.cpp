@@ -208,6 +208,23 @@ class Planner {
     return out;
   }
 
+  // The member, made before step i, whose tile can make the result of step i too: its twin from now on.
+  int find_twin(const std::vector<std::size_t>& steps, std::size_t i, kernels::TileGroup& group,
+                const std::vector<int>& member_at) const {
+    const Step& own = program_.steps[steps[i]];
+    for (std::size_t k = 0; k < i; ++k) {
+      const Step& other = program_.steps[steps[k]];
+      if (other.ins != own.ins || group.members[std::size_t(member_at[k])].twin) continue;
+      const bool leads = other.op->twin == own.op->name, follows = own.op->twin == other.op->name;
+      if (!leads && !follows) continue;
+      kernels::TileGroup::Member& member = group.members[std::size_t(member_at[k])];
+      member.twin = (*(leads ? other : own).op->twin_tiles)(array(own.ins[0]).dtype());
+      member.own_is_second = follows;
+      return member_at[k];
+    }
+    return -1;
+  }
+
   void build_group(std::size_t u) {
     kernels::TileGroup group;
     group.shape = array(program_.steps[units_[u].steps[0]].outs[0]).shape();
@@ -225,24 +242,31 @@ class Planner {
       }
       within[home(program_.steps[s].outs[0])] = true;
     }
-    const int first = int(group.reads.size());
-    for (const std::size_t s : units_[u].steps) {
-      const Step& step = program_.steps[s];
+    const int first = int(group.reads.size());  // results are numbered like the steps
+    std::vector<int> member_at;                  // of each step so far
+    for (std::size_t i = 0; i < units_[u].steps.size(); ++i) {
+      const Step& step = program_.steps[units_[u].steps[i]];
+      const bool stays = !read_elsewhere(step.outs[0], u);
+      member_of[home(step.outs[0])] = int(i);
+      to_.work_ += double(array(step.outs[0]).size());
+      if (stays) lives_[home(step.outs[0])].outside = true;  // it never reaches memory
+      if (const int twin = stays ? find_twin(units_[u].steps, i, group, member_at) : -1; twin >= 0) {
+        group.members[std::size_t(twin)].twin_made = first + int(i);
+        member_at.push_back(twin);
+        continue;
+      }
       kernels::TileGroup::Member member{.tile = (*step.op->tiles)(array(step.ins.back()).dtype()), .ins = {},
-                                        .dtype = array(step.outs[0]).dtype()};
+                                        .dtype = array(step.outs[0]).dtype(), .made = first + int(i)};
       for (const ValueId id : step.ins) {
         const auto found = member_of.find(home(id));
         member.ins.push_back(found != member_of.end() ? first + found->second : read_at.at(id));
       }
-      if (read_elsewhere(step.outs[0], u)) {
+      if (!stays) {
         member.output = int(group.writes.size());
         group.writes.push_back(array(step.outs[0]));
-      } else {
-        lives_[home(step.outs[0])].outside = true;  // it never reaches memory
       }
-      member_of[home(step.outs[0])] = int(group.members.size());
+      member_at.push_back(int(group.members.size()));
       group.members.push_back(std::move(member));
-      to_.work_ += double(array(step.outs[0]).size());
     }
     group.place_scratch();
     group.prepare();
