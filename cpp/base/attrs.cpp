@@ -24,8 +24,10 @@ Attrs::Attrs(const Schema& schema, std::vector<Attr> values) {
 
 const Attr& Attrs::at(const char* name) const {
   if (list_)
-    for (std::size_t i = 0; i < list_->values.size(); ++i)
-      if (std::strcmp((*list_->schema)[i].name.c_str(), name) == 0) return list_->values[i];
+    for (std::size_t i = 0; i < list_->values.size(); ++i) {
+      const char* own = (*list_->schema)[i].name.c_str();
+      if (own[0] == name[0] && std::strcmp(own, name) == 0) return list_->values[i];
+    }
   fail(ErrorKind::argument, "attributes: there is none named '", name, "'");
 }
 

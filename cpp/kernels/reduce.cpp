@@ -35,7 +35,7 @@ Walk make_walk(const Array& x, const Ints& axes, bool ordered) {
       walk.kept_strides.push_back(stride);
     }
   }
-  if (!ordered)
+  if (!ordered && reduced.size() > 1)  // a sort takes memory
     std::stable_sort(reduced.begin(), reduced.end(),
                      [](const Axis& a, const Axis& b) { return a.stride > b.stride; });
   for (const auto& [size, stride] : reduced) {

@@ -87,43 +87,51 @@ struct Bytes {
         end(begin + x.size() * itemsize(x.dtype())) {}
 };
 
+// The output that is the new value of input i, or -1.
+std::ptrdiff_t renewal(const Layout& layout, std::size_t i) {
+  if (i < 2) return i == 0 ? -1 : 0;
+  const std::size_t k = (i - 2) / (2 + layout.states), s = (i - 2) % (2 + layout.states);
+  if (s == 1) return -1;
+  return std::ptrdiff_t(s == 0 ? layout.out_p(k) : layout.out_state(k, s - 2));
+}
+
 // The inputs as they may be read while the outputs are written, contiguous: one is copied where it
-// lies in the memory of an output other than its own new value.
+// lies in the memory of an output other than its own new value. The rate is read before.
 class Readable {
  public:
-  Readable(const Call& call, const Layout& layout) : at_(call.in.size()) {
-    const std::byte *first = nullptr, *last = nullptr;  // around all that may not be written
-    visit(call, layout, [&](std::size_t i, const Array& x, bool in_place) {
-      at_[i] = &x;
-      if (in_place || x.size() == 0) return;
-      const Bytes own(x);
-      if (!first || own.begin < first) first = own.begin;
-      if (!last || own.end > last) last = own.end;
-    });
-    bool apart = true;
-    for (std::size_t i = 0; i < call.in.size() && apart; ++i) apart = call.in[i].is_contiguous();
-    for (std::size_t o = 0; o < call.out.size() && apart; ++o)
-      if (const Bytes y(call.out[o]); y.begin < last && first < y.end) apart = false;
-    if (!apart) copy_overlapping(call, layout);
+  Readable(const Call& call, const Layout& layout) : call_(call) {
+    if (!plain(call, layout)) copy_overlapping(call, layout);
   }
-  const Array& operator[](std::size_t i) const { return *at_[i]; }
+  const Array& operator[](std::size_t i) const { return at_.empty() ? call_.in[i] : *at_[i]; }
 
  private:
-  // f(input, its array, whether its new value is written over it) for all but the rate, which is read
-  // before anything is written.
-  template <class F>
-  static void visit(const Call& call, const Layout& layout, const F& f) {
-    auto renewing = [&](std::size_t i, std::size_t o) {
-      f(i, call.in[i], call.in[i].raw() == call.out[o].raw() && call.in[i].is_contiguous());
-    };
-    renewing(1, 0);
-    std::size_t i = 2, o = 1;
+  // Whether each new value replaces the old one, and the gradients lie together and apart from all.
+  static bool plain(const Call& call, const Layout& layout) {
+    if (call.in[1].raw() != call.out[0].raw()) return false;
+    const std::byte *first = nullptr, *last = nullptr;  // around the gradients
     for (std::size_t k = 0; k < layout.params; ++k) {
-      renewing(i++, o++);
-      f(i, call.in[i], false);
-      ++i;
-      for (std::size_t s = 0; s < layout.states; ++s) renewing(i++, o++);
+      const std::size_t p = layout.in_p(k), out = layout.out_p(k);
+      const Array& g = call.in[layout.in_g(k)];
+      if (call.in[p].raw() != call.out[out].raw() || !g.is_contiguous()) return false;
+      for (std::size_t s = 0; s < layout.states; ++s)
+        if (call.in[p + 2 + s].raw() != call.out[out + 1 + s].raw()) return false;
+      const Bytes own(g);
+      if (own.begin == own.end) continue;
+      first = first ? std::min(first, own.begin) : own.begin;
+      last = std::max(last, own.end);
     }
+    const auto* counts = static_cast<const std::byte*>(call.out[0].raw());
+    if (counts < last && first < counts + call.out[0].size() * int64_t(sizeof(int64_t)))
+      return false;
+    for (std::size_t k = 0; k < layout.params; ++k) {
+      const std::size_t out = layout.out_p(k);
+      const Bytes own(call.out[out]);
+      for (std::size_t s = 0; s <= layout.states; ++s) {
+        const auto* y = static_cast<const std::byte*>(call.out[out + s].raw());
+        if (y < last && first < y + (own.end - own.begin)) return false;
+      }
+    }
+    return true;
   }
 
   void copy_overlapping(const Call& call, const Layout& layout) {
@@ -138,14 +146,22 @@ class Readable {
                                         [&](const Bytes& y) { return y.begin < x.end; });
       return after != written.begin() && std::prev(after)->end > x.begin;
     };
-    copies_.reserve(call.in.size());  // so that they stay where they are
-    visit(call, layout, [&](std::size_t i, const Array& x, bool in_place) {
-      if (in_place || (x.is_contiguous() && (x.size() == 0 || !overlaps(Bytes(x))))) return;
-      at_[i] = &copies_.emplace_back(kernels::contiguous_copy(x));
-    });
+    at_.reserve(call.in.size());
+    for (std::size_t i = 0; i < call.in.size(); ++i) {
+      const Array& x = call.in[i];
+      const std::ptrdiff_t own = renewal(layout, i);
+      const bool in_place = own >= 0 && x.raw() == call.out[std::size_t(own)].raw();
+      if (x.is_contiguous() && (in_place || x.size() == 0 || !overlaps(Bytes(x)))) {
+        at_.push_back(&x);
+      } else {
+        copies_.reserve(call.in.size());  // so that they stay where they are
+        at_.push_back(&copies_.emplace_back(kernels::contiguous_copy(x)));
+      }
+    }
   }
 
-  std::vector<const Array*> at_;
+  const Call& call_;
+  std::vector<const Array*> at_;  // none: as they are
   std::vector<Array> copies_;
 };
 

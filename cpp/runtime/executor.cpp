@@ -39,6 +39,7 @@ class Planner {
     share_memory();
     build_units();
     place();
+    list_copies();
   }
 
  private:
@@ -312,6 +313,18 @@ class Planner {
     for (Buffer* buffer : inside) buffer->data = base + intervals[place_of.at(root(buffer))].offset;
   }
 
+  void list_copies() {
+    for (std::size_t j = 0; j < to_.results_.size(); ++j) {
+      const Executor::Result& result = to_.results_[j];
+      if (result.buffer) to_.bound_results_.push_back(j);
+      else if (!result.is_update) to_.copied_results_.push_back(j);
+    }
+    for (std::size_t u = 0; u < to_.updates_.size(); ++u) {
+      if (to_.update_rooms_[u].has_data()) to_.roomed_updates_.push_back(u);
+      if (!to_.direct_[u]) to_.copied_updates_.push_back(u);
+    }
+  }
+
   Executor& to_;
   const Program& program_;
   std::vector<Array> arrays_;
@@ -350,16 +363,17 @@ void Executor::bind(std::span<const Array> inputs, std::span<const Array> output
 void Executor::run(std::span<const Array> inputs, std::span<const Array> outputs,
                    const std::vector<bool>& stacked, int64_t first, int64_t last, bool backwards) {
   const bool rows = !stacked.empty();
+  const bool moves = std::find(stacked.begin(), stacked.end(), true) != stacked.end();
   const int64_t start = backwards ? last - 1 : first, sign = backwards ? -1 : 1;
   bind(inputs, outputs, stacked, start);
   for (int64_t count = first, row = start; count < last; ++count, row += sign) {
     step();
     finish(inputs, outputs, rows, row);
     if (!rows) continue;
-    for (std::size_t i = 0; i < inputs_.size() && i < stacked.size(); ++i)
+    for (std::size_t i = 0; moves && i < inputs_.size() && i < stacked.size(); ++i)
       if (stacked[i]) inputs_[i].buffer->data += sign * int64_t(inputs_[i].buffer->bytes);
-    for (Result& result : results_)
-      if (result.buffer) result.buffer->data += sign * int64_t(result.buffer->bytes);
+    for (const std::size_t j : bound_results_)
+      results_[j].buffer->data += sign * int64_t(results_[j].buffer->bytes);
   }
   for (const Update& update : updates_) {
     const Array& target = inputs[update.input];
@@ -408,17 +422,14 @@ std::vector<UnitCost> Executor::profile(std::span<const Array> inputs, std::span
 
 // Copies what was not written where it belongs: results first, as updates may overwrite them.
 void Executor::finish(std::span<const Array> inputs, std::span<const Array> outputs, bool rows, int64_t row) {
-  for (std::size_t j = 0; j < results_.size(); ++j) {
-    if (results_[j].buffer || results_[j].is_update) continue;
+  for (const std::size_t j : copied_results_) {
     const Array& value = results_[j].value;
     kernels::copy(value, rows ? outputs[j].view(value.shape(), contiguous_strides(value.shape()),
                                                 outputs[j].offset() + row * value.size())
                               : outputs[j]);
   }
-  for (std::size_t u = 0; u < updates_.size(); ++u)
-    if (update_rooms_[u].has_data()) kernels::copy(update_values_[u], update_rooms_[u]);
-  for (std::size_t u = 0; u < updates_.size(); ++u) {
-    if (direct_[u]) continue;
+  for (const std::size_t u : roomed_updates_) kernels::copy(update_values_[u], update_rooms_[u]);
+  for (const std::size_t u : copied_updates_) {
     const Input& own = inputs_[updates_[u].input];
     const Array& given = inputs[updates_[u].input];
     kernels::copy(update_rooms_[u].has_data() ? update_rooms_[u] : update_values_[u],

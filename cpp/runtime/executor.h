@@ -80,6 +80,7 @@ class Executor {
   std::vector<bool> direct_;          // whether an update is written where it belongs
   std::vector<Array> update_values_;
   std::vector<Array> update_rooms_;   // for values that another update may overwrite
+  std::vector<std::size_t> bound_results_, copied_results_, roomed_updates_, copied_updates_;  // places of such
   std::vector<Var> constants_;
   Array arena_;
   int64_t arena_bytes_ = 0;
