@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "graph/source.h"
 #include "graph/tangents.h"
 #include "sweeps/reverse.h"
 
@@ -19,6 +20,20 @@ py::list costs_object(const std::vector<UnitCost>& costs) {
   py::list out;
   for (const UnitCost& cost : costs) out.append(py::make_tuple(cost.label, cost.flops, cost.bytes, cost.seconds));
   return out;
+}
+
+// (way, limit, bytes before and after, flops and seconds added, plans tried, what they looked at, values); a value is (name,
+// dtype, shape, bytes, times made again, source).
+py::object scheduled_object(const Replay& replay) {
+  const std::optional<Scheduled>& found = replay.scheduled();
+  if (!found) return py::none();
+  py::list values;
+  for (const Scheduled::Value& value : found->values)
+    values.append(py::make_tuple(value.name, py::reinterpret_steal<py::object>(dtype_object(value.type.dtype)),
+                                 std::vector<int64_t>(value.type.shape.begin(), value.type.shape.end()), value.bytes,
+                                 value.times, show_source(value.source)));
+  return py::make_tuple(found->name, found->limit, found->before, found->after, found->flops, found->seconds, found->plans,
+                        found->looked, values);
 }
 
 // Of two tensors over the same bytes one is changed: the other must have been read before.
@@ -64,9 +79,9 @@ Pull cut_pull(Program& program, std::size_t middle, const Recording& recording, 
 }
 
 // Calls f once on abstract tensors like `arguments`, of which a caller wants the gradients of those
-// that are `followed`: (f's result, Replay).
+// that are `followed`: (f's result, Replay). `limit`: bytes, and flops and bytes a second.
 py::tuple record(py::function f, const List& arguments, const std::vector<bool>& followed, py::function flatten,
-                 bool exact) {
+                 const std::optional<std::tuple<int64_t, double, double>>& limit, bool exact) {
   Recording recording;
   List placeholders, targets;
   std::vector<int> places;  // of the targets, among arguments and variables
@@ -135,9 +150,39 @@ py::tuple record(py::function f, const List& arguments, const std::vector<bool>&
     pull->results = with_history;
     pull->found = found;
   }
-  auto replay = std::make_shared<Replay>(std::move(program), recording, arguments.size(), results, std::move(pull),
+  std::optional<Limit> within;
+  if (limit) {
+    const auto& [bytes, flops, bandwidth] = *limit;
+    within = Limit{.bytes = bytes, .flops = flops, .bandwidth = bandwidth};
+    for (const Var& x : arguments)
+      if (!x.array().is_contiguous()) within->taken += x.array().size() * itemsize(x.dtype());
+  }
+  auto replay = std::make_shared<Replay>(std::move(program), recording, arguments.size(), results, std::move(pull), within,
                                          exact);
   return py::make_tuple(result, replay);
+}
+
+// The cheapest persistent schedule of a chain: (seconds, [(operation, stage)]), or None where `limit` bytes
+// do not do. Stages are (forward, backward, full, forward_room, backward_room).
+py::object chain_schedule(const std::vector<std::tuple<double, double, int64_t, int64_t, int64_t>>& stages,
+                          std::vector<int64_t> states, std::vector<int64_t> cotangents, int64_t limit, int64_t slots) {
+  Chain chain;
+  for (const auto& [forward, backward, full, forward_room, backward_room] : stages) {
+    chain.forward.push_back(forward);
+    chain.backward.push_back(backward);
+    chain.full.push_back(full);
+    chain.forward_room.push_back(forward_room);
+    chain.backward_room.push_back(backward_room);
+  }
+  chain.state = std::move(states);
+  chain.cotangent = std::move(cotangents);
+  const ChainSchedules schedules(std::move(chain), limit, slots);
+  const std::optional<double> seconds = schedules.seconds(limit);
+  if (!seconds) return py::none();
+  constexpr const char* names[] = {"keep_all", "keep_input", "drop_input", "reverse"};
+  py::list out;
+  for (const ChainOp& op : schedules.schedule(limit)) out.append(py::make_tuple(names[op.kind], op.stage));
+  return py::make_tuple(*seconds, out);
 }
 
 }  // namespace
@@ -172,9 +217,17 @@ void bind_compile(py::module_& m) {
       .def_property_readonly("program", [](const Replay& r) { return r.program(); })
       .def_property_readonly("recorded", [](const Replay& r) { return r.before(); })
       .def_property_readonly("arena_bytes", [](const Replay& r) { return r.executor().arena_bytes(); })
+      .def_property_readonly("schedule", scheduled_object)
+      .def("curve", [](const Replay& r, double flops, double bandwidth) {
+        py::list out;
+        for (const CurvePoint& point : r.curve(flops, bandwidth))
+          out.append(py::make_tuple(point.bytes, point.seconds, point.name));
+        return out;
+      })
       .def_property_readonly("units", [](const Replay& r) { return r.executor().units(); });
   bind_fast_call(m);
   m.def("_record", record);
+  m.def("_chain_schedule", chain_schedule);
   // Whether a transform around the call may follow what it reads.
   m.def("_within_transform", within_transform);
   m.def("_recording", [] { return Recording::current() != nullptr; });

@@ -36,8 +36,9 @@ Extent extent(const Array& array) {
 }
 
 Replay::Replay(Program program, const Recording& recording, std::size_t arguments, std::size_t results,
-               std::optional<Pull> pull, bool exact)
-    : program_(std::move(program)), exact_(exact), arguments_(arguments), results_(results), pull_(std::move(pull)) {
+               std::optional<Pull> pull, std::optional<Limit> limit, bool exact)
+    : program_(std::move(program)), exact_(exact), arguments_(arguments), results_(results), pull_(std::move(pull)),
+      limit_(limit) {
   for (const Recording::Variable& variable : recording.variables())
     if (variable.entry) variables_.push_back({variable.outside, variable.assigned});
   for (Outside& read : variables_)
@@ -57,10 +58,44 @@ Replay::Replay(Program program, const Recording& recording, std::size_t argument
   std::vector<Renewal> renewals;
   for (const Update& update : updates_) renewals.push_back({program_.inputs[update.input], program_.outputs[update.output]});
   hoisted_ = hoist_renewals(program_, renewals);
+  if (pull_) rewrite(pull_->program, exact_);
+  if (limit_) {
+    unlimited_ = program_;
+    Limit of_pull = *limit_;
+    limit_->taken += copied_bytes();
+    if (pull_) {
+      limit_->least = least_within(pull_->program, {}, of_pull);
+      of_pull.least = least_within(program_, updates_, *limit_);
+      keep_within(pull_->program, {}, of_pull);
+    }
+    scheduled_ = keep_within(program_, updates_, *limit_);
+  }
   executors_.push_back(std::make_unique<Running>(program_, updates_, true));
   if (!pull_) return;
-  rewrite(pull_->program, exact_);
   puller_ = std::make_unique<Executor>(pull_->program, std::vector<Update>());
+}
+
+// Variables that a run copies: those in memory that it changes otherwise, and those it cannot read as
+// they lie.
+int64_t Replay::copied_bytes() const {
+  int64_t out = 0;
+  for (const Outside& variable : variables_) {
+    const Array& array = variable.value.array();
+    if (variable.copied || !array.is_contiguous()) out += array.size() * itemsize(array.dtype());
+  }
+  return out;
+}
+
+std::vector<CurvePoint> Replay::curve(double flops, double bandwidth) const {
+  Limit limit{.bytes = 0, .flops = flops, .bandwidth = bandwidth};
+  const int64_t least = pull_ ? least_within(pull_->program, {}, limit) : 0;
+  limit.taken = copied_bytes();
+  std::vector<CurvePoint> out;
+  for (CurvePoint& point : memory_curve(program_, updates_, limit)) {
+    point.bytes = std::max(point.bytes, least);
+    if (out.empty() || point.bytes < out.back().bytes) out.push_back(std::move(point));
+  }
+  return out;
 }
 
 int64_t& options_epoch() {
@@ -297,9 +332,10 @@ Replay::Running& Replay::free_executor(bool keeps) {
   if (keeps) {
     executors_.push_back(std::make_unique<Running>(program_, updates_, true));
   } else {
-    Program shown = program_;
+    Program shown = limit_ ? unlimited_ : program_;
     shown.outputs.resize(first_kept_);
     simplify(shown);
+    if (limit_) keep_within(shown, updates_, *limit_);
     executors_.push_back(std::make_unique<Running>(shown, updates_, false));
   }
   return *executors_.back();

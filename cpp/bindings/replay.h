@@ -7,7 +7,7 @@
 #include "graph/recording.h"
 #include "graph/tangents.h"
 #include "program/rewrite.h"
-#include "runtime/executor.h"
+#include "runtime/budgeted.h"
 
 namespace wengert::bindings {
 
@@ -35,7 +35,7 @@ struct Pull {
 class Replay : public std::enable_shared_from_this<Replay> {
  public:
   Replay(Program program, const Recording& recording, std::size_t arguments, std::size_t results,
-         std::optional<Pull> pull, bool exact);
+         std::optional<Pull> pull, std::optional<Limit> limit, bool exact);
 
   // Runs as one operation that a reverse sweep can pass. A sweep that is recorded itself calls `f`, the
   // function of the flat arguments, again: `f(list) -> list`.
@@ -59,6 +59,8 @@ class Replay : public std::enable_shared_from_this<Replay> {
   const Rewritten& rewritten() const { return rewritten_; }
   int64_t hoisted() const { return hoisted_; }  // steps that run earlier than recorded
   bool exact() const { return exact_; }
+  const std::optional<Scheduled>& scheduled() const { return scheduled_; }
+  std::vector<CurvePoint> curve(double flops, double bandwidth) const;
   const Executor& executor() const { return executors_[0]->executor; }
 
  private:
@@ -84,17 +86,20 @@ class Replay : public std::enable_shared_from_this<Replay> {
   void bind(Running& running, std::span<const Var> arguments, int64_t rows);
   void execute(Running& running);
   void note_changes();
+  int64_t copied_bytes() const;
   std::vector<Var> hand_over(Running& running);
   std::vector<Var> run_keeping(std::span<const Var> arguments, std::vector<Array>* kept);
   Vars pull_back(const Rule& rule, const std::vector<Array>& kept);
   Vars pull_back_recorded(const Rule& rule, const py::function& f);
 
-  Program program_, before_;
+  Program program_, before_, unlimited_;
   Rewritten rewritten_;
   int64_t hoisted_ = 0;
+  std::optional<Scheduled> scheduled_;
   bool exact_;
   std::size_t arguments_, results_, first_gradient_ = 0, first_kept_ = 0;
   std::optional<Pull> pull_;
+  std::optional<Limit> limit_;
   std::unique_ptr<Executor> puller_;
   std::vector<Outside> variables_;
   std::vector<Slot> slots_;

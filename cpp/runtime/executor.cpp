@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "kernels/copy.h"
 #include "runtime/planner.h"
@@ -32,17 +33,28 @@ class Planner {
   Planner(Executor& to, const Program& program, std::vector<Update> updates)
       : to_(to), program_(program), arrays_(lay_out(program)), units_(plan_units(program, arrays_)) {
     to_.updates_ = std::move(updates);
-    find_lives();
-    bind_inputs();
-    bind_updates();
-    bind_outputs();
-    share_memory();
+    plan();
+  }
+
+  int64_t bytes() const { return arena_bytes_ + room_bytes_; }
+
+  void build() {
+    take_memory();
     build_units();
-    place();
     list_copies();
   }
 
  private:
+  void plan() {
+    find_lives();
+    bind_inputs();
+    bind_updates();
+    bind_outputs();
+    pass_within_units();
+    share_memory();
+    place();
+  }
+
   const Array& array(ValueId id) const { return arrays_[std::size_t(id)]; }
   const Buffer* home(ValueId id) const { return array(id).buffer().get(); }
 
@@ -55,6 +67,7 @@ class Planner {
           Life& life = lives_[home(id)];
           life.made = life.last = u;
           makers_[home(id)] = u;
+          if (is_whole(array(id))) item_sizes_[home(id)] = itemsize(array(id).dtype());
         }
         for (const ValueId id : program_.steps[s].ins) {
           Life& life = lives_[home(id)];
@@ -112,10 +125,8 @@ class Planner {
   }
 
   int item_size_of(const Buffer* buffer) const {
-    for (const auto& step : program_.steps)
-      for (const ValueId id : step.outs)
-        if (home(id) == buffer && is_whole(array(id))) return itemsize(array(id).dtype());
-    return 0;
+    const auto found = item_sizes_.find(buffer);
+    return found == item_sizes_.end() ? 0 : found->second;
   }
 
   // A changed input whose new value can be written where it belongs.
@@ -133,8 +144,8 @@ class Planner {
       }
       to_.direct_.push_back(direct);
       to_.update_values_.push_back(array(value));
-      to_.update_rooms_.push_back(!direct && lives_[own].outside ? Array::empty(array(value).dtype(), array(value).shape())
-                                                                 : Array());
+      needs_room_.push_back(!direct && lives_[own].outside);
+      if (needs_room_.back()) room_bytes_ += array(value).size() * itemsize(array(value).dtype());
     }
   }
 
@@ -156,6 +167,14 @@ class Planner {
     // A value that is shown, or written where an input belongs, is read at the end.
     for (const ValueId id : program_.outputs)
       if (Life& life = lives_[home(id)]; !life.outside) life.last = for_ever;
+  }
+
+  // What only other members of its group read never reaches memory.
+  void pass_within_units() {
+    for (std::size_t u = 0; u < units_.size(); ++u)
+      for (const std::size_t s : units_[u].steps)
+        if (const ValueId made = program_.steps[s].outs[0]; units_[u].grouped && !read_elsewhere(made, u))
+          lives_[home(made)].outside = true;
   }
 
   // A result takes over the memory of an operand that ends there.
@@ -250,7 +269,6 @@ class Planner {
       const bool stays = !read_elsewhere(step.outs[0], u);
       member_of[home(step.outs[0])] = int(i);
       to_.work_ += double(array(step.outs[0]).size());
-      if (stays) lives_[home(step.outs[0])].outside = true;  // it never reaches memory
       if (const int twin = stays ? find_twin(units_[u].steps, i, group, member_at) : -1; twin >= 0) {
         group.members[std::size_t(twin)].twin_made = first + int(i);
         member_at.push_back(twin);
@@ -289,28 +307,34 @@ class Planner {
   }
 
   void place() {
-    std::vector<Interval> intervals;
-    std::unordered_map<const Buffer*, std::size_t> place_of;
-    std::vector<Buffer*> inside;
+    // In the order of the values, so that equal programs have equal plans.
+    std::unordered_set<const Buffer*> seen;
     for (const Array& x : arrays_)
-      if (x.has_data() && !lives_[x.buffer().get()].outside) inside.push_back(x.buffer().get());
-    std::sort(inside.begin(), inside.end());
-    inside.erase(std::unique(inside.begin(), inside.end()), inside.end());
-    std::sort(inside.begin(), inside.end(), [&](const Buffer* a, const Buffer* b) {
+      if (x.has_data() && !lives_[x.buffer().get()].outside && seen.insert(x.buffer().get()).second)
+        inside_.push_back(x.buffer().get());
+    std::stable_sort(inside_.begin(), inside_.end(), [&](const Buffer* a, const Buffer* b) {
       return lives_[a].made != lives_[b].made ? lives_[a].made < lives_[b].made : a->bytes > b->bytes;
     });
-    for (const Buffer* buffer : inside) {
+    for (const Buffer* buffer : inside_) {
       const Life& life = lives_[buffer];
-      const auto [found, is_new] = place_of.emplace(root(buffer), intervals.size());
-      if (is_new) intervals.push_back({int64_t(buffer->bytes), life.made, life.last});
-      Interval& interval = intervals[found->second];
+      const auto [found, is_new] = place_of_.emplace(root(buffer), intervals_.size());
+      if (is_new) intervals_.push_back({int64_t(buffer->bytes), life.made, life.last});
+      Interval& interval = intervals_[found->second];
       interval.first = std::min(interval.first, life.made);
       interval.last = std::max(interval.last, life.last);
     }
-    to_.arena_bytes_ = place_intervals(intervals);
-    to_.arena_ = Array::empty(DType::uint8, {to_.arena_bytes_});
+    arena_bytes_ = place_intervals(intervals_);
+  }
+
+  void take_memory() {
+    to_.arena_bytes_ = bytes();
+    to_.arena_ = Array::empty(DType::uint8, {arena_bytes_});
+    for (std::size_t i = 0; i < to_.update_values_.size(); ++i) {
+      const Array& value = to_.update_values_[i];
+      to_.update_rooms_.push_back(needs_room_[i] ? Array::empty(value.dtype(), value.shape()) : Array());
+    }
     auto* base = static_cast<std::byte*>(to_.arena_.raw());
-    for (Buffer* buffer : inside) buffer->data = base + intervals[place_of.at(root(buffer))].offset;
+    for (Buffer* buffer : inside_) buffer->data = base + intervals_[place_of_.at(root(buffer))].offset;
   }
 
   void list_copies() {
@@ -333,11 +357,22 @@ class Planner {
   std::unordered_map<const Buffer*, std::size_t> makers_;
   std::unordered_map<const Buffer*, std::vector<std::pair<std::size_t, std::size_t>>> readers_;  // unit, step
   std::unordered_map<const Buffer*, int> shown_;  // as outputs
+  std::unordered_map<const Buffer*, int> item_sizes_;
+  std::vector<bool> needs_room_;  // of each update
+  std::vector<Interval> intervals_;
+  std::unordered_map<const Buffer*, std::size_t> place_of_;  // among the intervals
+  std::vector<Buffer*> inside_;
+  int64_t arena_bytes_ = 0, room_bytes_ = 0;
 };
 
 Executor::Executor(const Program& program, std::vector<Update> updates) {
   for (const auto& [id, x] : program.constants) constants_.push_back(x);
-  Planner(*this, program, std::move(updates));
+  Planner(*this, program, std::move(updates)).build();
+}
+
+int64_t Executor::planned_bytes(const Program& program, std::vector<Update> updates) {
+  Executor none;
+  return Planner(none, program, std::move(updates)).bytes();
 }
 
 void Executor::bind(std::span<const Array> inputs, std::span<const Array> outputs, const std::vector<bool>& stacked,

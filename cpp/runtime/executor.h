@@ -22,6 +22,8 @@ struct UnitCost {
 class Executor {
  public:
   Executor(const Program& program, std::vector<Update> updates);
+  // The `arena_bytes` of such an executor, worked out without taking memory.
+  static int64_t planned_bytes(const Program& program, std::vector<Update> updates);
 
   // Inputs are like the program's; `outputs` are contiguous memory for those that are no updates
   // (null arrays for the updates). The arrays of updated inputs are changed.
@@ -35,6 +37,7 @@ class Executor {
   std::vector<UnitCost> profile(std::span<const Array> inputs, std::span<const Array> outputs, int repeats);
   std::vector<UnitCost> costs() const;
 
+  // Held between runs: values, and room for those that an update may overwrite.
   int64_t arena_bytes() const { return arena_bytes_; }
   std::size_t units() const { return units_.size(); }
   bool calls_python() const { return calls_python_; }
@@ -65,6 +68,7 @@ class Executor {
     bool is_update;
   };
 
+  Executor() = default;
   void bind(std::span<const Array> inputs, std::span<const Array> outputs, const std::vector<bool>& stacked, int64_t row);
   void run_unit(const Unit& unit);
   void step();

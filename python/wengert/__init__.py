@@ -61,6 +61,7 @@ if _TYPE_CHECKING:
     from . import nn, optim, sparsity
     from .check import check_grads
     from .io import FileError, load, save
+    from .memory_trade import memory_curve
     from .nn import functional_call
     from .primitives import primitive
     from .relaxation import straight_through
@@ -72,6 +73,7 @@ _lazy = {
     "examples": None,
     "functional_call": "nn",
     "load": "io",
+    "memory_curve": "memory_trade",
     "nn": None,
     "optim": None,
     "primitive": "primitives",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import _core, tree
+from . import _core, byte_size, tree
 from ._core import ArgumentError, ArgumentTypeError, ShapeError, Tensor, TraceError
 from .functions import stack
 from .program import Program
@@ -42,7 +42,11 @@ class Compiled(_core._FastCall):
     __wrapped__: Callable
 
     def __init__(
-        self, f: Callable, static_argnums: int | Sequence[int], exact: bool = False
+        self,
+        f: Callable,
+        static_argnums: int | Sequence[int],
+        memory_budget: int | None = None,
+        exact: bool = False,
     ) -> None:
         functools.update_wrapper(self, f, updated=())
         if not hasattr(self, "__name__"):
@@ -50,6 +54,7 @@ class Compiled(_core._FastCall):
         numbers = _numbers(static_argnums)
         self._static = frozenset(numbers)
         self._exact = exact
+        self._budget = memory_budget
         _core._set_statics(self, list(numbers))
         self._recordings: dict[Any, list[tuple[Any, tree.Structure]]] = {}
         self._bound: dict[int, tuple[weakref.ref, Compiled]] = {}
@@ -66,7 +71,8 @@ class Compiled(_core._FastCall):
             alive = weakref.ref(owner, lambda _: bound.pop(key, None))
             method = functools.wraps(f)(lambda *args, **kwargs: f(alive(), *args, **kwargs))
             own = (i if i < 0 else i - 1 for i in self._static if i != 0)
-            known = bound[key] = alive, Compiled(method, tuple(own), self._exact)
+            inner = Compiled(method, tuple(own), self._budget, self._exact)
+            known = bound[key] = alive, inner
         return _Method(owner, known[1])
 
     def __reduce__(self) -> Any:
@@ -76,7 +82,7 @@ class Compiled(_core._FastCall):
             found = getattr(found, name, None)
         if found is self:
             return path
-        return _compiled, (self.__wrapped__, tuple(self._static), self._exact)
+        return _compiled, (self.__wrapped__, tuple(self._static), self._budget, self._exact)
 
     def _split(self, args: tuple) -> tuple[tuple, tuple]:
         """The arguments that are traced (static ones left out), and the static ones."""
@@ -128,7 +134,10 @@ class Compiled(_core._FastCall):
                     )
             return leaves
 
-        result, replay = _core._record(call, tensors, _followed(tensors), results, self._exact)
+        limit = None if self._budget is None else (self._budget, *_ceilings())
+        result, replay = _core._record(
+            call, tensors, _followed(tensors), results, limit, self._exact
+        )
         return replay, tree.flatten(result)[1]
 
     def _key(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> tuple[Any, ...]:
@@ -147,8 +156,8 @@ class Compiled(_core._FastCall):
             if entry[0].fits():
                 self._slow_hits += 1
                 return entry
-        self._misses += 1
         entry = self._record(tensors, structure, fixed)
+        self._misses += 1
         # The call may have changed options itself: as it left them, so the next one finds them.
         self._recordings.setdefault(self._key(tensors, structure, fixed), []).append(entry)
         self._forget_stale()
@@ -260,6 +269,10 @@ class Compiled(_core._FastCall):
         parts = [stack([_core.asarray(x) for x in column]) for column in zip(*results)]
         return tree.unflatten(out_structure, parts)
 
+    def _replay(self, args: tuple, kwargs: dict) -> tuple[Any, list[Tensor]]:
+        tensors, structure, fixed = self._leaves(args, kwargs)
+        return self._find(tensors, structure, fixed)[0], tensors
+
     def cache_info(self) -> CacheInfo:
         """Hits, misses and the number of recordings."""
         size = sum(len(entries) for entries in self._recordings.values())
@@ -267,8 +280,7 @@ class Compiled(_core._FastCall):
 
     def program(self, *args: Any, **kwargs: Any) -> Program:
         """The program that a call with these arguments replays."""
-        replay, _ = self._find(*self._leaves(args, kwargs))
-        return self._named(replay.program)
+        return self._named(self._replay(args, kwargs)[0].program)
 
     def _named(self, core: Any) -> Program:
         return Program(core, self.__name__, [f"x{i}" for i in range(len(core.inputs))])
@@ -276,7 +288,7 @@ class Compiled(_core._FastCall):
     def explain(self, *args: Any, **kwargs: Any) -> str:
         """What became of a call with these arguments: nodes, flops and bytes as recorded,
         simplified and grouped, then each unit of the replay (operations that run together) with
-        its cost.
+        its cost. Under a ``memory_budget`` also what is stored and what is computed again.
 
         >>> text = wg.compile(lambda x: wg.sin(x) * x + 1.0).explain(wg.ones(1000))
         >>> print(text.splitlines()[-1])
@@ -284,7 +296,7 @@ class Compiled(_core._FastCall):
         """
         from .explain import explain_text  # loaded at first use
 
-        replay, _ = self._find(*self._leaves(args, kwargs))
+        replay, _ = self._replay(args, kwargs)
         return explain_text(replay, self._named(replay.recorded), self._named(replay.program))
 
     def profile(self, *args: Any, repeats: int = 20, **kwargs: Any) -> Profile:
@@ -297,8 +309,7 @@ class Compiled(_core._FastCall):
 
         if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
             raise ArgumentError(f"profile: 'repeats' takes a positive int; got {repeats!r:.60}")
-        tensors, structure, fixed = self._leaves(args, kwargs)
-        replay, _ = self._find(tensors, structure, fixed)
+        replay, tensors = self._replay(args, kwargs)
         units = [UnitCost(*cost) for cost in replay.profile(tensors, repeats)]
         return Profile(units, *ceilings())
 
@@ -320,8 +331,10 @@ class _Method:
         return getattr, (self.__self__, self._compiled.__name__)
 
 
-def _compiled(f: Callable, static_argnums: Sequence[int], exact: bool) -> Compiled:
-    return Compiled(f, static_argnums, exact)
+def _compiled(
+    f: Callable, static_argnums: Sequence[int], memory_budget: int | None, exact: bool
+) -> Compiled:
+    return Compiled(f, static_argnums, memory_budget, exact)
 
 
 def _exact(x: Any) -> Any:
@@ -354,8 +367,20 @@ def _step_count(steps: Any) -> int:
     return steps
 
 
+@functools.cache
+def _ceilings() -> tuple[float, float]:
+    """Flops and bytes a second, measured once a process."""
+    from .explain import ceilings  # loaded at first use
+
+    return ceilings()
+
+
 def compile(
-    f: Callable | None = None, *, static_argnums: int | Sequence[int] = (), exact: bool = False
+    f: Callable | None = None,
+    *,
+    static_argnums: int | Sequence[int] = (),
+    memory_budget: int | str | None = None,
+    exact: bool = False,
 ) -> Callable[..., Any]:
     """f, recorded at its first call and replayed in C++ from then on.
 
@@ -372,14 +397,29 @@ def compile(
     modules and optimisers a change of attributes or options is noticed. An ``if`` or ``float()`` on
     a traced value raises ``wg.TraceError``.
 
+    ``memory_budget``, in bytes or as ``"64MB"`` or ``"1.5GiB"``, bounds what a call holds between
+    its inputs and its outputs: the arena of a replay as the allocator counts it, with copies of
+    tensors that cannot be read as they lie. Arguments, captured tensors, results and gradients that
+    are left behind are not counted, nor is what an operation or the body of a loop uses while it
+    runs. The reverse sweep of a result that is differentiated later has the same budget for itself,
+    and what it reads of the call is kept besides; calls from several threads have one each. Values
+    that do not fit are computed again, directly before they are read, by the schedule that adds the
+    least time by prediction; results are the same to the bit. A budget below the least that can be
+    reached raises a ``wg.ArgumentError`` that states it. Operations of the user's own, loops and
+    branches are never carried out again.
+
     >>> step = wg.compile(lambda x: wg.sin(x) * x)
     >>> step(wg.tensor([0.0, 1.0]))
     tensor([0.      , 0.841471])
     """
     if f is None:
-        return functools.partial(compile, static_argnums=static_argnums, exact=exact)
+        return functools.partial(
+            compile, static_argnums=static_argnums, memory_budget=memory_budget, exact=exact
+        )
     if not callable(f):
         raise ArgumentTypeError(f"compile: takes a function; got {f!r:.60}")
     if not isinstance(exact, bool):
         raise ArgumentTypeError(f"compile: 'exact' takes a bool; got {exact!r:.60}")
-    return Compiled(f, static_argnums, exact)
+    if memory_budget is not None:
+        memory_budget = byte_size.parse("compile: 'memory_budget'", memory_budget)
+    return Compiled(f, static_argnums, memory_budget, exact)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -57,12 +57,72 @@ def explain_text(replay: Any, recorded: Program, program: Program) -> str:
         f"{'grouped':<12} {len(units):>6} units  {'':>12}  {_amount(moved, 'B'):>10} moved"
         f"  {_amount(replay.arena_bytes, 'B'):>10} arena",
     ]
+    if replay.schedule is not None:
+        lines += schedule_lines(Schedule(*replay.schedule))
     for i, unit in enumerate(units):
         lines.append(
             f"{i:>4}  {_amount(unit.flops, 'flop'):>12}  {_amount(unit.bytes, 'B'):>10}  "
             f"{unit.label}"
         )
     return "\n".join(lines)
+
+
+class Value(NamedTuple):
+    """What a schedule stores (``times`` is 0) or computes again."""
+
+    name: str
+    dtype: Any
+    shape: list[int]
+    bytes: int
+    times: int
+    source: str
+
+
+class Schedule:
+    """How a replay keeps within its budget."""
+
+    def __init__(
+        self,
+        way: str,
+        budget: int,
+        before: int,
+        after: int,
+        flops: int,
+        seconds: float,
+        plans: int,
+        looked: int,
+        values: list[tuple],
+    ) -> None:
+        self.way, self.budget, self.plans, self.looked = way, budget, plans, looked
+        self.before, self.after = before, after
+        self.flops, self.seconds = flops, seconds
+        self.values = [Value(*value) for value in values]
+
+
+def schedule_lines(schedule: Schedule, most: int = 4) -> list[str]:
+    """What is stored and what is computed again, the most bytes first, and the price."""
+    lines = [
+        f"{'budget':<12} {_amount(schedule.budget, 'B')}: {_amount(schedule.before, 'B')} before, "
+        f"{_amount(schedule.after, 'B')} after, the cheapest of {schedule.plans} plans: "
+        f"{schedule.way}"
+    ]
+    stored = [value for value in schedule.values if not value.times]
+    again = [value for value in schedule.values if value.times]
+    price = f", +{_amount(schedule.flops, 'flop')}, +{schedule.seconds * 1e3:.3g} ms predicted"
+    for name, values, more in (("stored", stored, ""), ("again", again, price)):
+        total = sum(value.bytes for value in values)
+        lines.append(f"{name:<12} {len(values):>6} values  {_amount(total, 'B'):>10}{more}")
+        alike: dict[tuple, list[Value]] = {}
+        for value in values:
+            alike.setdefault((value.name, value.source, *value.shape), []).append(value)
+        groups = sorted(alike.values(), key=lambda group: -sum(value.bytes for value in group))
+        for group in groups[:most]:
+            own, size = group[0], sum(value.bytes for value in group)
+            lines.append(
+                f"{'':12} {len(group):>6} x {own.name} {own.dtype}{own.shape}, "
+                f"{_amount(size, 'B')}, {own.source}"
+            )
+    return lines
 
 
 class Profile:

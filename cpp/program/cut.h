@@ -1,0 +1,51 @@
+// What to store at a point of a program so that bytes stored, at a price, and time spent on making the
+// rest again are least together: a minimum cut. Names no op.
+#pragma once
+#include "program/order.h"
+
+namespace wengert {
+
+// The steps before `frontier` may be carried out again for those from it on.
+class Cuts {
+ public:
+  Cuts(const Program& program, const Storage& storage, std::span<const double> seconds, std::size_t frontier);
+
+  struct Kept {
+    std::vector<bool> buffers;  // of those made before the frontier
+    int64_t bytes = 0;          // of them that are needed again
+    double seconds = 0;         // of the steps carried out again
+  };
+  // The optimum at `price` seconds a byte.
+  Kept at(double price);
+  // All optima between keeping the least and keeping all, dearest in bytes first; at most `most` cuts.
+  std::vector<Kept> hull(int most);
+
+  int64_t edges_looked_at() const { return looked_; }
+
+ private:
+  struct Edge {
+    int32_t to;
+    int64_t room;
+  };
+  void connect(int32_t from, int32_t to, int64_t room);
+  bool level();
+  bool push();
+
+  const Program& program_;
+  const Storage& storage_;
+  std::span<const double> seconds_;
+  std::size_t frontier_;
+  std::vector<int32_t> buffers_;       // that steps before the frontier make
+  std::vector<int32_t> node_of_;       // of each buffer: it is needed after the frontier
+  std::vector<int32_t> node_of_step_;  // the step is carried out again
+  std::vector<std::pair<std::size_t, std::size_t>> prices_;  // edge and buffer
+  std::vector<int64_t> rooms_;         // of all edges, without prices
+  double scale_;                       // whole numbers for a second
+  std::vector<Edge> edges_;            // in pairs, there and back
+  std::vector<std::vector<int32_t>> of_;
+  std::vector<int32_t> level_;
+  std::vector<std::size_t> next_;
+  int64_t looked_ = 0;
+};
+
+}  // namespace wengert

@@ -1,0 +1,170 @@
+#include "program/order.h"
+
+#include <algorithm>
+#include <functional>
+#include <numeric>
+#include <unordered_map>
+
+namespace wengert {
+
+Storage storage_of(const Program& program) {
+  const std::vector<Array> arrays = lay_out(program);
+  Storage out;
+  const std::size_t count = program.types.size();
+  out.home.assign(count, -1);
+  out.maker_of.assign(count, -1);
+  out.is_view.assign(program.steps.size(), false);
+  std::unordered_map<const Buffer*, int32_t> number;
+  auto add = [&](ValueId id) {
+    const Buffer* buffer = arrays[std::size_t(id)].buffer().get();
+    const auto [found, is_new] = number.emplace(buffer, int32_t(out.bytes.size()));
+    if (is_new) {
+      out.bytes.push_back(int64_t(buffer->bytes));
+      out.maker.push_back(-1);
+      out.fixed.push_back(false);
+      out.values.emplace_back();
+    }
+    out.home[std::size_t(id)] = found->second;
+    out.values[std::size_t(found->second)].push_back(id);
+    return std::size_t(found->second);
+  };
+  auto outside = [&](std::size_t buffer) {
+    out.fixed[buffer] = true;
+    out.bytes[buffer] = 0;
+  };
+  for (const ValueId id : program.inputs) outside(add(id));
+  for (const auto& [id, x] : program.constants) outside(add(id));
+  for (std::size_t s = 0; s < program.steps.size(); ++s) {
+    const Step& step = program.steps[s];
+    out.is_view[s] = step.ins.size() == 1 && step.outs.size() == 1 &&
+                     arrays[std::size_t(step.ins[0])].buffer() == arrays[std::size_t(step.outs[0])].buffer();
+    for (const ValueId id : step.outs) {
+      const std::size_t buffer = add(id);
+      out.maker_of[std::size_t(id)] = int32_t(s);
+      if (out.is_view[s]) continue;
+      out.maker[buffer] = int32_t(s);
+      out.fixed[buffer] = bool(step.own_op);
+    }
+  }
+  for (const ValueId id : program.outputs) outside(std::size_t(out.home[std::size_t(id)]));
+  return out;
+}
+
+Peak peak_of(const Program& program, const Storage& storage, const Order& order) {
+  // A copy of a buffer lives from the entry that makes it to the last that reads it.
+  std::vector<int32_t> copy_of_value(program.types.size(), -1);
+  std::vector<int32_t> buffer_of_copy;
+  std::vector<std::size_t> last, born;
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const Step& step = program.steps[order[i]];
+    for (const ValueId id : step.ins)
+      if (const int32_t copy = copy_of_value[std::size_t(id)]; copy >= 0) last[std::size_t(copy)] = i;
+    for (const ValueId id : step.outs) {
+      const auto buffer = std::size_t(storage.home[std::size_t(id)]);
+      if (storage.is_view[order[i]]) {
+        copy_of_value[std::size_t(id)] = copy_of_value[std::size_t(step.ins[0])];
+        continue;
+      }
+      if (int32_t& copy = copy_of_value[std::size_t(id)]; copy < 0 || !storage.fixed[buffer])
+        copy = int32_t(buffer_of_copy.size());
+      buffer_of_copy.push_back(int32_t(buffer));
+      born.push_back(i);
+      last.push_back(i);
+    }
+  }
+  std::vector<int64_t> change(order.size() + 1, 0);
+  for (std::size_t c = 0; c < buffer_of_copy.size(); ++c) {
+    const int64_t bytes = storage.bytes[std::size_t(buffer_of_copy[c])];
+    change[born[c]] += bytes;
+    change[last[c] + 1] -= bytes;
+  }
+  Peak out;
+  int64_t live = 0;
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    live += change[i];
+    if (live > out.bytes) out = {live, i};
+  }
+  return out;
+}
+
+Program carry_out(const Program& program, const Storage& storage, const Order& order) {
+  Program out;
+  out.types = program.types;
+  out.inputs = program.inputs;
+  out.constants = program.constants;
+  out.steps.reserve(order.size());
+  uint32_t regions = 0;
+  for (const Step& step : program.steps) regions = std::max(regions, step.region + 1);
+  // From the first repetition on, what is carried out for the first time has other regions too: it
+  // would be drawn to steps before it, and with it the end of what it reads.
+  uint32_t next_region = 2 * regions;
+  std::vector<ValueId> now(program.types.size());
+  std::iota(now.begin(), now.end(), ValueId(0));
+  std::vector<bool> done(program.steps.size(), false);
+  bool repeating = false, repeated = false;
+  for (const uint32_t s : order) {
+    Step step = program.steps[s];
+    for (ValueId& id : step.ins) id = now[std::size_t(id)];
+    if (done[s]) {
+      if (!repeating) ++next_region;
+      repeating = repeated = true;
+      step.region = next_region;
+      step.tracked = false;
+      for (ValueId& id : step.outs) {
+        const auto was = std::size_t(id);
+        id = out.new_value(program.types[was]);
+        if (!storage.fixed[std::size_t(storage.home[was])]) now[was] = id;
+      }
+    } else {
+      repeating = false;
+      if (repeated) step.region += regions;
+      done[s] = true;
+    }
+    out.steps.push_back(std::move(step));
+  }
+  for (const ValueId id : program.outputs) out.outputs.push_back(now[std::size_t(id)]);
+  return out;
+}
+
+OrderMaker::OrderMaker(const Program& program, const Storage& storage)
+    : program_(program), storage_(storage), there_(program.types.size(), false) {
+  for (std::size_t id = 0; id < there_.size(); ++id) there_[id] = storage.maker_of[id] < 0;
+}
+
+void OrderMaker::give_up(int32_t buffer) {
+  if (storage_.fixed[std::size_t(buffer)]) return;
+  for (const ValueId id : storage_.values[std::size_t(buffer)]) there_[std::size_t(id)] = false;
+}
+
+void OrderMaker::want(int32_t buffer) {
+  for (const ValueId id : storage_.values[std::size_t(buffer)])
+    if (!there_[std::size_t(id)] && !storage_.is_view[std::size_t(storage_.maker_of[std::size_t(id)])])
+      make(std::size_t(storage_.maker_of[std::size_t(id)]));
+}
+
+void OrderMaker::run(std::size_t first, std::size_t last) {
+  for (std::size_t s = first; s < last; ++s) make(s);
+}
+
+void OrderMaker::make(std::size_t step) {
+  pending_.assign(1, step);
+  while (!pending_.empty()) {
+    const std::size_t s = pending_.back();
+    const std::size_t before = pending_.size();
+    ++looked_;
+    for (const ValueId id : program_.steps[s].ins)
+      if (!there_[std::size_t(id)]) pending_.push_back(std::size_t(storage_.maker_of[std::size_t(id)]));
+    if (pending_.size() > before) {  // in the order of the program
+      std::sort(pending_.begin() + std::ptrdiff_t(before), pending_.end(), std::greater<>());
+      continue;
+    }
+    pending_.pop_back();
+    bool wanted = s == step;
+    for (const ValueId id : program_.steps[s].outs) wanted = wanted || !there_[std::size_t(id)];
+    if (!wanted) continue;  // asked for twice
+    order_.push_back(uint32_t(s));
+    for (const ValueId id : program_.steps[s].outs) there_[std::size_t(id)] = true;
+  }
+}
+
+}  // namespace wengert
