@@ -154,38 +154,56 @@ struct Slopes {
   }
 };
 
-// out[i] = sum_c a[i, c] b[i, c] - shift[i], of rows of n.
+// What weighted sums of values and the masses of a tile make of out and lse. A query without mass has 0.
+struct Finish {
+  template <int, class T>
+  [[gnu::always_inline]] static void run(T* sums, int64_t stride, const T* most, const T* mass,
+                                         const blas::Matrix<T>& out, T* lse) {
+    T logs[tile];
+    for (int64_t c = 0; c < tile; c += lanes<T>)
+      for (int l = 0; l < lanes<T>; ++l) logs[c + l] = most[c + l] + math::log(mass[c + l]);
+    std::copy_n(logs, out.rows, lse);
+    for (int64_t i = 0; i < out.rows; ++i, sums += stride) {
+      T* row = out.data + i * out.row_stride;
+      const T share = mass[i] == T(0) ? T(0) : T(1) / mass[i];
+      for (int64_t c = 0; c < out.cols; ++c) row[c] = sums[c] * share;
+    }
+  }
+};
+
+// drop[i] = sum_c a[c, i] b[c, i] - drop[i], for turned tiles.
 struct Dots {
-  template <int bytes, class T>
-  [[gnu::always_inline]] static void run(const Rows<T>& a, const Rows<T>& b, int64_t rows, int64_t n,
-                                         const T* shift, T* out) {
-    for (int64_t i = 0; i < rows; ++i) {
-      const T *x = a.data + i * a.stride, *y = b.data + i * b.stride;
-      out[i] = T(sum_blocks<bytes, T>(n, [&](int64_t c, int64_t left) {
-        Block<T> terms = load(x + c, left, T(0));
-        const Block<T> others = load(y + c, left, T(0));
-        for (int l = 0; l < lanes<T>; ++l) terms.at[l] *= others.at[l];
-        return terms;
-      }));
-      if (shift) out[i] -= shift[i];
+  template <int, class T>
+  [[gnu::always_inline]] static void run(const T* a, const T* b, int64_t n, T* drop) {
+    for (int64_t i = 0; i < tile; i += lanes<T>) {
+      Block<T> sum = load(drop + i, lanes<T>, T(0));
+      for (T& v : sum.at) v = -v;
+      for (int64_t c = 0; c < n; ++c)
+        for (int l = 0; l < lanes<T>; ++l) sum.at[l] += a[c * tile + i + l] * b[c * tile + i + l];
+      store(sum, drop + i, lanes<T>);
     }
   }
 };
 
 struct AllFinite {
   template <int, class T>
-  [[gnu::always_inline]] static bool run(const T* x, int64_t n) {
+  [[gnu::always_inline]] static bool run(const blas::Matrix<T>& rows) {
+    Block<T> probe = filled(T(0));  // x - x is 0, or NaN
+    for (int64_t i = 0; i < rows.rows; ++i) {
+      const T* x = rows.data + i * rows.row_stride;
+      for_blocks<T>(0, rows.cols, [&](int64_t c, int64_t left) {
+        const Block<T> block = load(x + c, left, T(0));
+        for (int l = 0; l < lanes<T>; ++l) probe.at[l] += block.at[l] - block.at[l];
+      });
+    }
     bool finite = true;
-    for (int64_t i = 0; i < n; ++i) finite &= x[i] - x[i] == T(0);
+    for (const T v : probe.at) finite &= v == T(0);
     return finite;
   }
 };
 template <class T>
 bool all_finite(const blas::Matrix<T>& rows) {
-  bool finite = true;
-  for (int64_t i = 0; i < rows.rows; ++i)
-    finite &= for_isa<AllFinite, const T*, int64_t>(rows.data + i * rows.row_stride, rows.cols);
-  return finite;
+  return for_isa<AllFinite, const blas::Matrix<T>&>(rows);
 }
 
 template <class T>
@@ -268,15 +286,10 @@ void attend(const Forward<T>& f, int64_t first, ForwardRoom<T>& room) {
                       .k = n, .add = start > 0,
                       .band = diagonal ? Band::terms_to_row : Band::whole});
   }
-  for (int64_t i = 0; i < count; ++i) {
-    T* row = f.out.data + (first + i) * f.out.row_stride;
-    const T mass = room.mass[i];
-    f.lse[first + i] = room.most[i] + math::log(mass);
-    if (mass == T(0)) std::fill(row, row + width, T(0));
-    else
-      for (int64_t c = 0; c < width; ++c) row[c] = sums[i * stride + c] / mass;
-  }
-  if (!all_finite<T>({f.out.data + first * f.out.row_stride, count, width, f.out.row_stride, 1}))
+  const blas::Matrix<T> out{f.out.data + first * f.out.row_stride, count, width, f.out.row_stride, 1};
+  for_isa<Finish, T*, int64_t, const T*, const T*, const blas::Matrix<T>&, T*>(
+      sums, stride, room.most, room.mass, out, f.lse + first);
+  if (!all_finite<T>(out))
     for (int64_t i = first; i < first + count; ++i) attend_alone(f, i);
 }
 
@@ -290,13 +303,18 @@ struct Backward {
 
 template <class T>
 struct BackwardRoom {
-  std::vector<T> queries, seeds, scores, slopes, dq, dk, dv, rows_q, rows_k, rows_g, rows_out;
+  std::vector<T> queries, seeds, outs, scores, slopes, dq, dk, dv, rows_q, rows_k, rows_g;
   T base[tile], drop[tile];
 
   explicit BackwardRoom(const Forward<T>& f)
       : queries(std::size_t(f.q.cols * tile)), seeds(std::size_t(f.v.cols * tile)),
-        scores(tile * tile), slopes(tile * tile), dq(std::size_t(tile * padded<T>(f.q.cols))) {}
+        outs(seeds.size()), scores(tile * tile), slopes(tile * tile) {}
 };
+
+template <class T>
+void clear_rows(const blas::Matrix<T>& x, int64_t first) {
+  for (int64_t i = first; i < x.rows; ++i) std::fill_n(x.data + i * x.row_stride, x.cols, T(0));
+}
 
 // Term by term, as attend_alone.
 template <class T>
@@ -304,8 +322,7 @@ void pull_alone(const Backward<T>& b) {
   const Forward<T>& f = b.f;
   const int64_t inner = f.q.cols, width = f.v.cols;
   const T scale = T(f.how.scale);
-  for (const blas::Matrix<T>& x : {b.dq, b.dk, b.dv})
-    for (int64_t i = 0; i < x.rows; ++i) std::fill_n(x.data + i * x.row_stride, x.cols, T(0));
+  for (const blas::Matrix<T>& x : {b.dq, b.dk, b.dv}) clear_rows(x, 0);
   const auto at = [](const Matrix<T>& x, int64_t i, int64_t c) {
     return x.data[i * x.row_stride + c * x.col_stride];
   };
@@ -329,16 +346,12 @@ void pull_alone(const Backward<T>& b) {
   }
 }
 
-// Zeros for sums over the rows of a result: in place where its rows are whole vectors, else in `room`.
+// Where sums over the rows of a result are made: in place where rows are whole vectors, else in `room`.
 template <class T>
 blas::Matrix<T> sums_of(const blas::Matrix<T>& result, std::vector<T>& room) {
-  if (result.cols % granule<T> == 0) {
-    for (int64_t i = 0; i < result.rows; ++i)
-      std::fill_n(result.data + i * result.row_stride, result.cols, T(0));
-    return result;
-  }
+  if (result.cols % granule<T> == 0) return result;
   const int64_t stride = padded<T>(result.cols);
-  room.assign(std::size_t(result.rows * stride), T(0));
+  room.resize(std::size_t(result.rows * stride));
   return {room.data(), result.rows, result.cols, stride, 1};
 }
 template <class T>
@@ -353,26 +366,31 @@ void pull(const Backward<T>& b, BackwardRoom<T>& room) {
   const Forward<T>& f = b.f;
   const int64_t inner = f.q.cols, width = f.v.cols;
   const int64_t inner_stride = padded<T>(inner), width_stride = padded<T>(width);
-  const blas::Matrix<T> dk = sums_of(b.dk, room.dk), dv = sums_of(b.dv, room.dv);
-  T *scores = room.scores.data(), *slopes = room.slopes.data(), *dq = room.dq.data();
+  const blas::Matrix<T> dq = sums_of(b.dq, room.dq), dk = sums_of(b.dk, room.dk),
+                        dv = sums_of(b.dv, room.dv);
+  T *scores = room.scores.data(), *slopes = room.slopes.data();
+  const int64_t keys_asked = f.q.rows == 0 ? 0 : keys_seen(f.how, f.k.rows, f.q.rows - 1);
+  clear_rows(dk, keys_asked);
+  clear_rows(dv, keys_asked);
+  if (f.k.rows == 0) clear_rows(dq, 0);
   for (int64_t first = 0; first < f.q.rows; first += tile) {
     const int64_t count = std::min(tile, f.q.rows - first);
     const int64_t columns = (count + lanes<T> - 1) / lanes<T> * lanes<T>;
     const int64_t keys = keys_seen(f.how, f.k.rows, first + count - 1);
     turn(f.q, first, T(f.how.scale), room.queries.data());
     turn(b.g, first, T(1), room.seeds.data());
-    const Rows<T> queries(f.q, first, count, room.rows_q), seeds(b.g, first, count, room.rows_g),
-        values(b.out, first, count, room.rows_out);
+    turn(b.out, first, T(1), room.outs.data());
+    const Rows<T> queries(f.q, first, count, room.rows_q), seeds(b.g, first, count, room.rows_g);
     std::fill_n(room.base, tile, T(0));
     std::fill_n(room.drop, tile, T(0));
     for (int64_t i = 0; i < count; ++i)
       if (b.lse[first + i] != minus_infinity<T>) room.base[i] = b.lse[first + i];
-    for_isa<Dots, const Rows<T>&, const Rows<T>&, int64_t, int64_t, const T*, T*>(
-        seeds, values, count, width, b.g_lse ? b.g_lse + first : nullptr, room.drop);
-    std::fill_n(dq, count * inner_stride, T(0));
+    if (b.g_lse) std::copy_n(b.g_lse + first, count, room.drop);
+    for_isa<Dots, const T*, const T*, int64_t, T*>(room.seeds.data(), room.outs.data(), width, room.drop);
     for (int64_t start = 0; start < keys; start += tile) {
       const int64_t n = std::min(tile, keys - start);
       const bool diagonal = f.how.is_causal && start == first;
+      const bool again = f.how.is_causal ? start != first : first > 0;  // these keys have sums already
       const Band columns_band = diagonal ? Band::columns_from_row : Band::whole,
                  from_band = diagonal ? Band::terms_from_row : Band::whole;
       small_product<T>({.a = f.k.data + start * f.k.row_stride, .a_row = f.k.row_stride,
@@ -387,21 +405,20 @@ void pull(const Backward<T>& b, BackwardRoom<T>& room) {
           scores, slopes, n, columns, diagonal, room.base, room.drop, T(f.how.scale));
       small_product<T>({.a = scores, .a_row = tile, .a_col = 1, .b = seeds.data,
                         .b_row = seeds.stride, .c = dv.data + start * dv.row_stride,
-                        .c_row = dv.row_stride, .m = n, .n = width_stride, .k = count, .add = true,
+                        .c_row = dv.row_stride, .m = n, .n = width_stride, .k = count, .add = again,
                         .band = from_band});
       small_product<T>({.a = slopes, .a_row = tile, .a_col = 1, .b = queries.data,
                         .b_row = queries.stride, .c = dk.data + start * dk.row_stride,
-                        .c_row = dk.row_stride, .m = n, .n = inner_stride, .k = count, .add = true,
+                        .c_row = dk.row_stride, .m = n, .n = inner_stride, .k = count, .add = again,
                         .band = from_band});
       const Rows<T> keys_here(f.k, start, n, room.rows_k);
       small_product<T>({.a = slopes, .a_row = 1, .a_col = tile, .b = keys_here.data,
-                        .b_row = keys_here.stride, .c = dq, .c_row = inner_stride, .m = count,
-                        .n = inner_stride, .k = n, .add = true,
+                        .b_row = keys_here.stride, .c = dq.data + first * dq.row_stride, .c_row = dq.row_stride, .m = count,
+                        .n = inner_stride, .k = n, .add = start > 0,
                         .band = diagonal ? Band::terms_to_row : Band::whole});
     }
-    for (int64_t i = 0; i < count; ++i)
-      std::copy_n(dq + i * inner_stride, inner, b.dq.data + (first + i) * b.dq.row_stride);
   }
+  put_back(dq, b.dq);
   put_back(dk, b.dk);
   put_back(dv, b.dv);
   if (!all_finite(b.dq) || !all_finite(b.dk) || !all_finite(b.dv)) pull_alone(b);
