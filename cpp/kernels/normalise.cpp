@@ -1,5 +1,6 @@
 #include "kernels/normalise.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -13,25 +14,34 @@ namespace {
 
 constexpr int64_t grain = 1 << 15;  // elements a task takes
 
+constexpr int64_t strip = 16;  // rows whose sums are made together, as each waits for its own
+
 template <class T>
 struct Moments {
-  T mean, scale;  // xhat = (x - mean) scale
+  T mean[strip], scale[strip];  // xhat = (x - mean) scale
 };
 
 template <int bytes, class T>
-[[gnu::always_inline]] inline Moments<T> moments(const T* x, const Normalisation& how) {
+[[gnu::always_inline]] inline Moments<T> moments(const T* x, int64_t rows, const Normalisation& how) {
   const int64_t n = how.n;
-  T mean = 0;
+  Moments<T> out = {};
+  double squares[strip] = {};
   if (how.centred)
-    mean = T(
-        sum_blocks<bytes, T>(n, [&](int64_t i, int64_t left) { return load(x + i, left, T(0)); }) /
-        double(n));
-  const double squares = sum_blocks<bytes, T>(n, [&](int64_t i, int64_t left) {
-    Block<T> block = load(x + i, left, mean);
-    for (T& v : block.at) v = (v - mean) * (v - mean);
-    return block;
-  });
-  return {mean, T(1 / std::sqrt(squares / double(n) + how.eps))};
+    for (int64_t r = 0; r < rows; ++r)
+      out.mean[r] = T(sum_blocks<bytes, T>(n, [&](int64_t i, int64_t left) {
+                        return load(x + r * n + i, left, T(0));
+                      }) / double(n));
+  for (int64_t r = 0; r < rows; ++r) {
+    const T mean = out.mean[r];
+    squares[r] = sum_blocks<bytes, T>(n, [&](int64_t i, int64_t left) {
+      Block<T> block = load(x + r * n + i, left, mean);
+      for (T& v : block.at) v = (v - mean) * (v - mean);
+      return block;
+    });
+  }
+  for (int r = 0; r < strip; ++r)
+    out.scale[r] = T(1 / std::sqrt(squares[r] / double(n) + how.eps));
+  return out;
 }
 
 struct Forward {
@@ -39,14 +49,18 @@ struct Forward {
   [[gnu::always_inline]] static void run(const T* x, const T* weight, const T* bias,
                                          const Normalisation& how, T* out, int64_t rows) {
     const int64_t n = how.n;
-    for (int64_t r = 0; r < rows; ++r, x += n, out += n) {
-      const auto [mean, scale] = moments<bytes>(x, how);
-      if (weight && bias)
-        for (int64_t i = 0; i < n; ++i) out[i] = (x[i] - mean) * scale * weight[i] + bias[i];
-      else if (weight)
-        for (int64_t i = 0; i < n; ++i) out[i] = (x[i] - mean) * scale * weight[i];
-      else
-        for (int64_t i = 0; i < n; ++i) out[i] = (x[i] - mean) * scale;
+    for (int64_t first = 0; first < rows; first += strip) {
+      const int64_t count = std::min(strip, rows - first);
+      const Moments<T> at = moments<bytes>(x, count, how);
+      for (int64_t r = 0; r < count; ++r, x += n, out += n) {
+        const T mean = at.mean[r], scale = at.scale[r];
+        if (weight && bias)
+          for (int64_t i = 0; i < n; ++i) out[i] = (x[i] - mean) * scale * weight[i] + bias[i];
+        else if (weight)
+          for (int64_t i = 0; i < n; ++i) out[i] = (x[i] - mean) * scale * weight[i];
+        else
+          for (int64_t i = 0; i < n; ++i) out[i] = (x[i] - mean) * scale;
+      }
     }
   }
 };
@@ -68,32 +82,40 @@ struct Backward {
   [[gnu::always_inline]] static void run(const T* g, const T* x, const T* weight,
                                          const Normalisation& how, T* out, int64_t rows) {
     const int64_t n = how.n;
-    for (int64_t r = 0; r < rows; ++r, g += n, x += n, out += n) {
-      const auto [mean, scale] = moments<bytes>(x, how);
-      T mean_h = 0;
-      if (how.centred)
-        mean_h = T(sum_blocks<bytes, T>(
-                       n, [&](int64_t i, int64_t left) { return weighted(g, weight, i, left); }) /
-                   double(n));
-      const T centre = mean, factor = scale;
-      const T slope = T(sum_blocks<bytes, T>(n,
-                                             [&](int64_t i, int64_t left) {
-                                               Block<T> h = weighted(g, weight, i, left);
-                                               const Block<T> block = load(x + i, left, centre);
-                                               for (int j = 0; j < lanes<T>; ++j)
-                                                 h.at[j] *= (block.at[j] - centre) * factor;
-                                               return h;
-                                             }) /
-                        double(n));
-      if (slope != slope && all_zero(g, n))  // nothing is asked of a row that has a NaN
-        for (int64_t i = 0; i < n; ++i) out[i] = T(0);
-      else if (weight)
-        for (int64_t i = 0; i < n; ++i)
-          out[i] = (g[i] * weight[i] - mean_h - (x[i] - mean) * scale * slope) * scale;
-      else
-        for (int64_t i = 0; i < n; ++i)
-          out[i] = (g[i] - mean_h - (x[i] - mean) * scale * slope) * scale;
+    for (int64_t first = 0; first < rows; first += strip) {
+      const int64_t count = std::min(strip, rows - first);
+      const Moments<T> at = moments<bytes>(x, count, how);
+      T mean_h[strip] = {}, slope[strip] = {};
+      for (int64_t r = 0; r < count; ++r) {
+        const T *own_g = g + r * n, *own_x = x + r * n;
+        const T centre = at.mean[r], factor = at.scale[r];
+        if (how.centred)
+          mean_h[r] = T(sum_blocks<bytes, T>(n, [&](int64_t i, int64_t left) {
+                          return weighted(own_g, weight, i, left);
+                        }) / double(n));
+        slope[r] = T(sum_blocks<bytes, T>(n, [&](int64_t i, int64_t left) {
+                       Block<T> h = weighted(own_g, weight, i, left);
+                       const Block<T> block = load(own_x + i, left, centre);
+                       for (int j = 0; j < lanes<T>; ++j)
+                         h.at[j] *= (block.at[j] - centre) * factor;
+                       return h;
+                     }) / double(n));
+      }
+      for (int64_t r = 0; r < count; ++r, g += n, x += n, out += n)
+        row(g, x, weight, n, at.mean[r], at.scale[r], mean_h[r], slope[r], out);
     }
+  }
+  template <class T>
+  [[gnu::always_inline]] static void row(const T* g, const T* x, const T* weight, int64_t n, T mean,
+                                         T scale, T mean_h, T slope, T* out) {
+    if (slope != slope && all_zero(g, n))  // nothing is asked of a row that has a NaN
+      for (int64_t i = 0; i < n; ++i) out[i] = T(0);
+    else if (weight)
+      for (int64_t i = 0; i < n; ++i)
+        out[i] = (g[i] * weight[i] - mean_h - (x[i] - mean) * scale * slope) * scale;
+    else
+      for (int64_t i = 0; i < n; ++i)
+        out[i] = (g[i] - mean_h - (x[i] - mean) * scale * slope) * scale;
   }
 };
 
@@ -102,10 +124,14 @@ struct WeightBackward {
   [[gnu::always_inline]] static void run(const T* g, const T* x, const Normalisation& how, T* sums,
                                          int64_t rows) {
     const int64_t n = how.n;
-    for (int64_t r = 0; r < rows; ++r, g += n, x += n) {
-      const auto [mean, scale] = moments<bytes>(x, how);
-      if (scale != scale && all_zero(g, n)) continue;
-      for (int64_t i = 0; i < n; ++i) sums[i] += g[i] * ((x[i] - mean) * scale);
+    for (int64_t first = 0; first < rows; first += strip) {
+      const int64_t count = std::min(strip, rows - first);
+      const Moments<T> at = moments<bytes>(x, count, how);
+      for (int64_t r = 0; r < count; ++r, g += n, x += n) {
+        const T mean = at.mean[r], scale = at.scale[r];
+        if (scale != scale && all_zero(g, n)) continue;
+        for (int64_t i = 0; i < n; ++i) sums[i] += g[i] * ((x[i] - mean) * scale);
+      }
     }
   }
 };
