@@ -146,7 +146,7 @@ bool try_blas(T alpha, const Matrix<const T>& a, const Matrix<const T>& b, T bet
     return true;
   }
   if (alpha == T(1) && (beta == T(0) || beta == T(1)) && kernels::panels_pay<T>(a, n)) {
-    kernels::panel_product<T>(a, b, beta == T(1), c);
+    kernels::panel_product<T>(a, b, beta == T(1), nullptr, c);
     return true;
   }
   if (b_layout.trans == CblasTrans && copy_pays<T>(m, n, k)) {
@@ -284,6 +284,21 @@ void gemm(std::type_identity_t<T> alpha, const ConstMatrix<T>& a, const ConstMat
 }
 
 template <class T>
+bool gemm_from_row(const T* row, const ConstMatrix<T>& a, const ConstMatrix<T>& b, const Matrix<T>& c) {
+  const int64_t m = c.rows, n = c.cols, k = a.cols;
+  const Tiles tile = tiles_for(m, n, k);
+  if (c.col_stride != 1 || !kernels::panels_pay<T>(block(a, 0, tile.rows, 0, k), tile.cols)) return false;
+  const int64_t across = (n - 1) / tile.cols + 1, down = (m - 1) / tile.rows + 1;
+  parallel::parallel_for(down * across, 1, [&](int64_t t, int64_t) {
+    const int64_t i = t / across * tile.rows, j = t % across * tile.cols;
+    const int64_t rows = std::min(tile.rows, m - i), cols = std::min(tile.cols, n - j);
+    kernels::panel_product<T>(block(a, i, rows, 0, k), block(b, 0, k, j, cols), false, row + j,
+                              block(c, i, rows, j, cols));
+  });
+  return true;
+}
+
+template <class T>
 void gemm_batched(int64_t batch, std::type_identity_t<T> alpha, ConstMatrix<T> a, int64_t stride_a,
                   ConstMatrix<T> b, int64_t stride_b, std::type_identity_t<T> beta, Matrix<T> c,
                   int64_t stride_c) {
@@ -332,6 +347,8 @@ void gemm_naive(ConstMatrix<T> a, ConstMatrix<T> b, Matrix<T> c) {
 
 #define WENGERT_INSTANTIATE(T)                                                                  \
   template void gemm<T>(T, const ConstMatrix<T>&, const ConstMatrix<T>&, T, const Matrix<T>&);   \
+  template bool gemm_from_row<T>(const T*, const ConstMatrix<T>&, const ConstMatrix<T>&,          \
+                                 const Matrix<T>&);                                              \
   template void gemm_batched<T>(int64_t, T, ConstMatrix<T>, int64_t, ConstMatrix<T>, int64_t, T, \
                                 Matrix<T>, int64_t);
 WENGERT_INSTANTIATE(float)

@@ -22,6 +22,8 @@ void copy_panel(const blas::Matrix<const T>& b, T* to) {
   if (b.row_stride == 1 && b.cols == width) return transpose(b.data, b.col_stride, width, b.rows, to);
   for (int64_t p = 0; p < b.rows; ++p, to += width) {
     const T* row = b.data + p * b.row_stride;
+    __builtin_prefetch(row + 16 * b.row_stride);  // two cache lines of a row
+    __builtin_prefetch(row + 16 * b.row_stride + width / 2);
     if (b.col_stride == 1 && b.cols == width) {
       std::memcpy(to, row, sizeof(T) * std::size_t(width));
       continue;
@@ -35,7 +37,11 @@ void copy_panel(const blas::Matrix<const T>& b, T* to) {
 template <class T>
 void narrow_product(SmallProduct<T> p, int64_t cols) {
   constexpr int64_t rows = 32;
-  T part[rows * columns<T>] = {};
+  T part[rows * columns<T>] = {}, start[columns<T>] = {};
+  if (p.row) {
+    std::copy_n(p.row, cols, start);
+    p.row = start;
+  }
   T* c = p.c;
   const int64_t c_row = p.c_row, m = p.m;
   p.c = part, p.c_row = columns<T>;
@@ -60,7 +66,7 @@ bool panels_pay(const blas::ConstMatrix<T>& a, int64_t n) {
 
 template <class T>
 void panel_product(const blas::ConstMatrix<T>& a, const blas::ConstMatrix<T>& b, bool add,
-                   const blas::Matrix<T>& c) {
+                   const T* row, const blas::Matrix<T>& c) {
   alignas(64) T panel[most_terms * columns<T>];
   for (int64_t j = 0; j < c.cols; j += columns<T>) {
     const int64_t cols = std::min(columns<T>, c.cols - j);
@@ -70,7 +76,8 @@ void panel_product(const blas::ConstMatrix<T>& a, const blas::ConstMatrix<T>& b,
       const SmallProduct<T> p{.a = a.data + first * a.col_stride, .a_row = a.row_stride, .a_col = a.col_stride,
                               .b = panel, .b_row = columns<T>, .c = c.data + j, .c_row = c.row_stride, .m = c.rows,
                               .n = (cols + granule<T> - 1) / granule<T> * granule<T>, .k = terms,
-                              .add = add || first > 0};
+                              .add = add || first > 0, .row = row && first == 0 ? row + j : nullptr,
+                              .far = j == 0};
       if (p.n == cols) small_product(p);
       else narrow_product(p, cols);
     }
@@ -80,8 +87,8 @@ void panel_product(const blas::ConstMatrix<T>& a, const blas::ConstMatrix<T>& b,
 template bool panels_pay<float>(const blas::ConstMatrix<float>&, int64_t);
 template bool panels_pay<double>(const blas::ConstMatrix<double>&, int64_t);
 template void panel_product<float>(const blas::ConstMatrix<float>&, const blas::ConstMatrix<float>&, bool,
-                                   const blas::Matrix<float>&);
+                                   const float*, const blas::Matrix<float>&);
 template void panel_product<double>(const blas::ConstMatrix<double>&, const blas::ConstMatrix<double>&, bool,
-                                    const blas::Matrix<double>&);
+                                    const double*, const blas::Matrix<double>&);
 
 }  // namespace wengert::kernels

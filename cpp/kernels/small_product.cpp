@@ -26,24 +26,34 @@ struct Multiply {
     const int64_t first = p.band == Band::terms_from_row ? std::min(i, p.k) : 0;
     const int64_t last = p.band == Band::terms_to_row ? std::min(i + rows, p.k) : p.k;
     int64_t j = p.band == Band::columns_from_row ? i / width * width : 0;
-    for (; j + 2 * width <= p.n; j += 2 * width) block<bytes, rows, 2>(p, i, j, first, last);
+    bool far = p.far;
+    for (; j + 2 * width <= p.n; j += 2 * width) {
+      if (far) block<bytes, rows, 2, true>(p, i, j, first, last);
+      else block<bytes, rows, 2>(p, i, j, first, last);
+      far = false;
+    }
     for (; j < p.n; j += width) block<bytes, rows, 1>(p, i, j, first, last);
   }
 
-  template <int bytes, int rows, int vectors, class T>
+  // Where `far`, a line of the next strip's rows of a is asked for at each term, from row to row.
+  template <int bytes, int rows, int vectors, bool far = false, class T>
   [[gnu::always_inline]] static void block(const SmallProduct<T>& p, int64_t i, int64_t j,
                                            int64_t first, int64_t last) {
     typedef T Vector [[gnu::vector_size(bytes)]];
     constexpr int64_t width = bytes / int64_t(sizeof(T));
     Vector sums[rows][vectors] = {};
     T* c = p.c + i * p.c_row + j;
-    if (p.add)
+    if (p.add || p.row) {
+      const T* first_row = p.row ? p.row + j : c;
+      const int64_t stride = p.row ? 0 : p.c_row;
       for (int r = 0; r < rows; ++r)
         for (int v = 0; v < vectors; ++v)
-          std::memcpy(&sums[r][v], c + r * p.c_row + v * width, sizeof(Vector));
+          std::memcpy(&sums[r][v], first_row + r * stride + v * width, sizeof(Vector));
+    }
     const T* a = p.a + i * p.a_row + first * p.a_col;
     const T* b = p.b + first * p.b_row + j;
     for (int64_t q = first; q < last; ++q, a += p.a_col, b += p.b_row) {
+      if constexpr (far) __builtin_prefetch(a + (rows + (q & (rows - 1))) * p.a_row, 0, 2);
       Vector from[vectors];
       for (int v = 0; v < vectors; ++v) std::memcpy(&from[v], b + v * width, sizeof(Vector));
 #pragma GCC unroll 8

@@ -17,8 +17,8 @@ enum class Band {
 template <class T>
 inline constexpr int64_t granule = 64 / int64_t(sizeof(T));
 
-// c[i, j] = sum_p a[i, p] b[p, j], or += where `add`. Strides are in elements, columns of b and c are
-// neighbours.
+// c[i, j] = sum_p a[i, p] b[p, j], or += where `add`, or with `row`, which has n numbers, + row[j].
+// Strides are in elements, columns of b and c are neighbours.
 template <class T>
 struct SmallProduct {
   const T* a;
@@ -29,7 +29,9 @@ struct SmallProduct {
   int64_t c_row;
   int64_t m, n, k;
   bool add = false;
+  const T* row = nullptr;
   Band band = Band::whole;
+  bool far = false;  // a may lie beyond the nearer caches: its next rows are asked for early
 };
 
 template <class T>
