@@ -171,3 +171,26 @@ def test_exact_is_shown_and_checked():
             return x + 0.0
 
     assert not np.signbit(Model()(wg.tensor([-0.0])).item())
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_slices_of_one_array_add_up_without_zeros(n):
+    def loss(x):
+        y = x * 2.0
+        return sum((wg.sin(y[i :: n + i, 10 * i : 10 * i + 20]) ** 2).sum() for i in range(n))
+
+    f = wg.grad(loss)
+    same(f, X)
+    found = names(wg.compile(f), X)
+    assert (found.count("unslice"), found.count("unslice_add")) == (1, n - 1)
+    exact = names(wg.compile(f, exact=True), X)
+    assert (exact.count("unslice"), exact.count("unslice_add")) == (n, 0)
+
+
+def test_a_slice_that_others_read_keeps_its_zeros():
+    def f(x):
+        box = OPS.unslice(wg.sin(x), shape=(70, 50), starts=(5, 0))
+        return box + wg.cos(box), box + 1.0
+
+    same(f, X)
+    assert names(wg.compile(f), X).count("unslice") == 1

@@ -201,7 +201,7 @@ void bind_compile(py::module_& m) {
       })
       .def_property_readonly("rewritten", [](const Replay& r) {
         const Rewritten& counts = r.rewritten();
-        return py::make_tuple(counts.neutral, counts.narrowed, counts.transposed);
+        return py::make_tuple(counts.neutral, counts.narrowed, counts.transposed, counts.placed);
       })
       .def_property_readonly("exact", &Replay::exact)
       .def_property_readonly("hoisted", &Replay::hoisted)

@@ -38,6 +38,8 @@ std::unordered_map<const Op*, Laws> make_laws() {
   for (const char* name : {"negative", "bitwise_invert"}) laws[&find_op(name)].involution = true;
   for (const char* name : {"sigmoid_grad", "silu_grad", "gelu_grad", "gelu_tanh_grad", "power_grad"})
     laws[&find_op(name)].scales = true;
+  laws[&find_op("add")].sums = true;
+  laws[&find_op("unslice")].placed = &find_op("unslice_add");
   return laws;
 }
 

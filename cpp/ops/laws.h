@@ -11,6 +11,10 @@ struct Laws {
   std::function<int(std::span<const Array> known, bool to_the_bit)> passes = {};
   bool involution = false;  // op(op(x)) is x
   bool scales = false;      // op(g, ...) is chain_multiply(g, op(1, ...)), to the bit
+  bool sums = false;        // op(a, b) is a + b
+  // For a row that puts x into zeros: the one that adds x there to a base. base + op(x) is placed(base, x),
+  // but for the sign of a zero.
+  const Op* placed = nullptr;
 };
 
 const Laws& laws_of(const Op& op);

@@ -94,6 +94,39 @@ Op unslice_row() {
   });
 }
 
+Op unslice_add_row() {
+  Op row = linear({
+      .name = "unslice_add",
+      .doc = "base with x added at starts + i * steps: the adjoint of an array that several slices look at.",
+      .inputs = {"base", "x"},
+      .params = {{"starts", AttrKind::ints, {}}, {"steps", AttrKind::ints, None{}}},
+      .prepare = [](Vars& args, Attrs& attrs) {
+        static const Op own{.name = "unslice_add"};
+        check_box("unslice_add", args[0].shape(), args[1].shape(), attrs);
+        cast_all(args, promoted(own, args, Domain::numbers));
+      },
+      .infer = [](std::span<const Type> in, const Attrs&) { return same_type(in); },
+      .kernel = [](const Call& call) {
+        const Array &base = call.in[0], &x = call.in[1], &out = call.out[0];
+        if (base.raw() != out.raw()) kernels::copy(base, out);
+        if (x.size() > 0)
+          kernels::add_into(kernels::slice_view(out, call.attrs.ints("starts"), x.shape(), call.attrs.ints("steps")), x);
+      },
+      .adjoints = {{.rule = [](const Rule& r) { return r.g(); }},
+                   {.rule = [](const Rule& r) {
+                     return slice(r.g(), r.attrs.ints("starts"), r.shape(1), r.attrs.ints("steps"));
+                   }}},
+      .batch = [](const Batched& b) {
+        const Var args[] = {stretched(b, 0), stretched(b, 1)};
+        return Vars{apply(b.op, args, b.attrs.with("starts", behind(0, b.attrs.ints("starts")))
+                                          .with("steps", behind(1, b.attrs.ints("steps"))))};
+      },
+      .flops = [](std::span<const Type> in, std::span<const Type>) { return numel(in[1].shape); },
+  });
+  row.overwrites = [](int, std::size_t, const Attrs&) { return 0; };
+  return row;
+}
+
 Ints befores(const Attrs& attrs) {
   const Ints& width = attrs.ints("pad_width");
   Ints out;
@@ -466,6 +499,7 @@ std::vector<Op> placement_rows() {
   return {
       slice_row(),
       unslice_row(),
+      unslice_add_row(),
       pad_row(),
       concat_row(),
       stack_row(),

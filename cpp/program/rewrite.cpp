@@ -47,6 +47,36 @@ int64_t drop_neutral(Program& program, bool exact) {
   return count;
 }
 
+int64_t place_sums(Program& program) {
+  std::vector<int64_t> readers(program.types.size(), 0);
+  std::vector<const Step*> makers(program.types.size(), nullptr);
+  for (const Step& step : program.steps)
+    for (const ValueId id : step.ins) ++readers[std::size_t(id)];
+  for (const ValueId id : program.outputs) ++readers[std::size_t(id)];
+  int64_t count = 0;
+  for (Step& step : program.steps) {
+    const auto place = [&](int i) {
+      const Step* made = makers[std::size_t(step.ins[std::size_t(i)])];
+      if (!made || made->region != step.region || readers[std::size_t(step.ins[std::size_t(i)])] != 1) return false;
+      const Op* placed = laws_of(*made->op).placed;
+      const ValueId base = step.ins[std::size_t(1 - i)];
+      const Type& type = program.types[std::size_t(step.outs[0])];
+      if (!placed || !(program.types[std::size_t(base)] == type) ||
+          !(program.types[std::size_t(step.ins[std::size_t(i)])] == type))
+        return false;
+      std::vector<std::pair<std::string, Attr>> attrs;
+      for (const Param& param : placed->params) attrs.emplace_back(param.name, made->attrs.at(param.name.c_str()));
+      step.ins = {base, made->ins[0]};
+      step.op = placed;
+      step.attrs = make_attrs(*placed, std::move(attrs));
+      return true;
+    };
+    if (!step.own_op && laws_of(*step.op).sums && (place(1) || place(0))) ++count;
+    if (!step.own_op && step.outs.size() == 1) makers[std::size_t(step.outs[0])] = &step;
+  }
+  return count;
+}
+
 Rewritten rewrite(Program& program, bool exact) {
   Rewritten out;
   auto tidy = [&] {
@@ -58,10 +88,13 @@ Rewritten rewrite(Program& program, bool exact) {
   tidy();
   out.neutral = drop_neutral(program, exact);
   out.narrowed = narrow(program);
-  if (!exact) out.transposed = move_transposes(program);
-  if (out.neutral || out.narrowed || out.transposed) {
+  if (!exact) {
+    out.transposed = move_transposes(program);
+    out.placed = place_sums(program);
+  }
+  if (out.neutral || out.narrowed || out.transposed || out.placed) {
     tidy();
-    out.simplified.unused -= out.neutral;  // counted already
+    out.simplified.unused -= out.neutral + out.placed;  // counted already
   }
   return out;
 }

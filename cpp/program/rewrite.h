@@ -9,6 +9,7 @@ struct Rewritten {
   int64_t neutral = 0;     // steps whose result is one of their operands
   int64_t narrowed = 0;    // steps computed once for what was broadcast
   int64_t transposed = 0;  // steps carried out in the layout of their operands
+  int64_t placed = 0;      // sums with what is zero almost everywhere, made where it is not
 };
 
 // `exact`: only rewrites that keep every bit, the sign of zeros and the order of sums included.
@@ -20,6 +21,9 @@ int64_t drop_neutral(Program& program, bool exact);
 // Elementwise steps on operands that are broadcast along the same axes are computed once and broadcast
 // afterwards; so are slopes that a broader cotangent is multiplied with. Keeps every bit.
 int64_t narrow(Program& program);
+
+// A sum with a box in zeros that nobody else reads adds to the box alone, and the zeros are not made.
+int64_t place_sums(Program& program);
 
 // Elementwise steps on transposed operands are carried out in the memory's order, and their result
 // is transposed instead, where only products and further such steps read it.

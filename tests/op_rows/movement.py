@@ -33,6 +33,12 @@ def unslice(x, shape, starts, steps=None):
     return out
 
 
+def unslice_add(base, x, starts, steps=None):
+    out = np.array(base)
+    out[box(starts, x.shape, steps)] += x
+    return out
+
+
 def pad(x, pad_width, constant=0.0):
     width = tuple(pad_width) * (2 * x.ndim // len(pad_width) if len(pad_width) < 2 * x.ndim else 1)
     return np.pad(x, np.reshape(width, (-1, 2)), constant_values=constant)
@@ -222,6 +228,23 @@ placement = [
             (((),), {"shape": (), "starts": ()}),
         ],
         errors=[(((3,),), {"shape": (4,), "starts": (2,)}, r"start 2, size 3")],
+    ),
+    row(
+        "unslice_add",
+        [any_real, any_real],
+        unslice_add,
+        dtypes=NUMBERS,
+        cases=[
+            (((5, 6), (2, 3)), {"starts": (1, 0), "steps": (2, 1)}),
+            (((5, 6), (5, 2)), {"starts": (4, 5), "steps": (-1, -3)}),
+            (((3,), (0,)), {"starts": (0,)}),
+            (((), ()), {"starts": ()}),
+        ],
+        large=(((300, 250), (300, 100)), {"starts": (0, 100)}),
+        errors=[
+            (((4,), (3,)), {"starts": (2,)}, r"start 2, size 3"),
+            (((4,), (3, 1)), {"starts": (0,)}, r"each axis of \(4,\)"),
+        ],
     ),
     row(
         "pad",

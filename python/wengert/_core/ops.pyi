@@ -324,6 +324,14 @@ def unslice(
     steps: SupportsIndex | Sequence[SupportsIndex] | None = None,
 ) -> Tensor:
     """The array of `shape` that is zero but for x at starts + i * steps: the transpose of slice."""
+def unslice_add(
+    base: ArrayLike,
+    x: ArrayLike,
+    starts: SupportsIndex | Sequence[SupportsIndex],
+    steps: SupportsIndex | Sequence[SupportsIndex] | None = None,
+) -> Tensor:
+    """base with x added at starts + i * steps: the adjoint of an array that several slices look
+    at."""
 def pad(
     x: ArrayLike, pad_width: SupportsIndex | Sequence[SupportsIndex], constant: float = 0
 ) -> Tensor:
