@@ -6,6 +6,7 @@ import doctest
 import importlib
 import io
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import wengert as wg
-from wengert.examples import activation, digits, symbolic, vanishing
+from wengert.examples import activation, checkpointing, digits, symbolic, vanishing
 
 from benchmarks.reference.mlp import MLP
 
@@ -140,6 +141,8 @@ def test_refused_or_not_an_out_file_is_left_as_it_was(tmp_path, capsys):
     [
         ("digits", ("--seed", "--epochs", "--eager", "--out", "(default: 80)")),
         ("activation", ("--seed", "--steps", "(default: 1000)")),
+        ("checkpointing", ("--blocks", "--stored", "(default: 1,2,4)")),
+        ("resume", ("--seed", "--steps", "--every", "--state", "(default: 20)")),
         ("symbolic", ("--factors", "--depth", "--out", "(default: 20)")),
         ("vanishing", ("--seed", "--depth", "--width", "--out", "(default: 12)")),
     ],
@@ -167,6 +170,44 @@ def test_activation_needs_a_step(capsys):
     with pytest.raises(SystemExit):
         activation.main(["--steps=0"])
     assert "--steps: must be at least 1; got 0" in capsys.readouterr().err
+
+
+def test_checkpointing_draws_the_figure(capsys):
+    checkpointing.main([])
+    assert capsys.readouterr().out.splitlines() == [
+        "(a)  x --> [1]* --> [2]* --> [3]  --> [4]*  forward; * is stored",
+        "(b)  x     [1]*     [2]*     [3]? <== [4]*  backward lacks the output of 3",
+        "(c)  x     [1]*     [2]* --> [3]*     [4]*  forward again from the closest checkpoint",
+        "(d)  x <== [1]* <== [2]* <== [3]* <== [4]*  backward, complete",
+        "5 block evaluations forward for 4: 1.25 times",
+        "backward: blocks 4, 3, 2, 1",
+        "the gradient is the same, to the bit",
+    ]
+    with pytest.raises(SystemExit):
+        checkpointing.main(["--stored=5"])
+    assert "--stored: the last block is 4; got 5" in capsys.readouterr().err
+
+
+def test_training_resumes_after_kill_to_the_same_bits(tmp_path):
+    def train(state, *more):
+        command = [sys.executable, "-m", "wengert.examples.resume", f"--state={tmp_path / state}"]
+        options = ["--steps=60", "--every=10", *more]
+        return subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+
+    whole = train("whole.safetensors")
+    killed = train("state.safetensors", "--kill=37")
+    assert (killed.returncode, killed.stdout) == (-signal.SIGKILL, "")
+    assert wg.load(tmp_path / "state.safetensors")["steps"] == 30
+    resumed = train("state.safetensors").stdout.splitlines()
+    assert resumed == ["resumed   from step 30", whole.stdout.strip()]
+    for name in ("whole", "state"):
+        assert wg.load(tmp_path / f"{name}.safetensors")["steps"] == 60
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "state.safetensors",
+        "whole.safetensors",
+    ]
+    first, second = ((tmp_path / f"{name}.safetensors").read_bytes() for name in ("whole", "state"))
+    assert first == second
 
 
 def test_gradients_vanish_behind_sigmoids_and_not_behind_relus(tmp_path, capsys):

@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
 import stat
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -217,6 +220,26 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, s
     assert os.listdir(tmp_path) == ["file"]
     wg.save(path, {"version": 2})
     assert wg.load(path) == {"version": 2}
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file"
+    wg.save(path, {"version": 1})
+    code = f"""
+import resource, signal
+import wengert as wg
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    wg.save({str(path)!r}, {{"x": wg.zeros(10_000)}})
+except wg.FileError as error:
+    print(error)
+"""
+    run = [sys.executable, "-c", code]
+    said = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    assert re.match(r"save: cannot write '.*file': .*File too large", said)
+    assert wg.load(path) == {"version": 1}
     assert os.listdir(tmp_path) == ["file"]
 
 

@@ -57,6 +57,10 @@ class Array {
   void* raw() const { return buffer_->data + offset_ * itemsize(dtype_); }
 
   bool is_contiguous() const;
+  bool same_place(const Array& other) const {
+    return buffer_ == other.buffer_ && dtype_ == other.dtype_ && shape_ == other.shape_ &&
+           strides_ == other.strides_ && offset_ == other.offset_;
+  }
   // The same bytes seen otherwise; the caller answers for the bounds.
   Array view(Shape shape, Ints strides, int64_t offset) const {
     return Array(buffer_, dtype_, std::move(shape), std::move(strides), offset);

@@ -3,6 +3,7 @@
 #include "graph/recording.h"
 #include "graph/source.h"
 #include "graph/tangents.h"
+#include "graph/tape.h"
 #include "kernels/copy.h"
 #include "ops/vocabulary.h"
 
@@ -80,6 +81,7 @@ void assign(const Var& to, const Var& from) {
            "not see the change; end it first (del), or copy it: view + 0");
   if (recording)
     return recording->assign(to, detach(broadcast_to(astype(from, to.dtype()), shape)));
+  Tape::preserve(to.array());
   const bool overlap = from->array.buffer() == to->array.buffer();
   kernels::copy(overlap ? kernels::contiguous_copy(from.array()) : from.array(), to.array());
   note_change(to.array());

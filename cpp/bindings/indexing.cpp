@@ -4,6 +4,7 @@
 
 #include "bindings/tensor.h"
 #include "graph/recording.h"
+#include "graph/tape.h"
 #include "kernels/copy.h"
 #include "kernels/gather.h"
 #include "kernels/move.h"
@@ -356,6 +357,7 @@ void write(const Var& x, PyObject* key, PyObject* object) {
   if (Recording* recording = Recording::current();
       recording && (value.is_abstract() || !(recording->read(x) == x) || !(recording->read(value) == value)))
     return assign(x, updated(x, s, value));
+  Tape::preserve(x.array());
   place(s, x.array(), value.array());
   note_change(x.array());
 }

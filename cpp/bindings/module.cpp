@@ -15,6 +15,7 @@ PYBIND11_MODULE(_core, m) {
   bind_program(m);
   bind_compile(m);
   bind_control(m);
+  bind_checkpoint(m);
   bind_runtime(m);
   bind_optim(m);
   bind_primitive(m);

@@ -6,6 +6,7 @@
 
 #include "bindings/tensor.h"
 #include "graph/source.h"
+#include "program/simplify.h"
 
 namespace wengert::bindings {
 namespace {
@@ -33,14 +34,13 @@ py::object type_object(const Type& type) {
   return py::make_tuple(py::reinterpret_steal<py::object>(dtype_object(type.dtype)), tuple_of(type.shape));
 }
 
-// (name, attributes, inputs, outputs, flops, source) of each step.
+// (name, attributes, inputs, outputs, flops, source, body) of each step.
 py::list steps_object(const Program& program) {
   py::list out;
   for (const Step& step : program.steps) {
-    py::dict attributes;
-    for (const Param& param : step.op->params) attributes[param.name.c_str()] = attr_object(step.attrs.at(param.name.c_str()));
-    out.append(py::make_tuple(step.op->name, attributes, tuple_of(step.ins), tuple_of(step.outs),
-                              program.flops(step), show_source(step.source)));
+    const py::object body = step.op->body ? py::cast(*step.op->body) : py::none();
+    out.append(py::make_tuple(step.op->name, attributes_object(*step.op, step.attrs), tuple_of(step.ins), tuple_of(step.outs),
+                              program.flops(step), show_source(step.source), body));
   }
   return out;
 }
@@ -62,6 +62,14 @@ py::tuple trace(py::function f, const List& inputs, py::function flatten) {
 
 }  // namespace
 
+py::dict attributes_object(const Op& op, const Attrs& attrs) {
+  py::dict out;
+  for (const Param& param : op.params) out[param.name.c_str()] = attr_object(attrs.at(param.name.c_str()));
+  return out;
+}
+
+py::tuple shape_object(const Shape& shape) { return tuple_of(shape); }
+
 void bind_program(py::module_& m) {
   py::class_<Program>(m, "_Program")
       .def_property_readonly("types", [](const Program& p) {
@@ -77,6 +85,11 @@ void bind_program(py::module_& m) {
         return out;
       })
       .def_property_readonly("steps", steps_object)
+      // The same without steps that stand for programs.
+      .def_property_readonly("opened", [](Program p) {
+        open_bodies(p);
+        return p;
+      })
       // For each step whether its operation is a row of the table: a primitive may bear a row's name.
       .def_property_readonly("from_table", [](const Program& p) {
         const std::vector<Op>& rows = all_ops();

@@ -112,8 +112,10 @@ class Replay : public std::enable_shared_from_this<Replay> {
 // module's mode.
 int64_t& options_epoch();
 
-// Whether a trace or a forward sweep is open on this thread.
-inline bool within_transform() { return Trace::open_count() > 0 || !ForwardSweep::active().empty(); }
+// Whether a trace, a tape or a forward sweep is open on this thread.
+inline bool within_transform() {
+  return Trace::open_count() > 0 || !ForwardSweep::active().empty() || modes().tape != nullptr;
+}
 
 // Calls that need no Python: arguments are taken apart, compared with what was recorded and the
 // results put together in C++.

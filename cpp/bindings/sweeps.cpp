@@ -20,13 +20,14 @@ using List = std::vector<Var>;
 // own: who changes a derivative in place changes nothing else. (What f returned is as in a plain call:
 // it shares what f makes it share.) `held`: Python holds each already.
 void separate(std::span<Var> results, bool held) {
+  static const Op& copy = find_op("copy");
   if (Recording::current()) return;
   std::unordered_set<const Buffer*> seen;
   for (Var& x : results) {
     if (!x || x.is_abstract() || x->tracked || x->tangents) continue;
     const Ref<Buffer>& buffer = x->array.buffer();
     const bool again = results.size() > 1 && !seen.insert(buffer.get()).second;
-    if (again || buffer->foreign || buffer->tensors > (held ? 1 : 0)) x = Var(kernels::contiguous_copy(x.array()));
+    if (again || buffer->foreign || buffer->tensors > (held ? 1 : 0)) x = apply(copy, {&x, 1});
   }
 }
 
@@ -156,7 +157,14 @@ void bind_sweeps(py::module_& m) {
   m.def("_is_differentiated", is_differentiated);
   m.def("_sweep_may_matter", [] { return sweep_may_matter; });
   m.def("is_grad_enabled", [] { return modes().grad_enabled; }, "Whether operations are being recorded.");
-  m.def("_set_grad_enabled", [](bool on) { return std::exchange(modes().grad_enabled, on); });
+  // 1 is the user's enable_grad, 0 the user's no_grad; 2 and 3 are off and on around them, set by sweeps.
+  m.def("_set_grad_enabled", [](int mode) {
+    Modes& own = modes();
+    const int before = own.constant ? (own.grad_enabled ? 3 : 0) : (own.grad_enabled ? 1 : 2);
+    own.grad_enabled = mode == 1 || mode == 3;
+    own.constant = mode == 0 || mode == 3;
+    return before;
+  });
 }
 
 }  // namespace wengert::bindings

@@ -8,6 +8,7 @@
 #include "graph/recording.h"
 #include "graph/source.h"
 #include "graph/tangents.h"
+#include "graph/tape.h"
 #include "ops/vocabulary.h"
 
 namespace wengert::bindings {
@@ -441,7 +442,9 @@ void bind_tensor(py::module_& m) {
   m.def("_numpy", [](const Var& x) { return to_numpy(x); });
   m.def("_retain_grad", [](const Var& x) {
     if (!x->tracked) fail(ErrorKind::graph, "retain_grad: the tensor does not require a gradient");
-    if (!x->is_leaf && !leaf_grad(*x.get())) set_grad(*x.get(), {});
+    if (x->is_leaf) return;
+    if (!leaf_grad(*x.get())) set_grad(*x.get(), {});
+    Tape::attend(x->node);
   });
   m.def("_register_hook", [](const Var& x, py::object call) {
     if (!PyCallable_Check(call.ptr()))
@@ -461,6 +464,7 @@ void bind_tensor(py::module_& m) {
       return out;
     };
     x->node->more().hooks.emplace_back(x->index, Hook{id, run});
+    Tape::attend(x->node);
     return id;
   });
   m.def("_remove_hook", [](const Var& x, int64_t id) {

@@ -44,6 +44,9 @@ double to_real(const std::string& where, const std::string& what, py::handle obj
 bool to_bool(const std::string& where, const std::string& what, py::handle object);
 Var to_tensor(const std::string& where, const std::string& what, py::handle object);
 std::string show(py::handle object);  // its repr, cut
+// The attributes of an operation by name, and a shape, as Python has them.
+py::dict attributes_object(const Op& op, const Attrs& attrs);
+py::tuple shape_object(const Shape& shape);
 
 // Whether a derivative by x, or by what x depends on, may be asked for.
 bool is_differentiated(const Var& x);
@@ -128,6 +131,7 @@ void bind_sweeps(py::module_& m);
 void bind_program(py::module_& m);
 void bind_compile(py::module_& m);
 void bind_control(py::module_& m);
+void bind_checkpoint(py::module_& m);
 void bind_runtime(py::module_& m);
 void bind_source(py::module_& m);
 void bind_optim(py::module_& m);

@@ -2,25 +2,18 @@
 // it was computed or only traced.
 #include "graph/recording.h"
 #include "graph/tangents.h"
+#include "graph/tape.h"
 #include "graph/trace.h"
 #include "graph/watch.h"
 
 namespace wengert {
 namespace {
 
-uint32_t saves_in(const Op& op, std::span<const Var> ins) {
-  uint32_t mask = 0;
-  if (op.joint_adjoint) return saves_all;
-  for (std::size_t i = 0; i < ins.size(); ++i)
-    if (ins[i]->tracked) mask |= op.adjoint(i).saves_in;
-  return mask;
-}
-
-bool saves_out(const Op& op, std::span<const Var> ins) {
-  if (op.joint_adjoint) return true;
-  for (std::size_t i = 0; i < ins.size(); ++i)
-    if (ins[i]->tracked && op.adjoint(i).saves_out) return true;
-  return false;
+// The value that a trace knows x by.
+const Ref<Value>& known_as(const Var& x) {
+  if (x->node && x->node->saved_out)
+    if (const Ref<Value>& instead = (*x->node->saved_out)[x->index].instead) return instead;
+  return x.ref();
 }
 
 Ref<Node> record(const Op& op, const Attrs& attrs, std::span<const Var> ins, Vars& outs, bool tracked,
@@ -29,8 +22,10 @@ Ref<Node> record(const Op& op, const Attrs& attrs, std::span<const Var> ins, Var
   node->traced = traced;
   node->tracked = tracked;
   node->region = modes().region;
+  node->constant = modes().constant;
   for (const Var& y : outs) node->out_types.push_back(y->array.type());
-  const uint32_t keep = traced ? saves_all : saves_in(op, ins);
+  Reads reads;
+  if (tracked) reads = reads_of(op, ins.size(), [&](std::size_t i) { return ins[i]->tracked; });
   for (std::size_t i = 0; i < ins.size(); ++i) {
     const Var& x = ins[i];
     Edge edge;
@@ -38,8 +33,8 @@ Ref<Node> record(const Op& op, const Attrs& attrs, std::span<const Var> ins, Var
       edge.node = x->node;
       edge.index = x->index;
     }
-    if (i >= 32 ? keep == saves_all : (keep >> i & 1u)) {
-      edge.value = x.ref();
+    if (traced || reads.in(i)) {
+      edge.value = traced ? known_as(x) : x.ref();
       if (x->array.has_data()) edge.version = x->array.buffer()->version;
     }
     if (!(x->array.dtype() == node->out_types[0].dtype && x->array.shape() == node->out_types[0].shape))
@@ -52,10 +47,12 @@ Ref<Node> record(const Op& op, const Attrs& attrs, std::span<const Var> ins, Var
     outs[i]->tracked = tracked && is_float(outs[i].dtype());
     outs[i]->is_leaf = !outs[i]->tracked;
   }
-  if (tracked && saves_out(op, ins)) {
-    node->saved_out = std::make_unique<std::vector<SavedOutput>>();
-    for (const Var& y : outs)
-      node->saved_out->push_back({y.array(), {}, y->array.has_data() ? y->array.buffer()->version : 0, y->trace});
+  if (reads.outs && outs.size() > op.reads_outs_from) {
+    node->saved_out = std::make_unique<std::vector<SavedOutput>>(op.reads_outs_from);
+    for (std::size_t i = op.reads_outs_from; i < outs.size(); ++i) {
+      const Var& y = outs[i];
+      node->saved_out->push_back({y.array(), {}, y->array.has_data() ? y->array.buffer()->version : 0, y->trace, {}});
+    }
   }
   return node;
 }
@@ -76,6 +73,7 @@ Vars compute(const Op& op, const Attrs& attrs, std::span<const Var> ins) {
     in_types.push_back(x->array.type());
   }
   if (op.evaluate) {
+    const Tape::Off off;
     out_arrays = op.evaluate({in_arrays.data(), in_arrays.size()});
     if (watching())
       check_numbers(op, {.in = {in_arrays.data(), in_arrays.size()},
@@ -129,17 +127,49 @@ Vars apply_all(const Op& op, std::span<const Var> inputs, Attrs attrs) {
     wants_gradient |= x->tracked;
     tangents |= bool(x->tangents);
   }
-  if (op.followed && wants_gradient && modes().grad_enabled) return op.followed(args);
-  const bool tracked = wants_gradient && modes().grad_enabled && op.differentiable();
+  if (op.followed && keeps_values(args)) return op.followed(args);
+  const bool tracked = wants_gradient && modes().grad_enabled && (op.differentiable() || op.followed);
   Trace* trace = abstract ? Trace::of(op.name.c_str(), args) : nullptr;
   Vars outs = abstract ? infer_only(op, attrs, args, trace->id()) : compute(op, attrs, args);
-  Ref<Node> node;
-  if (tracked || abstract) node = record(op, attrs, args, outs, tracked, abstract);
-  if (abstract) trace->append(node);
+  const Ref<Node> node = leave_node(op, attrs, args, outs, tracked, trace);
   if (tangents) {
+    // A node beside the part's trace may keep tangents that are the part's.
+    if (Part* part = modes().part; part && tracked && trace != part->trace) part->strayed = true;
     push_tangents(op, attrs, args, {outs.data(), outs.size()}, trace);
     if (node && node->saved_out)
       for (std::size_t i = 0; i < outs.size(); ++i) (*node->saved_out)[i].tangents = outs[i]->tangents;
+  }
+  return outs;
+}
+
+Ref<Node> leave_node(const Op& op, const Attrs& attrs, std::span<const Var> ins, Vars& outs, bool tracked, Trace* trace) {
+  Ref<Node> node;
+  Tape* const tape = trace ? nullptr : modes().tape;
+  const bool keeps = !tape || (tracked && tape->sweeps_within(ins));
+  if (keeps && (tracked || trace)) node = record(op, attrs, ins, outs, tracked, trace != nullptr);
+  if (trace) trace->append(node);
+  if (tape) tape->note(op, attrs, ins, outs, tracked, node);
+  return node;
+}
+
+Vars record_only(const Op& op, const Attrs& attrs, std::span<const Var> ins, std::span<const Type> types,
+                 std::span<const Var> given) {
+  bool traced = false;
+  for (const Var& y : given) traced |= y && y.is_abstract();
+  Vars outs;
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    outs.push_back(Var(given[i] ? given[i].array() : Array(types[i])));
+    if (!given[i]) continue;
+    outs.back()->trace = given[i]->trace;
+    outs.back()->tangents = given[i]->tangents;
+  }
+  const Ref<Node> node = record(op, attrs, ins, outs, true, traced);
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    if (!given[i] || !(traced || node->saved_out)) continue;
+    if (!node->saved_out) node->saved_out = std::make_unique<std::vector<SavedOutput>>(types.size());
+    SavedOutput& saved = (*node->saved_out)[i];
+    saved.tangents = given[i]->tangents;
+    if (traced) saved.instead = known_as(given[i]);
   }
   return outs;
 }

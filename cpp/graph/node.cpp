@@ -1,5 +1,7 @@
 #include "graph/node.h"
 
+#include <atomic>
+
 #include "array/allocator.h"
 #include "graph/recording.h"
 #include "graph/source.h"
@@ -75,8 +77,8 @@ Ref<Value> make_value(Array array) {
 Var::Var(Array array) : value_(make_value(std::move(array))) {}
 
 Var detach(const Var& x) {
-  // A trace knows its values by their nodes.
-  if (x.is_abstract() || Recording::current()) return stop_gradient(x);
+  // Traces and tapes know their values by their nodes.
+  if (x.is_abstract() || Recording::current() || modes().tape) return stop_gradient(x);
   return Var(make_value(x.array()));
 }
 
@@ -118,6 +120,12 @@ void drop_saved(Node& node, uint32_t source) {
 Modes& modes() {
   thread_local Modes current;
   return current;
+}
+
+uint32_t new_region() {
+  static std::atomic<uint32_t> region = 0;
+  if (++region == 0) ++region;  // 0 stands for what is computed for the first time
+  return region;
 }
 
 SourceHooks& source_hooks() {

@@ -35,6 +35,7 @@ struct SavedOutput {
   Ref<TangentSet> tangents;
   uint32_t version = 0;
   uint32_t trace = 0;
+  Ref<Value> instead;  // in a trace, the value of another node that is this one's; see record_only
 };
 
 struct Node {
@@ -54,7 +55,10 @@ struct Node {
   bool tracked = false;  // recorded for a reverse sweep; a replay records it again
   bool freed = false;    // a sweep has used and dropped what it kept
   bool begins = false;   // the leaf of a transform on a traced value
-  uint32_t region = 0;   // the mode's when it was made
+  uint32_t region = 0;   // the mode's when it was made, as is `constant`
+  bool constant = false;
+  bool light = false;    // made under a tape (tape.h): keeps no values, so that no sweep passes it
+  uint32_t tape = 0, place = 0;  // which one, and the number there of its first output
   bool ended = false;    // the leaf of a transform whose function has returned: nobody else asks for it
 
   bool is_leaf() const { return op == nullptr; }  // accumulates the gradient of a leaf
@@ -83,9 +87,24 @@ struct KernelHook {
 KernelHook& kernel_hook();
 void run_kernel(const Op& op, const Call& call);
 
+class Tape;
+class Trace;
+
+// A part of a trace that is to become one node (program/checkpoint.h). It strayed where something was
+// recorded for a sweep beside that trace.
+struct Part {
+  const Trace* trace;
+  bool strayed = false;
+};
+
 // Modes, one a thread.
 struct Modes {
   bool grad_enabled = true;
+  // Within no_grad of the user's: what is made there is a constant to every reverse sweep, also to
+  // those over a replay.
+  bool constant = false;
+  Tape* tape = nullptr;
+  Part* part = nullptr;
   // What is computed again has a region of its own: a program never takes what another region made in
   // its place, nor runs it together with another's steps.
   uint32_t region = 0;
@@ -111,5 +130,28 @@ class Region {
  private:
   uint32_t before_;
 };
+uint32_t new_region();
+
+// The mode in which a step that was recorded is carried out again.
+class AgainMode {
+ public:
+  explicit AgainMode(bool constant) : before_(modes().constant), grad_(modes().grad_enabled && !constant) {
+    modes().constant |= constant;
+  }
+  ~AgainMode() { modes().constant = before_; }
+  AgainMode(const AgainMode&) = delete;
+
+ private:
+  bool before_;
+  GradMode grad_;
+};
+
+// The node that `apply` would leave behind for outputs that are there already.
+Ref<Node> leave_node(const Op& op, const Attrs& attrs, std::span<const Var> ins, Vars& outs, bool tracked, Trace* trace);
+
+// The outputs, of these types, of an operation that a reverse sweep has to pass while nobody reads them
+// but in `given` (null: not at all): its node alone, nothing is computed.
+Vars record_only(const Op& op, const Attrs& attrs, std::span<const Var> ins, std::span<const Type> types,
+                 std::span<const Var> given);
 
 }  // namespace wengert

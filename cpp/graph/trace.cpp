@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "graph/source.h"
+
 namespace wengert {
 namespace {
 
@@ -42,6 +44,9 @@ Trace* Trace::of(const char* op, std::span<const Var> values) {
   Trace* innermost = nullptr;
   for (const Var& x : values) {
     if (!x.is_abstract()) continue;
+    if (x->node && x->node->light)
+      fail(ErrorKind::trace, op, ": a value made by '", x->node->name(), "', at ", show_source(x->node->source), ", inside a "
+           "function under wg.checkpoint was used outside it; return it from the function");
     const auto found = std::find_if(traces.begin(), traces.end(), [&](const Trace* t) { return t->id_ == x->trace; });
     if (found == traces.end()) fail(ErrorKind::trace, op, ": a traced value was used after its trace had ended; return it from the traced "
                                      "function instead of storing it");
@@ -50,6 +55,14 @@ Trace* Trace::of(const char* op, std::span<const Var> values) {
   return innermost;
 }
 
+std::vector<Ref<Node>> Trace::cut(std::size_t from) {
+  const auto begin = nodes_.begin() + std::ptrdiff_t(from);
+  std::vector<Ref<Node>> out(std::make_move_iterator(begin), std::make_move_iterator(nodes_.end()));
+  nodes_.erase(begin, nodes_.end());
+  return out;
+}
+
 std::size_t Trace::open_count() { return open_traces().size(); }
+Trace* Trace::innermost() { return open_traces().empty() ? nullptr : open_traces().back(); }
 
 }  // namespace wengert

@@ -15,12 +15,14 @@ class Trace {
   Var input(const Type& type);  // an abstract value with no node
   const std::vector<Ref<Node>>& nodes() const { return nodes_; }
   void append(Ref<Node> node) { nodes_.push_back(std::move(node)); }
+  std::vector<Ref<Node>> cut(std::size_t from);  // takes off what was appended after that many nodes
   uint32_t id() const { return id_; }
   std::size_t depth() const { return depth_; }  // how many traces were open when it opened
 
   // The innermost open trace of this thread that one of the values belongs to; null if all have data.
   static Trace* of(const char* op, std::span<const Var> values);
   static std::size_t open_count();
+  static Trace* innermost();  // of those open on this thread, or null
 
  private:
   std::vector<Ref<Node>> nodes_;

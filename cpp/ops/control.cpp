@@ -20,6 +20,18 @@ Op alias() {
                  .batch = [](const Batched& b) { return apply_all(b.op, b.ins, b.attrs); }});
 }
 
+Op checkpoint_name_row() {
+  return linear({.name = "checkpoint_name",
+                 .doc = "x itself under a `name`, by which a policy of wg.checkpoint can choose to keep it.",
+                 .inputs = {"x"},
+                 .params = {{"name", AttrKind::text, {}}},
+                 .infer = [](std::span<const Type> in, const Attrs&) { return same_type(in); },
+                 .view = same_view,
+                 .kernel = copy_kernel,
+                 .adjoints = {{.rule = [](const Rule& r) { return r.g(); }}},
+                 .batch = [](const Batched& b) { return apply_all(b.op, b.ins, b.attrs); }});
+}
+
 Op copy_row() {
   return linear({.name = "copy",
                  .doc = "x in memory of its own, contiguous.",
@@ -73,7 +85,7 @@ Op straight_through_row() {
 }  // namespace
 
 std::vector<Op> control_rows() {
-  return {alias(), copy_row(), stop_gradient_row(), astype_row(), straight_through_row()};
+  return {alias(), checkpoint_name_row(), copy_row(), stop_gradient_row(), astype_row(), straight_through_row()};
 }
 
 }  // namespace wengert

@@ -14,6 +14,7 @@
 namespace wengert {
 
 struct Op;
+struct Program;  // program/program.h
 
 // What a derivative rule sees of the node it differentiates. Rules only emit operations, so the
 // result of a sweep can be swept again.
@@ -26,6 +27,7 @@ struct Rule {
   std::span<const Var> gs;         // reverse: cotangents of the outputs, null = structural zero
   std::span<const Var> dxs;        // forward: tangents of the inputs, null = structural zero
   int index = 0;                   // reverse: the argument whose cotangent is asked for
+  std::span<const bool> wanted = {};  // reverse, all at once: whose are
 
   const Var& in(int i) const { return ins[std::size_t(i)]; }
   const Var& out(int i = 0) const { return outs[std::size_t(i)]; }
@@ -83,6 +85,7 @@ struct Op {
 
   std::vector<Adjoint> adjoints = {};  // one an input; the last serves the variadic rest
   std::function<Vars(const Rule&)> joint_adjoint = {};  // or all at once, where they share work
+  std::size_t reads_outs_from = 0;  // the outputs that joint_adjoint reads: from this one on
   std::function<Vars(const Rule&)> tangent = {};        // tangents of the outputs
   std::function<Vars(const Batched&)> batch = {};
   const kernels::Tiles* tiles = nullptr;  // elementwise rows: what fusion runs
@@ -97,11 +100,30 @@ struct Op {
   // Applied in this one's place where an input wants a gradient: ops that must prepare for it.
   std::function<Vars(std::span<const Var>)> followed = {};
   std::weak_ptr<const Op> self = {};  // of an op that is no row of the table: nodes keep it alive
+  const Program* body = nullptr;      // of an op that stands for a program; where it runs, its steps take its place
 
   bool variadic() const { return !inputs.empty() && inputs.back()[0] == '*'; }
   bool differentiable() const { return joint_adjoint || !adjoints.empty(); }
   const Adjoint& adjoint(std::size_t i) const { return adjoints[std::min(i, adjoints.size() - 1)]; }
 };
+
+// The values that the adjoints of the tracked inputs read.
+struct Reads {
+  uint32_t ins = 0;
+  bool outs = false;
+  bool in(std::size_t i) const { return i >= 32 ? ins == saves_all : (ins >> i & 1u) != 0; }
+};
+template <class F>
+Reads reads_of(const Op& op, std::size_t inputs, const F& is_tracked) {
+  if (op.joint_adjoint) return {saves_all, true};
+  Reads out;
+  for (std::size_t i = 0; i < inputs; ++i) {
+    if (!is_tracked(i)) continue;
+    out.ins |= op.adjoint(i).saves_in;
+    out.outs |= op.adjoint(i).saves_out;
+  }
+  return out;
+}
 
 // The one door (graph/apply.cpp): every operation from Python, from a rule or from a replay. With
 // concrete inputs it computes now; with an abstract one it only appends to the trace.

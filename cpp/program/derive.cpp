@@ -24,6 +24,7 @@ Vars replay(const Program& program, std::span<const Var> inputs) {
     Vars ins;
     for (const ValueId id : step.ins) ins.push_back(values[std::size_t(id)]);
     const Region region(step.region ? step.region : modes().region);
+    const AgainMode mode(step.constant);
     const Vars outs = apply_all(*step.op, {ins.data(), ins.size()}, step.attrs);
     for (std::size_t i = 0; i < outs.size(); ++i) values[std::size_t(step.outs[i])] = outs[i];
   }

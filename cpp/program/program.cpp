@@ -23,6 +23,11 @@ int64_t Program::flops(const Step& step) const {
 
 Program program_of(const Trace& trace, std::span<const Var> inputs, std::span<const Var> outputs,
                    std::span<const std::pair<Var, Var>> renamed) {
+  return program_of(trace.nodes(), inputs, outputs, renamed);
+}
+
+Program program_of(std::span<const Ref<Node>> nodes, std::span<const Var> inputs, std::span<const Var> outputs,
+                   std::span<const std::pair<Var, Var>> renamed) {
   Program program;
   std::unordered_map<const Value*, Var> stands_for;
   for (const auto& [name, value] : renamed) stands_for[name.get()] = value;
@@ -43,9 +48,10 @@ Program program_of(const Trace& trace, std::span<const Var> inputs, std::span<co
     program.constants.emplace_back(id, x);
     return id;
   };
-  for (const Ref<Node>& node : trace.nodes()) {
+  for (const Ref<Node>& node : nodes) {
     Step step{.op = node->op, .attrs = node->attrs, .ins = {}, .outs = {}, .source = node->source,
-              .tracked = node->tracked, .region = node->region, .own_op = node->op->self.lock()};
+              .tracked = node->tracked, .region = node->region, .constant = node->constant,
+              .own_op = node->op->self.lock()};
     for (const Edge& edge : node->inputs) step.ins.push_back(id_of(Var(edge.value)));
     for (const Type& type : node->out_types) step.outs.push_back(program.new_value(type));
     made[node.get()] = step.outs;

@@ -14,7 +14,8 @@ struct Step {
   SmallVector<ValueId, 1> outs;
   uint32_t source = 0;   // where the user's code made it; see graph/source.h
   bool tracked = false;  // recorded for a reverse sweep; a replay records it again
-  uint32_t region = 0;   // see graph/node.h, Modes
+  uint32_t region = 0;   // see graph/node.h, Modes, as for `constant`
+  bool constant = false;
   std::shared_ptr<const Op> own_op = {};  // keeps an op alive that is no row of the table
 };
 
@@ -33,6 +34,8 @@ struct Program {
 // The steps of a closed trace whose `inputs` are its placeholders, in the order they were recorded.
 // Values that the trace did not make become constants. `renamed`: values that stand for another one.
 Program program_of(const Trace& trace, std::span<const Var> inputs, std::span<const Var> outputs,
+                   std::span<const std::pair<Var, Var>> renamed = {});
+Program program_of(std::span<const Ref<Node>> nodes, std::span<const Var> inputs, std::span<const Var> outputs,
                    std::span<const std::pair<Var, Var>> renamed = {});
 
 // The first `at` steps, and the rest: what the rest reads of the first is `crossing`. Both keep the

@@ -1,5 +1,6 @@
 #include "program/simplify.h"
 
+#include <algorithm>
 #include <numeric>
 #include <unordered_map>
 
@@ -7,10 +8,6 @@
 
 namespace wengert {
 namespace {
-
-bool same_place(const Array& a, const Array& b) {
-  return a.buffer() == b.buffer() && a.type() == b.type() && a.strides() == b.strides() && a.offset() == b.offset();
-}
 
 std::size_t hash_of(const Step& step) {
   std::size_t hash = std::hash<const void*>()(step.op) ^ step.attrs.hash();
@@ -22,9 +19,60 @@ bool same_value(const Step& a, const Step& b) {
   return a.op == b.op && a.region == b.region && a.ins == b.ins && a.attrs == b.attrs;
 }
 
+// Numbers of regions that stay apart from each other at each place where a body is opened.
+class Regions {
+ public:
+  explicit Regions(uint32_t around) : around_(around) {}
+  uint32_t of(uint32_t own) {
+    if (own == 0) return around_;
+    uint32_t& region = regions_[own];
+    if (region == 0) region = around_ == 0 ? own : new_region();
+    return region;
+  }
+
+ private:
+  uint32_t around_;
+  std::unordered_map<uint32_t, uint32_t> regions_;
+};
+
 }  // namespace
 
+void open_bodies(Program& program) {
+  const auto is_closed = [](const Step& step) { return step.op->body != nullptr; };
+  while (std::any_of(program.steps.begin(), program.steps.end(), is_closed)) {  // a body may hold others
+    std::unordered_map<ValueId, ValueId> instead;
+    auto renamed = [&](ValueId id) {
+      const auto found = instead.find(id);
+      return found == instead.end() ? id : found->second;
+    };
+    std::vector<Step> opened;
+    for (Step& step : program.steps) {
+      for (ValueId& id : step.ins) id = renamed(id);
+      if (!step.op->body) {
+        opened.push_back(std::move(step));
+        continue;
+      }
+      const Program& body = *step.op->body;
+      std::vector<ValueId> own(body.types.size(), -1);
+      for (std::size_t i = 0; i < body.inputs.size(); ++i) own[std::size_t(body.inputs[i])] = step.ins[i];
+      for (const auto& [id, x] : body.constants)
+        program.constants.emplace_back(own[std::size_t(id)] = program.new_value(x->array.type()), x);
+      Regions regions(step.region);
+      for (Step inner : body.steps) {
+        for (ValueId& id : inner.ins) id = own[std::size_t(id)];
+        for (ValueId& id : inner.outs) id = own[std::size_t(id)] = program.new_value(body.types[std::size_t(id)]);
+        inner.region = regions.of(inner.region);
+        opened.push_back(std::move(inner));
+      }
+      for (std::size_t j = 0; j < step.outs.size(); ++j) instead[step.outs[j]] = own[std::size_t(body.outputs[j])];
+    }
+    program.steps = std::move(opened);
+    for (ValueId& id : program.outputs) id = renamed(id);
+  }
+}
+
 Simplified simplify(Program& program) {
+  open_bodies(program);
   Simplified counts;
   const std::vector<Array> arrays = lay_out(program);
   std::vector<ValueId> instead(program.types.size());
@@ -39,7 +87,7 @@ Simplified simplify(Program& program) {
     constexpr int furthest = 8;
     ValueId source = step.ins[0];
     for (int depth = 0; depth < furthest; ++depth) {
-      if (same_place(arrays[std::size_t(source)], own)) return source;
+      if (arrays[std::size_t(source)].same_place(own)) return source;
       const std::size_t m = maker[std::size_t(source)];
       if (m == SIZE_MAX || kept[m].own_op || kept[m].ins.size() != 1 || kept[m].outs.size() != 1) return -1;
       if (depth == 0 && kept[m].op == step.op && laws_of(*step.op).involution && kept[m].region == step.region) return kept[m].ins[0];

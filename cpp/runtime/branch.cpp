@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 
+#include "graph/tape.h"
 #include "kernels/copy.h"
 #include "ops/vocabulary.h"
 #include "program/derive.h"
@@ -281,9 +282,7 @@ Vars while_batch(const While& op, const Batched& b) {
 Vars branch(Program yes, Program no, const Var& choice, std::span<const Var> inputs) {
   auto op = std::make_shared<Branch>();
   op->shown = yes.outputs.size();
-  bool any = false;
-  for (const Var& x : inputs) any |= x->tracked && modes().grad_enabled;
-  if (any) {
+  if (keeps_values(inputs)) {
     for (const Var& x : inputs) op->wanted.push_back(x->tracked && is_float(x.dtype()));
     op->pulled_yes = pull_program(yes, op->wanted);
     op->pulled_no = pull_program(no, op->wanted);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "graph/tape.h"
 #include "kernels/copy.h"
 #include "ops/vocabulary.h"
 #include "runtime/checkpointed.h"
@@ -90,9 +91,7 @@ Vars scan(ScanBody body, std::span<const Var> inputs, int64_t length, bool backw
   op->backwards = backwards;
   op->checkpoint = checkpoint;
   op->shown = op->body.program.outputs.size();
-  bool any = false;
-  for (const Var& x : inputs) any |= x->tracked && modes().grad_enabled;
-  if (any) {
+  if (keeps_values(inputs)) {
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const bool is_carry = i >= op->body.constants && !op->is_row(i);
       op->wanted.push_back(is_float(inputs[i].dtype()) && (is_carry || inputs[i]->tracked));

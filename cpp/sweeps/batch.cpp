@@ -52,6 +52,8 @@ std::vector<std::pair<Var, bool>> batch_sweep(const Trace& trace, std::span<cons
     }
     const std::span<const Var> args{ins.data(), ins.size()};
     const GradMode mode(modes().grad_enabled && node->tracked);
+    const AgainMode again(node->constant);
+    const Region region(node->region ? node->region : modes().region);
     const Vars outs = any ? node->op->batch({.op = *node->op, .attrs = node->attrs, .ins = args,
                                              .batched = {flags.get(), n}, .size = size})
                           : apply_all(*node->op, args, node->attrs);

@@ -1,6 +1,7 @@
 // Derivatives of a composition at given values: fresh leaves, one sweep. Serves the rows whose
 // transforms follow from their meaning.
 #include "graph/tangents.h"
+#include "graph/tape.h"
 #include "ops/vocabulary.h"
 #include "sweeps/reverse.h"
 
@@ -8,10 +9,17 @@ namespace wengert {
 
 Var transform_leaf(const Var& x) {
   static const Op& alias = find_op("alias");
+  const Tape::Whole whole;
   Var leaf = apply(alias, {&x, 1});
   if (leaf->tracked || !is_float(leaf.dtype())) return leaf;
-  if (leaf.is_abstract()) leaf->tracked = leaf->node->begins = true, leaf->is_leaf = false;
-  else make_leaf(*leaf.get());
+  if (leaf.is_abstract()) {
+    leaf->tracked = leaf->node->begins = true;
+    leaf->is_leaf = false;
+    return leaf;
+  }
+  const Ref<Node> made = leaf->node;  // a tape knows the leaf by its place there
+  make_leaf(*leaf.get());
+  if (made) leaf->node->tape = made->tape, leaf->node->place = made->place;
   return leaf;
 }
 

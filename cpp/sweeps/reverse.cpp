@@ -6,6 +6,7 @@
 #include "graph/recording.h"
 #include "graph/source.h"
 #include "graph/tangents.h"
+#include "graph/tape.h"
 #include "graph/watch.h"
 #include "kernels/copy.h"
 #include "ops/vocabulary.h"
@@ -19,9 +20,9 @@ struct Pending {
 };
 
 // Whether nobody but this handle sees x, so that adding to it in place changes nothing else. A watch
-// sees every sum.
+// and a tape see every sum.
 bool owned(const Var& x) {
-  return x->refs == 1 && !watching() && !x->tracked && !x->tangents && !x.is_abstract() &&
+  return x->refs == 1 && !watching() && !modes().tape && !x->tracked && !x->tangents && !x.is_abstract() &&
          x->array.buffer().unique() && !x->array.buffer()->foreign && x->array.is_contiguous();
 }
 
@@ -48,7 +49,7 @@ void accumulate_leaf(Node& leaf, Var g) {
   if (!grads.empty() && grads[0].second) {
     Var& grad = grads[0].second;
     const bool plain = !g->tracked && !g->tangents && !g.is_abstract() && !grad->tracked && !grad.is_abstract();
-    const bool mine = !watching() && grad->refs == (grad->python ? 2u : 1u);  // the leaf's, and its Python object's
+    const bool mine = !watching() && !modes().tape && grad->refs == (grad->python ? 2u : 1u);  // the leaf's, and its Python object's
     if (plain && mine && grad->array.buffer().unique() && grad->array.is_contiguous() && !grad->array.buffer()->foreign) {
       ++grad->array.buffer()->version;
       kernels::add_into(grad.array(), g.array());
@@ -64,6 +65,15 @@ void accumulate_leaf(Node& leaf, Var g) {
   grads.emplace_back(uint16_t(0), std::move(grad));
 }
 
+class Sweep;
+
+// The node whose rule for all cotangents is running.
+struct Asked {
+  Sweep* sweep = nullptr;
+  const Node* node = nullptr;
+};
+thread_local Asked asked;
+
 class Sweep {
  public:
   Sweep(std::span<const Var> targets, const SweepOptions& options) : targets_(targets), options_(options) {
@@ -72,6 +82,13 @@ class Sweep {
   ~Sweep() {
     for (Pending& entry : pending_)
       if (entry.node && entry.node->sweep == id_) entry.node->sweep = 0;
+  }
+
+  Var take(const Edge& edge) {
+    Node* node = edge.node.get();
+    if (!wants(node)) return {};
+    const auto noted = node->sweep == id_ ? node->slot : shared_.contains(node) ? shared_.at(node) : -1;
+    return noted < 0 ? Var() : std::exchange(pending_[std::size_t(noted)].adjoints[edge.index], {});
   }
 
   // Only the nodes of `reach` will be visited.
@@ -159,6 +176,9 @@ class Sweep {
       if (options_.accumulate && entry.adjoints[0]) accumulate_leaf(node, std::exchange(entry.adjoints[0], {}));
       return;
     }
+    if (node.light)
+      fail(ErrorKind::graph, node.name(), ": was recorded at ", show_source(node.source), " inside a function under "
+           "wg.checkpoint, which keeps no values for backward passes; return its result from the function");
     if (node.freed)
       fail(ErrorKind::graph, node.name(), ": the values saved for the backward pass were freed by an "
            "earlier one; the operation was recorded at ", show_source(node.source),
@@ -195,6 +215,7 @@ class Sweep {
     const SavedOutput& saved = (*node->saved_out)[i];
     if (saved.array.has_data() && saved.array.buffer()->version != saved.version)
       changed(*node, *saved.array.buffer());
+    if (saved.instead) return Var(saved.instead);
     Var y{Array(saved.array)};
     y->node = node;
     y->index = uint16_t(i);
@@ -228,6 +249,13 @@ class Sweep {
               .outs = {outs.data(), outs.size()}, .gs = {entry.adjoints.data(), entry.adjoints.size()},
               .dxs = {}};
     if (op.joint_adjoint) {
+      SmallVector<bool, 8> wanted;
+      for (const Edge& edge : node.inputs) wanted.push_back(wants(edge.node.get()));
+      rule.wanted = {wanted.data(), n};
+      struct Asking {
+        Asked before;
+        ~Asking() { asked = before; }
+      } const asking{std::exchange(asked, {this, &node})};
       Vars gs = op.joint_adjoint(rule);
       for (std::size_t i = 0; i < n; ++i)
         if (gs[i]) contribute(node.inputs[i].node, node.inputs[i].index, std::move(gs[i]));
@@ -263,6 +291,7 @@ bool reaches_living_leaf(const Ref<Node>& node) {
     const Node* next = waiting.back();
     waiting.pop_back();
     if ((next->is_leaf() || next->begins) && !next->ended) return true;
+    if (next->light) return true;  // tracked, so a leaf is
     for (const Edge& edge : next->inputs) {
       if (tracked_outside(edge)) return true;
       if (edge.node && seen.insert(edge.node.get()).second) waiting.push_back(edge.node.get());
@@ -272,6 +301,8 @@ bool reaches_living_leaf(const Ref<Node>& node) {
 }
 
 }  // namespace
+
+Var take_arrived(std::size_t input) { return asked.sweep->take(asked.node->inputs[input]); }
 
 Reach find_reach(std::span<const Var> outputs, std::span<const Var> targets) {
   Reach reach;
@@ -289,7 +320,7 @@ Reach find_reach(std::span<const Var> outputs, std::span<const Var> targets) {
   auto see = [&](const Ref<Node>& node) {
     if (ends.contains(node.get())) {
       if (seen.insert(node.get()).second) nodes.push_back(node);
-    } else if (node->serial < first || node->is_leaf()) {
+    } else if (node->serial < first || node->is_leaf() || (node->light && !node->traced)) {
       reach.outer = reach.outer || reaches_living_leaf(node);
     } else if (seen.insert(node.get()).second) {
       nodes.push_back(node);

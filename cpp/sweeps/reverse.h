@@ -28,6 +28,10 @@ Vars reverse_sweep(std::span<const Var> outputs, std::span<const Var> seeds,
                    std::span<const Var> targets, const SweepOptions& options,
                    const Reach* reach = nullptr);
 
+// For a rule that gives all cotangents at once, while it runs: takes what has arrived at an input from
+// elsewhere. The rule then returns the sum, in an order of its own choice.
+Var take_arrived(std::size_t input);
+
 // The leaf of a function transform: x as a new value, which a sweep can tell from x, connected to
 // whatever transform tracks x.
 Var transform_leaf(const Var& x);

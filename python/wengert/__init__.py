@@ -42,7 +42,7 @@ _core._set_package_folder(_os.path.dirname(_os.path.abspath(__file__)) + _os.sep
 
 from . import checked as _checked  # noqa: E402
 from . import functions as _functions  # noqa: E402
-from . import linalg, random, tree  # noqa: E402
+from . import linalg, policies, random, tree  # noqa: E402
 from . import tensor_methods as _tensor_methods  # noqa: E402  (adds the methods of Tensor)
 from .compiler import compile  # noqa: E402
 from .control import cond, scan, while_loop  # noqa: E402
@@ -52,6 +52,7 @@ from .grad_mode import debug_nans, enable_grad, no_grad  # noqa: E402
 from .jacobians import hessian, hvp, jacfwd, jacobian, jacrev, ravel  # noqa: E402
 from .loop_checkpoints import Binomial  # noqa: E402
 from .program import Program, trace  # noqa: E402
+from .recomputation import checkpoint, checkpoint_name  # noqa: E402
 from .transforms import grad, jvp, linearize, value_and_grad, vjp, vmap  # noqa: E402
 
 _checked.cover(globals(), _functions.__all__)

@@ -18,10 +18,10 @@ _GENERATOR = 0x20 | 0x80 | 0x200  # code flags: generators, coroutines, asynchro
 
 class _Mode:
     _enabled: bool
-    _set: Callable[[bool], bool] = staticmethod(_core._set_grad_enabled)  # returns what was before
+    _set: Callable[[Any], Any] = staticmethod(_core._set_grad_enabled)  # returns what was before
 
     def __init__(self) -> None:
-        self._before: list[bool] = []
+        self._before: list[Any] = []
 
     def __enter__(self) -> None:
         self._before.append(self._set(self._enabled))

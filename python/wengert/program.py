@@ -26,6 +26,8 @@ class Node:
     """Arithmetic operations; moves of data count none."""
     source: str
     """The user's line that made it, as ``file.py:41``."""
+    body: Program | None = None
+    """What an operation that stands for a program carries out."""
 
 
 class Program:
@@ -45,8 +47,8 @@ class Program:
         self.constants: dict[int, Tensor] = core.constants
         self.types: list[tuple[Any, tuple[int, ...]]] = core.types
         self.nodes = [
-            Node(name, attributes, ins, outs, dtype, shape, flops, source)
-            for name, attributes, ins, outs, flops, source in core.steps
+            Node(name, attributes, ins, outs, dtype, shape, flops, source, _body(body))
+            for name, attributes, ins, outs, flops, source, body in core.steps
             for dtype, shape in [self.types[outs[0]]]
         ]
 
@@ -64,6 +66,10 @@ class Program:
     def bytes_moved(self) -> int:
         """Bytes that operations read and write; views move none."""
         return self._core.bytes_moved
+
+    def opened(self) -> Program:
+        """The same program with the bodies of ``checkpoint`` in the place of their nodes."""
+        return Program(self._core.opened, self.name, self.input_names)
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -118,6 +124,12 @@ def _type_text(dtype: Any, shape: tuple[int, ...]) -> str:
     return f"{dtype}[{', '.join(map(str, shape))}]"
 
 
+def _body(core: Any) -> Program | None:
+    if core is None:
+        return None
+    return Program(core, "body", [f"x{i}" for i in range(len(core.inputs))])
+
+
 def _lines(program: Program) -> Iterator[str]:
     names = program.value_names()
     arguments = ", ".join(
@@ -136,6 +148,8 @@ def _lines(program: Program) -> Iterator[str]:
     width = min(72, max((len(text) for text, _ in rows), default=0))
     for text, node in rows:
         yield f"{text:{width}}  # {_type_text(node.dtype, node.shape)}"
+        if node.body is not None:
+            yield from (f"    {line}" for line in _lines(node.body))
     yield f"  return {', '.join(names[value] for value in program.outputs)}"
 
 

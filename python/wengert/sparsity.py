@@ -264,7 +264,7 @@ def _detected(where: str, call: Callable, x: Tensor, symmetric: bool) -> tuple[A
     """The pattern and the dtype of the output."""
     sp = _sparse(where)
     try:
-        program = trace(call, x)
+        program = trace(call, x).opened()
     except TraceError as error:
         raise TraceError(
             f"{where}: finding the sparsity traces the function, which then may not ask for values "
@@ -290,7 +290,7 @@ FLAT: dict[str, tuple[int, ...] | None] = {
     **dict.fromkeys(("copysign", "base_log", "relu_grad"), (1,)),
     **dict.fromkeys(("keep_greater", "share_greater"), (1, 2)),
 }
-SAME = ("alias", "copy", "astype")
+SAME = ("alias", "astype", "checkpoint_name", "copy")
 REDUCTIONS = ("sum", "mean", "prod", "max", "min", "var", "std", "logsumexp", "vector_norm")
 # What only moves elements shows where each one goes by moving their numbers.
 MOVES = (

@@ -244,7 +244,8 @@ class _Formulas:
 
 # What returns its argument where that is a single number.
 _SAME = {
-    *("alias", "copy", "stop_gradient", "reshape", "broadcast_to", "permute_dims"),
+    *("alias", "checkpoint_name", "copy", "stop_gradient"),
+    *("reshape", "broadcast_to", "permute_dims"),
     *("sum", "mean", "prod", "max", "min"),
 }
 _ON_TRUTHS = {
@@ -294,6 +295,7 @@ def to_sympy(program: Program, **assumptions: bool) -> Any:
     """See ``Program.to_sympy``."""
     sp = load_sympy()
     known = _formulas(sp)
+    program = program.opened()
     needed = _needed(program)
     values: dict[int, Any] = {}
     for value, name in zip(program.inputs, program.input_names):

@@ -453,6 +453,13 @@ indexing = [
 listed = [
     row("alias", [any_real], np.copy, dtypes=EVERYTHING),
     row("copy", [any_real], np.copy, dtypes=EVERYTHING),
+    row(
+        "checkpoint_name",
+        [any_real],
+        lambda x, name: np.copy(x),
+        attrs=[{"name": "h"}],
+        dtypes=EVERYTHING,
+    ),
     row("stop_gradient", [any_real], np.copy, dtypes=EVERYTHING),
     row(
         "astype",

@@ -528,6 +528,8 @@ def global_norm(*tensors: ArrayLike | Sequence[ArrayLike]) -> Tensor:
     """The Euclidean norm of all elements of the tensors together, float64 ()."""
 def alias(x: ArrayLike) -> Tensor:
     """x itself as a new value: the leaf of a function transform."""
+def checkpoint_name(x: ArrayLike, name: str) -> Tensor:
+    """x itself under a `name`, by which a policy of wg.checkpoint can choose to keep it."""
 def copy(x: ArrayLike) -> Tensor:
     """x in memory of its own, contiguous."""
 def stop_gradient(x: ArrayLike) -> Tensor:
