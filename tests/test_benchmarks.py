@@ -14,6 +14,10 @@ import wengert as wg
 
 from benchmarks import __main__ as command
 from benchmarks import flops, harness, report
+from benchmarks.checkpointing import __main__ as checkpointing
+from benchmarks.checkpointing import curves
+from benchmarks.checkpointing import wengert as budgets
+from benchmarks.checkpointing.settings import Setting, expected, sizes
 from benchmarks.contenders import load, wengert
 from benchmarks.harness import Case, Effort, Problem, Row, Wrong
 from benchmarks.problems import all_problems, rosenbrock
@@ -226,6 +230,51 @@ def test_peak_of_a_compiled_step_counts_its_arena():
     # Two products in the arena, one result outside of it.
     assert case.peak_bytes(case.run) == 3 * x.size * 8
     assert wengert.peak_bytes(lambda: (x @ x) @ x) == 2 * x.size * 8
+
+
+def point(curve, peak, seconds, budget=None, wrong=None):
+    case = Case(lambda: None, list, restart=lambda: None)
+    return curves.Point(Setting(curve, str(peak), case, budget), wrong, peak, [seconds])
+
+
+def test_the_best_other_at_no_more_bytes():
+    ours = point("ours", 90, 2.0, budget=100)
+    fast, small, low, bad = (
+        point("theirs", 101, 1.0),
+        point("theirs", 100, 4.0),
+        point("theirs", 50, 5.0),
+        point("theirs", 60, 0.0, wrong="no"),
+    )
+    points = [ours, point("ours too", 80, 0.5), fast, small, low, bad]
+    assert curves.best_peer(ours, points, ["ours", "ours too"]) is small
+    assert curves.best_peer(point("ours", 40, 1.0), points, ["ours", "ours too"]) is None
+    lines = "\n".join(curves.table(points, "heading", ["ours", "ours too"]))
+    assert "ours: 90: 0.5 of the time of the best other" in lines
+    assert "theirs: 60" in lines and "WRONG: no" in lines
+
+
+def test_steps_within_budgets():
+    inputs = sizes(True)
+    want = expected(inputs)
+    points = [curves.checked(setting, want) for setting in budgets.settings(inputs, True)]
+    assert [p.wrong for p in points] == [None] * len(points)
+    peaks = {p.name: p.peak for p in points}
+    for p in points:
+        if p.setting.budget is not None:
+            assert p.peak <= p.setting.budget < peaks["memory_budget: none"]
+    assert peaks["wg.checkpoint: every layer"] < peaks["memory_budget: none"]
+    wrong = curves.checked(points[0].setting, [want[0] + 1.0, want[1]])
+    assert "result 0 differs" in wrong.wrong
+
+
+def test_curves(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(checkpointing, "limit_threads", lambda threads: [0])
+    monkeypatch.setattr(budgets, "set_threads", lambda threads: None)
+    picture = tmp_path / "curves.png"
+    options = ["--quick", "--contenders", "wengert", "--rounds", "1", "--plot", str(picture)]
+    assert checkpointing.main(options) == 0
+    assert "memory_budget: 25%: no other takes as little" in capsys.readouterr().out
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_who_takes_part_in_a_step():

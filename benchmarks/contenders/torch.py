@@ -206,7 +206,7 @@ def scalar_step(inputs: ScalarNetwork) -> Case:
         sums: Values = []
         start = 0
         for size, count in pairwise(inputs.sizes):
-            h = [torch.relu(s) for s in sums] or x
+            h: Values = [torch.relu(s) for s in sums] or x
             bias = start + size * count
             sums = []
             for j in range(count):
@@ -248,7 +248,7 @@ def log_density(inputs: Logistic, how: Any = eager) -> Case:
     value_of = how(lambda w: log_sigmoid(y * (x @ w)).sum() - 0.5 * (w * w).sum())
 
     def run() -> Values:
-        w = torch.from_numpy(inputs.w).requires_grad_()
+        w: Any = torch.from_numpy(inputs.w).requires_grad_()
         value = value_of(w)
         value.backward()
         return [value.item(), w.grad.numpy()]
@@ -265,7 +265,7 @@ def hessian(inputs: Softplus) -> Case:
 
 def rosenbrock(size: int) -> Case:
     def value_and_grad(x: np.ndarray) -> tuple[float, np.ndarray]:
-        leaf = torch.from_numpy(x).requires_grad_()
+        leaf: Any = torch.from_numpy(x).requires_grad_()
         value = rosenbrocks.value(leaf)
         value.backward()
         return value.item(), leaf.grad.numpy()

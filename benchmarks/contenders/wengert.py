@@ -48,13 +48,15 @@ def eager(step: Callable, inputs: Values, read: Any, restart: Any = None) -> Cas
     return Case(lambda: step(*inputs), read, peak_bytes, restart=restart)
 
 
-def compiled(step: Callable, inputs: Values, read: Any, restart: Any = None) -> Case:
-    replay = wg.compile(step)
+def compiled(
+    step: Callable, inputs: Values, read: Any, restart: Any = None, **options: Any
+) -> Case:
+    replay = wg.compile(step, **options)
 
     def peak_of_another(_: Any) -> int:
         """What a recording holds from call to call, its arena, and what a call takes besides."""
         before = wg.memory.live_bytes()
-        another = wg.compile(step)
+        another = wg.compile(step, **options)
         another(*inputs)
         held = wg.memory.live_bytes() - before
         return held + peak_bytes(lambda: another(*inputs))

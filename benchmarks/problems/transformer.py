@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,19 @@ from .mlp import CHECKED_STEPS, adam
 LAYER = 11
 """Parameters of a layer: two of the norm, the attention's inputs, its output (two), two of the
 norm, and twice two of the layers around GELU."""
+
+
+Stack = Callable[[Callable, Any, Values], Any]
+
+
+def by_layer(parameters: Values) -> list[Values]:
+    return [parameters[start : start + LAYER] for start in range(0, len(parameters), LAYER)]
+
+
+def in_turn(layer: Callable, x: Any, parameters: Values) -> Any:
+    for own in by_layer(parameters):
+        x = layer(x, *own)
+    return x
 
 
 @dataclass(frozen=True)
@@ -63,20 +76,26 @@ class Transformer:
     def targets(self) -> np.ndarray:
         return np.ascontiguousarray(self.text[:, 1:])
 
-    def logits(self, functions: Any, parameters: Values, tokens: Any) -> Any:
-        """(batch, length, vocabulary), by functions of PyTorch's names."""
+    def logits(
+        self, functions: Any, parameters: Values, tokens: Any, stack: Stack | None = None
+    ) -> Any:
+        """(batch, length, vocabulary), by functions of PyTorch's names. `stack` is what runs the
+        layers: from the function of a layer, its input and the parameters of all layers."""
         f, d = functions, self.width
         x = f.embedding(tokens, parameters[0]) + parameters[1]
-        for start in range(2, len(parameters) - 3, LAYER):
-            g, b, inner, outer, bias, g2, b2, up, c, down, c2 = parameters[start : start + LAYER]
-            h = f.linear(f.layer_norm(x, (d,), g, b), inner)
-            q, k, v = (self.by_head(h[..., i * d : (i + 1) * d]) for i in range(3))
-            h = f.scaled_dot_product_attention(q, k, v, is_causal=True)
-            x = x + f.linear(h.swapaxes(1, 2).reshape(x.shape), outer, bias)
-            h = f.gelu(f.linear(f.layer_norm(x, (d,), g2, b2), up, c))
-            x = x + f.linear(h, down, c2)
+        x = (stack or in_turn)(partial(self.layer, f), x, parameters[2:-3])
         g, b, out = parameters[-3:]
         return f.linear(f.layer_norm(x, (d,), g, b), out)
+
+    def layer(self, functions: Any, x: Any, *parameters: Any) -> Any:
+        f, d = functions, self.width
+        g, b, inner, outer, bias, g2, b2, up, c, down, c2 = parameters
+        h = f.linear(f.layer_norm(x, (d,), g, b), inner)
+        q, k, v = (self.by_head(h[..., i * d : (i + 1) * d]) for i in range(3))
+        h = f.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + f.linear(h.swapaxes(1, 2).reshape(x.shape), outer, bias)
+        h = f.gelu(f.linear(f.layer_norm(x, (d,), g2, b2), up, c))
+        return x + f.linear(h, down, c2)
 
     def by_head(self, x: Any) -> Any:
         """(batch, length, width) as (batch, heads, length, width / heads)."""

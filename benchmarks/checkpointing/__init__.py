@@ -1,0 +1,1 @@
+"""A deep transformer's training step in less memory: time against peak bytes."""
