@@ -258,7 +258,7 @@ def test_steps_within_budgets():
     want = expected(inputs)
     points = [curves.checked(setting, want) for setting in budgets.settings(inputs, True)]
     assert [p.wrong for p in points] == [None] * len(points)
-    peaks = {p.name: p.peak for p in points}
+    peaks = {p.setting.name: p.peak for p in points}
     for p in points:
         if p.setting.budget is not None:
             assert p.peak <= p.setting.budget < peaks["memory_budget: none"]

@@ -8,6 +8,7 @@ import argparse
 import gc
 import importlib
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ OURS = ("memory_budget", "wg.checkpoint")
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser("python -m benchmarks.checkpointing", description=__doc__)
     p.add_argument("--contenders", default=",".join(NAMES), help=f"of {', '.join(NAMES)}")
+    p.add_argument("--filter", metavar="REGEX", default="", help="settings whose name has a match")
     p.add_argument("--threads", type=int, default=1, help="threads of every contender (default 1)")
     p.add_argument("--rounds", type=int, default=5, help="samples of each (default 5)")
     p.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves there")
@@ -56,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         contender.set_threads(options.threads)
         print(f"{contender.name} {contender.version()}", file=sys.stderr)
         for setting in contender.settings(inputs, options.quick):
+            if not re.search(options.filter, setting.name):
+                continue
             points.append(curves.checked(setting, want))
             print(curves.line_of_check(points[-1]), file=sys.stderr, flush=True)
     gc.collect()

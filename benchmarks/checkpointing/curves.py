@@ -23,10 +23,6 @@ class Point:
     samples: list[float] = field(default_factory=list)
 
     @property
-    def name(self) -> str:
-        return f"{self.setting.curve}: {self.setting.label}"
-
-    @property
     def median(self) -> float:
         return statistics.median(self.samples)
 
@@ -45,12 +41,12 @@ def checked(setting: Setting, want: Values) -> Point:
 
 
 def line_of_check(point: Point) -> str:
-    return f"  {point.name:<42} {point.wrong or bytes_figure(point.peak)}"
+    return f"  {point.setting.name:<42} {point.wrong or bytes_figure(point.peak)}"
 
 
 def measure(points: Sequence[Point], rounds: int) -> None:
     """A step of each in turn, from the same state."""
-    right = {point.name: point for point in points if point.wrong is None}
+    right = {point.setting.name: point for point in points if point.wrong is None}
 
     def sampler(point: Point) -> float:
         return elapsed(point.setting.case, 1)
@@ -71,22 +67,22 @@ def table(points: Sequence[Point], heading: str, ours: Collection[str]) -> list[
     lines = [heading, f"  {'':<42} {'peak':>9} {'median':>9}  [least .. most]"]
     for point in points:
         if point.wrong is not None:
-            lines.append(f"  {point.name:<42} WRONG: {point.wrong}")
+            lines.append(f"  {point.setting.name:<42} WRONG: {point.wrong}")
             continue
         spread = f"[{figure(min(point.samples), 's')} .. {figure(max(point.samples), 's')}]"
         peak, median = bytes_figure(point.peak), figure(point.median, "s")
-        lines.append(f"  {point.name:<42} {peak:>9} {median:>9}  {spread}")
+        lines.append(f"  {point.setting.name:<42} {peak:>9} {median:>9}  {spread}")
     for point in points:
         if point.wrong is not None or point.setting.curve not in ours:
             continue
         other = best_peer(point, points, ours)
         if other is None:
-            lines.append(f"{point.name}: no other takes as little")
+            lines.append(f"{point.setting.name}: no other takes as little")
             continue
         quotient = ratio(point.samples, other.samples)
         lines.append(
-            f"{point.name}: {quotient:.3g} of the time of the best other at no more bytes, "
-            f"{other.name}"
+            f"{point.setting.name}: {quotient:.3g} of the time of the best other at no more bytes, "
+            f"{other.setting.name}"
         )
     return lines
 

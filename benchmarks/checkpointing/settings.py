@@ -30,6 +30,10 @@ class Setting:
     case: Case
     budget: int | None = None
 
+    @property
+    def name(self) -> str:
+        return f"{self.curve}: {self.label}"
+
 
 def results(loss: float, moments: Values) -> Values:
     """What is checked after one step: the loss, and the gradient, which is the optimiser's first
