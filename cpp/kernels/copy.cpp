@@ -23,9 +23,11 @@ Plan make_plan(const Array& from, const Array& to) {
   SmallVector<int64_t, 4> order;
   for (int axis = 0; axis < to.ndim(); ++axis)
     if (to.shape()[std::size_t(axis)] != 1) order.push_back(axis);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+  const auto outside = [&](int64_t a, int64_t b) {
     return std::abs(to.strides()[std::size_t(a)]) > std::abs(to.strides()[std::size_t(b)]);
-  });
+  };
+  if (!std::is_sorted(order.begin(), order.end(), outside))  // a sort takes memory
+    std::stable_sort(order.begin(), order.end(), outside);
   Plan plan;
   for (int64_t axis : order) {
     const auto i = std::size_t(axis);

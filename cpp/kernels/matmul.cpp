@@ -219,8 +219,9 @@ void repeat_row(const T* row, int64_t stride, T* out, int64_t rows, int64_t cols
   parallel::parallel_for(rows, std::max<int64_t>(1, grain / cols), [&](int64_t begin, int64_t end) {
     T* first = out + begin * cols;
     for (int64_t j = 0; j < cols; ++j) first[j] = row[j * stride];
-    for (int64_t i = begin + 1; i < end; ++i)
-      std::memcpy(out + i * cols, first, std::size_t(cols) * sizeof(T));
+    const int64_t all = (end - begin) * cols;
+    for (int64_t done = cols; done < all; done *= 2)  // copied twice as many each time
+      std::memcpy(first + done, first, std::size_t(std::min(done, all - done)) * sizeof(T));
   });
 }
 

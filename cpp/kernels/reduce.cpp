@@ -35,9 +35,9 @@ Walk make_walk(const Array& x, const Ints& axes, bool ordered) {
       walk.kept_strides.push_back(stride);
     }
   }
-  if (!ordered && reduced.size() > 1)  // a sort takes memory
-    std::stable_sort(reduced.begin(), reduced.end(),
-                     [](const Axis& a, const Axis& b) { return a.stride > b.stride; });
+  const auto outside = [](const Axis& a, const Axis& b) { return a.stride > b.stride; };
+  if (!ordered && !std::is_sorted(reduced.begin(), reduced.end(), outside))  // a sort takes memory
+    std::stable_sort(reduced.begin(), reduced.end(), outside);
   for (const auto& [size, stride] : reduced) {
     if (!walk.reduced.empty() && walk.reduced_strides.back() == stride * size) {
       walk.reduced.back() *= size;

@@ -232,9 +232,9 @@ struct Strip {
 };
 template <class T>
 void gather(const T* from, const Strip& s, T* to) {
-  for (int64_t c = 0; c < lanes<T>; ++c)
-    for (int64_t i = 0; i < s.n; ++i)
-      to[i * lanes<T> + c] = c < s.cols ? from[i * s.step + c * s.across] : T(0);
+  if (s.cols < lanes<T>) std::fill_n(to, s.n * lanes<T>, T(0));
+  for (int64_t c = 0; c < s.cols; ++c)
+    for (int64_t i = 0; i < s.n; ++i) to[i * lanes<T> + c] = from[i * s.step + c * s.across];
 }
 template <class T>
 void scatter(const T* from, const Strip& s, T* to) {
