@@ -1,9 +1,7 @@
 #include "runtime/planner.h"
 
 #include <algorithm>
-#include <bit>
 #include <numeric>
-#include <set>
 #include <unordered_map>
 
 namespace wengert {
@@ -65,71 +63,26 @@ std::vector<PlannedUnit> plan_units(const Program& program, const std::vector<Ar
   return units;
 }
 
-namespace {
-
-// Intervals by time: which of those added are alive with another one, without a look at the rest.
-class Alive {
- public:
-  Alive(const std::vector<Interval>& intervals, std::size_t units)
-      : intervals_(intervals), leaves_(std::bit_ceil(units + 1)), over_(2 * leaves_), begins_(units + 1) {}
-
-  void add(std::size_t i) {
-    const Interval& own = intervals_[i];
-    begins_.at(own.first).push_back(i);
-    begun_.insert(own.first);
-    // The nodes of a segment tree that cover it.
-    for (std::size_t low = own.first + leaves_, high = own.last + leaves_ + 1; low < high; low /= 2, high /= 2) {
-      if (low & 1) over_[low++].push_back(i);
-      if (high & 1) over_[--high].push_back(i);
-    }
-  }
-
-  // Those alive when it begins, and those that begin later in its life.
-  void with(const Interval& own, std::vector<std::size_t>& out) const {
-    out.clear();
-    for (std::size_t node = own.first + leaves_; node > 0; node /= 2)
-      out.insert(out.end(), over_[node].begin(), over_[node].end());
-    for (auto at = begun_.upper_bound(own.first); at != begun_.end() && *at <= own.last; ++at)
-      out.insert(out.end(), begins_[*at].begin(), begins_[*at].end());
-  }
-
- private:
-  const std::vector<Interval>& intervals_;
-  std::size_t leaves_;
-  std::vector<std::vector<std::size_t>> over_, begins_;
-  std::set<std::size_t> begun_;
-};
-
-}  // namespace
-
 int64_t place_intervals(std::vector<Interval>& intervals) {
-  // What lives to the end lives to the last unit that anything begins or ends in.
-  std::size_t units = 0;
-  for (const Interval& own : intervals) {
-    units = std::max(units, own.first);
-    if (own.last != SIZE_MAX) units = std::max(units, own.last);
-  }
-  for (Interval& own : intervals) own.last = std::min(own.last, units);
   std::vector<std::size_t> order(intervals.size());
   std::iota(order.begin(), order.end(), std::size_t(0));
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return intervals[a].bytes > intervals[b].bytes; });
-  Alive placed(intervals, units + 1);
-  std::vector<std::size_t> others;
+  std::vector<std::size_t> placed;  // by offset
   int64_t total = 0;
   for (const std::size_t i : order) {
     Interval& own = intervals[i];
     const int64_t bytes = (own.bytes + alignment - 1) / alignment * alignment;
     int64_t offset = 0;
-    placed.with(own, others);
-    std::sort(others.begin(), others.end(),
-              [&](std::size_t a, std::size_t b) { return intervals[a].offset < intervals[b].offset; });
-    for (const std::size_t p : others) {
+    for (const std::size_t p : placed) {
       const Interval& other = intervals[p];
+      if (other.last < own.first || own.last < other.first) continue;
       if (other.offset - offset >= bytes) break;
       offset = std::max(offset, other.offset + (other.bytes + alignment - 1) / alignment * alignment);
     }
     own.offset = offset;
-    placed.add(i);
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), i,
+                                   [&](std::size_t a, std::size_t b) { return intervals[a].offset < intervals[b].offset; }),
+                  i);
     total = std::max(total, offset + bytes);
   }
   return total;
