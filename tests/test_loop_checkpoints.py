@@ -264,7 +264,8 @@ def test_mixed_carries_and_lengths(length):
 
             start = {"n": 0, "p": a, "qr": (b.astype("float32"), wg.ones(2, dtype=bool))}
             last, (ns, qs, _) = wg.scan(step, start, None, length, checkpoint=checkpoint)
-            return last["p"].sum() + last["qr"][0].sum() + (ns[:, None, None] * qs).sum() + last["n"]
+            ends = last["p"].sum() + last["qr"][0].sum() + last["n"]
+            return ends + (ns[:, None, None] * qs).sum()
 
         return wg.value_and_grad(call, (0, 1))
 

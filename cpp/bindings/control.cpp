@@ -7,6 +7,8 @@
 #include "runtime/branch.h"
 #include "runtime/revolve.h"
 #include "runtime/scan.h"
+#include "runtime/spill.h"
+#include "runtime/two_level.h"
 
 namespace wengert::bindings {
 namespace {
@@ -59,7 +61,16 @@ Checkpoint to_checkpoint(const py::object& given) {
   Checkpoint out;
   if (given.is_none()) return out;
   out.kind = Checkpoint::binomial;
-  out.slots = py::cast<int64_t>(given["slots"]);
+  auto number = [&](const char* name, auto& into) {
+    if (given.contains(name)) into = py::cast<std::decay_t<decltype(into)>>(given[name]);
+  };
+  number("slots", out.slots);
+  number("budget", out.budget);
+  number("disk", out.disk);
+  number("disk_bytes", out.disk_bytes);
+  number("write_cost", out.write_cost);
+  number("read_cost", out.read_cost);
+  number("directory", out.directory);
   return out;
 }
 
@@ -107,14 +118,14 @@ py::tuple run_branch(const Var& choice, py::function yes, py::function no, const
 }
 
 List run_while(py::function test, py::function body, const List& state, py::function flatten,
-               py::function check_test, py::function check_body) {
+               py::function check_test, py::function check_body, const py::object& checkpoint) {
   Traced a = trace_body(std::move(test), state, flatten), b = trace_body(std::move(body), state, flatten);
   check_test(a.result);
   check_body(b.result);
   List inputs = unite(a, b);
   const std::size_t constants = inputs.size();
   inputs.insert(inputs.end(), state.begin(), state.end());
-  const Vars outs = repeat_while(std::move(a.program), std::move(b.program), constants, inputs);
+  const Vars outs = repeat_while(std::move(a.program), std::move(b.program), constants, inputs, to_checkpoint(checkpoint));
   return List(outs.begin(), outs.end());
 }
 
@@ -126,6 +137,14 @@ void bind_control(py::module_& m) {
   m.def("_while", run_while);
   m.def("_least_advances", least_advances);
   m.def("_next_stored", next_stored);
+  m.def("_two_level_cost", [](int64_t length, int64_t memory, int64_t disk, double write, double read, bool stored) {
+    const TwoLevelPlan plan(length, memory, disk, {write, read});
+    return plan.cost(length, plan.disk(), stored);
+  });
+  m.def("_spill_times", [] {
+    const SpillTimes times = spill_times();
+    return std::vector<double>{times.worked, times.waited, double(times.written), double(times.read)};
+  });
 }
 
 }  // namespace wengert::bindings

@@ -1,10 +1,11 @@
 // C++ error kinds as Python exceptions: each derives from wg.Error and from the built-in that fits.
 #include "bindings/tensor.h"
+#include "runtime/spill.h"
 
 namespace wengert::bindings {
 namespace {
 
-PyObject* classes[9];
+PyObject* classes[10];
 
 PyObject* make_class(py::module_& m, const char* name, const char* doc, py::object bases) {
   const std::string full = std::string("wengert.") + name;
@@ -41,6 +42,7 @@ void bind_errors(py::module_& m) {
   derive(ErrorKind::memory, "OutOfMemory", PyExc_MemoryError, "More memory than the machine has.");
   derive(ErrorKind::numeric, "NumericError", PyExc_FloatingPointError,
          "An infinity or a NaN that an operation made of finite numbers, under debug_nans.");
+  derive(file_error, "FileError", PyExc_OSError, "A file that cannot be read or written.");
   py::register_exception_translator([](std::exception_ptr p) {
     try {
       if (p) std::rethrow_exception(p);

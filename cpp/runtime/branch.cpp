@@ -1,5 +1,6 @@
 #include "runtime/branch.h"
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 
@@ -7,7 +8,7 @@
 #include "kernels/copy.h"
 #include "ops/vocabulary.h"
 #include "program/derive.h"
-#include "runtime/executor_pool.h"
+#include "runtime/checkpointed.h"
 
 namespace wengert {
 namespace {
@@ -181,6 +182,7 @@ Vars apply_branch(std::shared_ptr<Branch> op, const Var& choice, std::span<const
 
 struct While : Op {
   std::size_t constants = 0;
+  Checkpoint checkpoint;
   std::unique_ptr<ExecutorPool> test, body;
 };
 
@@ -200,81 +202,16 @@ void run_while(const While& op, const Call& call) {
   }
 }
 
-Vars while_tangent(const While& op, const Rule& r) {
-  const Program &test = op.test->program(), &body = op.body->program();
-  std::vector<bool> active;
-  for (std::size_t i = 0; i < r.ins.size(); ++i)
-    active.push_back(is_float(r.in_types[i]->dtype) && (i >= op.constants || r.dxs[i]));
-  const Program pushed = push_program(body, active);
-  Program next = pushed, asked = test;
-  next.inputs.clear();
-  next.outputs.clear();
-  asked.inputs.clear();
-  std::vector<Var> inputs;
-  std::size_t place = r.ins.size(), constants = 0;
-  // Constants and their tangents, then the state and its.
-  for (const bool is_state : {false, true}) {
-    const std::size_t begin = is_state ? op.constants : 0, end = is_state ? r.ins.size() : op.constants;
-    for (std::size_t i = begin; i < end; ++i) {
-      next.inputs.push_back(pushed.inputs[i]);
-      asked.inputs.push_back(test.inputs[i]);
-      inputs.push_back(r.ins[i]);
-    }
-    for (std::size_t i = begin; i < end; ++i) {
-      if (!active[i]) continue;
-      next.inputs.push_back(pushed.inputs[place++]);
-      asked.inputs.push_back(asked.new_value(*r.in_types[i]));
-      inputs.push_back(r.dxs[i] ? r.dxs[i] : zeros(*r.in_types[i]));
-    }
-    if (!is_state) constants = inputs.size();
-  }
-  next.outputs = pushed.outputs;
-  const Vars found = repeat_while(std::move(asked), std::move(next), constants, inputs);
-  Vars out(body.outputs.size());
-  std::size_t at = body.outputs.size();
-  for (std::size_t j = 0; j < body.outputs.size(); ++j)
-    if (is_float(body.types[std::size_t(body.outputs[j])].dtype)) out[j] = found[at++];
-  return out;
-}
-
-// Examples that are done keep their state while others go on.
 Vars while_batch(const While& op, const Batched& b) {
   std::vector<bool> batched(b.batched.begin(), b.batched.end());
   std::vector<Var> inputs(b.ins.begin(), b.ins.end());
   for (std::size_t i = op.constants; i < inputs.size(); ++i) {
     if (batched[i]) continue;
-    Shape shape = inputs[i].shape();
-    shape.insert(0, b.size);
-    inputs[i] = broadcast_to(inputs[i], shape);
+    inputs[i] = broadcast_mapped(inputs[i], b.size);
     batched[i] = true;
   }
-  const Program test = batch_program(op.test->program(), batched, b.size), body = batch_program(op.body->program(), batched, b.size);
-  static const Op& any = find_op("any");
-  auto traced = [&](auto f) {
-    Trace trace;
-    const GradMode off(false);
-    std::vector<Var> own;
-    for (const Var& x : inputs) own.push_back(trace.input(x->array.type()));
-    const std::vector<Var> outs = f(own);
-    trace.close();
-    return program_of(trace, own, outs);
-  };
-  const Program some = traced([&](const std::vector<Var>& own) {
-    const Var active = replay(test, own)[0];
-    return std::vector<Var>{apply(any, {&active, 1}, make_attrs(any, {}))};
-  });
-  const Program next = traced([&](const std::vector<Var>& own) {
-    const Var active = replay(test, own)[0];
-    const Vars made = replay(body, own);
-    std::vector<Var> out;
-    for (std::size_t k = 0; k < made.size(); ++k) {
-      Shape shape(made[k].shape().size(), 1);
-      shape[0] = b.size;
-      out.push_back(where(reshape(active, shape), made[k], own[op.constants + k]));
-    }
-    return out;
-  });
-  return repeat_while(some, next, op.constants, inputs);
+  BatchedWhile loop = batched_while(op.test->program(), op.body->program(), op.constants, batched, b.size);
+  return repeat_while(std::move(loop.test), std::move(loop.body), op.constants, inputs, op.checkpoint);
 }
 
 }  // namespace
@@ -297,11 +234,84 @@ Vars branch(Program yes, Program no, const Var& choice, std::span<const Var> inp
   return apply_branch(std::move(op), choice, inputs);
 }
 
-Vars repeat_while(Program test, Program body, std::size_t constants, std::span<const Var> inputs) {
+Vars while_tangent(const Program& test, const Program& body, std::size_t constants, const Checkpoint& checkpoint,
+                   const Rule& r) {
+  std::vector<bool> active;
+  for (std::size_t i = 0; i < r.ins.size(); ++i)
+    active.push_back(is_float(r.in_types[i]->dtype) && (i >= constants || r.dxs[i]));
+  const Program pushed = push_program(body, active);
+  Program next = pushed, asked = test;
+  next.inputs.clear();
+  next.outputs.clear();
+  asked.inputs.clear();
+  std::vector<Var> inputs;
+  std::size_t place = r.ins.size(), kept = 0;
+  // Constants and their tangents, then the state and its.
+  for (const bool is_state : {false, true}) {
+    const std::size_t begin = is_state ? constants : 0, end = is_state ? r.ins.size() : constants;
+    for (std::size_t i = begin; i < end; ++i) {
+      next.inputs.push_back(pushed.inputs[i]);
+      asked.inputs.push_back(test.inputs[i]);
+      inputs.push_back(r.ins[i]);
+    }
+    for (std::size_t i = begin; i < end; ++i) {
+      if (!active[i]) continue;
+      next.inputs.push_back(pushed.inputs[place++]);
+      asked.inputs.push_back(asked.new_value(*r.in_types[i]));
+      inputs.push_back(r.dxs[i] ? r.dxs[i] : zeros(*r.in_types[i]));
+    }
+    if (!is_state) kept = inputs.size();
+  }
+  next.outputs = pushed.outputs;
+  const Vars found = repeat_while(std::move(asked), std::move(next), kept, inputs, checkpoint);
+  Vars out(body.outputs.size());
+  std::size_t at = body.outputs.size();
+  for (std::size_t j = 0; j < body.outputs.size(); ++j)
+    if (is_float(body.types[std::size_t(body.outputs[j])].dtype)) out[j] = found[at++];
+  return out;
+}
+
+BatchedWhile batched_while(const Program& one_test, const Program& one_body, std::size_t constants,
+                           const std::vector<bool>& batched, int64_t size) {
+  const Program test = batch_program(one_test, batched, size), body = batch_program(one_body, batched, size);
+  static const Op& any = find_op("any");
+  auto traced = [&](auto f) {
+    Trace trace;
+    const GradMode off(false);
+    std::vector<Var> own;
+    for (const ValueId id : body.inputs) own.push_back(trace.input(body.types[std::size_t(id)]));
+    const std::vector<Var> outs = f(own);
+    trace.close();
+    return program_of(trace, own, outs);
+  };
+  BatchedWhile out;
+  out.test = traced([&](const std::vector<Var>& own) {
+    const Var active = replay(test, own)[0];
+    return std::vector<Var>{apply(any, {&active, 1}, make_attrs(any, {}))};
+  });
+  out.body = traced([&](const std::vector<Var>& own) {
+    const Var active = replay(test, own)[0];
+    const Vars made = replay(body, own);
+    std::vector<Var> next;
+    for (std::size_t k = 0; k < made.size(); ++k) {
+      Shape shape(made[k].shape().size(), 1);
+      shape[0] = size;
+      next.push_back(where(reshape(active, shape), made[k], own[constants + k]));
+    }
+    return next;
+  });
+  return out;
+}
+
+Vars repeat_while(Program test, Program body, std::size_t constants, std::span<const Var> inputs,
+                  const Checkpoint& checkpoint) {
+  if (checkpoint.kind != Checkpoint::all && keeps_values(inputs))
+    return checkpointed_while(std::move(test), std::move(body), constants, inputs, checkpoint);
   auto op = std::make_shared<While>();
   std::vector<Update> updates;
   for (std::size_t k = 0; k < body.outputs.size(); ++k) updates.push_back({constants + k, k});
   op->constants = constants;
+  op->checkpoint = checkpoint;
   op->test = std::make_unique<ExecutorPool>(std::move(test));
   op->body = std::make_unique<ExecutorPool>(std::move(body), std::move(updates));
   While* self = op.get();
@@ -310,11 +320,19 @@ Vars repeat_while(Program test, Program body, std::size_t constants, std::span<c
   op->infer = [self](std::span<const Type>, const Attrs&) { return output_types(self->body->program()); };
   op->kernel = [self](const Call& call) { run_while(*self, call); };
   op->flops = [self](std::span<const Type>, std::span<const Type>) { return flops_of(self->body->program()); };
-  op->joint_adjoint = [](const Rule&) -> Vars {
-    fail(ErrorKind::graph, "while_loop: how many steps there will be is not known when it is recorded, so their states "
-         "cannot be kept for the reverse sweep; use wg.scan with a length, or forward mode (wg.jvp, wg.jacfwd)");
+  if (checkpoint.kind == Checkpoint::all)
+    op->joint_adjoint = [](const Rule&) -> Vars {
+      fail(ErrorKind::graph, "while_loop: how many steps there will be is not known when it is recorded, so their states "
+           "cannot all be kept for the reverse sweep; give checkpoint=wg.Binomial(slots=...), use wg.scan with a "
+           "length, or forward mode (wg.jvp, wg.jacfwd)");
+    };
+  else
+    op->followed = [self](std::span<const Var> in) {
+      return repeat_while(self->test->program(), self->body->program(), self->constants, in, self->checkpoint);
+    };
+  op->tangent = [self](const Rule& r) {
+    return while_tangent(self->test->program(), self->body->program(), self->constants, self->checkpoint, r);
   };
-  op->tangent = [self](const Rule& r) { return while_tangent(*self, r); };
   op->batch = [self](const Batched& b) { return while_batch(*self, b); };
   op->self = op;
   return apply_all(*op, inputs);

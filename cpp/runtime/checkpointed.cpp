@@ -4,6 +4,7 @@
 
 #include "graph/tangents.h"
 #include "ops/vocabulary.h"
+#include "runtime/branch.h"
 #include "runtime/checkpointed_run.h"
 
 namespace wengert {
@@ -27,7 +28,7 @@ Program step_and_reverse(const Scan& op, const ScanBody& reverse, std::size_t ro
   return program;
 }
 
-std::shared_ptr<Loop> loop_of(const Scan& op) {
+std::shared_ptr<Loop> loop_of(const Scan& op, std::span<const Var> inputs, std::optional<Program> test = {}) {
   ReverseBody reverse = reverse_body(op);
   auto loop = std::make_shared<Loop>();
   loop->forward = op.body;
@@ -36,22 +37,64 @@ std::shared_ptr<Loop> loop_of(const Scan& op) {
   loop->carries = std::move(reverse.carries);
   loop->sums = std::move(reverse.sums);
   loop->rows = std::move(reverse.rows);
+  loop->test = std::move(test);
   loop->missing.resize(loop->inputs());
   loop->length = op.length;
   loop->backwards = op.backwards;
   loop->checkpoint = op.checkpoint;
-  // Neither the initial state nor that of the last step, which is kept whole, takes a slot.
-  loop->slots = std::clamp<int64_t>(op.length - 2, 0, op.checkpoint.slots);
   std::size_t row_seeds = 0;
   for (std::size_t j = op.body.carry; j < op.shown; ++j)
     row_seeds += is_float(loop->type_of(op.body.program, j).dtype);
   loop->both = step_and_reverse(op, reverse.body, row_seeds);
   loop->reverse = std::move(reverse.body);
+  for (const Var& x : inputs)
+    if (!x.is_abstract() && !x->array.is_contiguous()) loop->copies += x->array.size() * itemsize(x.dtype());
+  settle_slots(*loop);
   return loop;
 }
 
+std::shared_ptr<Loop> while_of(Program test, Program body, std::size_t constants, std::span<const Var> like,
+                               const Checkpoint& checkpoint) {
+  Scan op;
+  op.body = {std::move(body), constants, like.size() - constants, 0};
+  op.shown = op.body.carry;
+  op.checkpoint = checkpoint;
+  prepare_reverse(op, like);
+  return loop_of(op, like, std::move(test));
+}
+
+// Values of these types of which the `tracked` ones say so: what a loop is made for.
+std::vector<Var> like_inputs(const Program& program, const std::vector<bool>& tracked) {
+  std::vector<Var> out;
+  for (std::size_t i = 0; i < program.inputs.size(); ++i) {
+    out.push_back(Var(Array(program.types[std::size_t(program.inputs[i])])));
+    out.back()->tracked = tracked[i];
+  }
+  return out;
+}
+
+std::vector<bool> swept_constants(const Loop& loop) {
+  std::vector<bool> out(loop.inputs(), false);
+  for (const std::size_t input : loop.sums) out[input] = true;
+  return out;
+}
+
+// Examples that are done stand still: the step is another one, and so is its reverse. What has a
+// cotangent is mapped, so that each example has its own.
+std::shared_ptr<Loop> batched_while_loop(const Loop& loop, std::vector<bool> batched, int64_t size) {
+  const std::vector<bool> swept = swept_constants(loop);
+  Program body = loop.forward.program;
+  body.outputs.resize(loop.shown);
+  for (std::size_t i = 0; i < batched.size(); ++i) batched[i] = batched[i] || swept[i] || loop.is_carry(i);
+  BatchedWhile made = batched_while(*loop.test, body, loop.forward.constants, batched, size);
+  const std::vector<Var> like = like_inputs(made.body, swept);
+  return while_of(std::move(made.test), std::move(made.body), loop.forward.constants, like, loop.checkpoint);
+}
+
 std::shared_ptr<Loop> batched_loop(const Loop& loop, std::vector<bool> batched, bool forward, int64_t size) {
-  auto out = std::make_shared<Loop>(loop);
+  auto out = forward && loop.test ? batched_while_loop(loop, batched, size) : std::make_shared<Loop>(loop);
+  out->mapped.clear();
+  if (forward && loop.test) return out;
   for (std::size_t i = 0; i < batched.size(); ++i) batched[i] = loop.is_carry(i) ? forward : batched[i];
   if (forward) out->forward.program = batch_program(loop.forward.program, batched, size);
   for (std::size_t i = 0; i < batched.size(); ++i) {
@@ -73,12 +116,20 @@ std::shared_ptr<Loop> batched_loop(const Loop& loop, std::vector<bool> batched, 
   both.insert(both.end(), batched.begin() + first_row, batched.end());
   both.insert(both.end(), loop.row_seeds(), true);
   out->both = batch_program(loop.both, both, size);
+  if (!forward) return out;
+  out->copies = loop.copies * size;
+  for (std::size_t i = 0; i < batched.size(); ++i) {
+    const Type type = loop.forward.program.types[std::size_t(loop.forward.program.inputs[i])];
+    if (loop.is_row(i) && batched[i]) out->copies += numel(type.shape) * itemsize(type.dtype) * loop.length * size;
+  }
+  settle_slots(*out);
   return out;
 }
 
 struct Forward : Op {
   std::shared_ptr<const Loop> loop;
   std::unique_ptr<ForwardRun> run;
+  std::unique_ptr<OnlineRun> online;
 };
 
 struct Reverse : Op {
@@ -95,14 +146,15 @@ int64_t flops_of(const Program& program) {
 std::vector<Var> with_mapped_carry(const Loop& loop, std::span<const Var> ins, std::span<const bool> batched,
                                    int64_t size) {
   std::vector<Var> out(ins.begin(), ins.begin() + std::ptrdiff_t(loop.inputs()));
+  const std::vector<bool> swept = loop.test ? swept_constants(loop) : std::vector<bool>(out.size(), false);
   for (std::size_t i = 0; i < out.size(); ++i) {
-    if (loop.is_carry(i) && !batched[i]) out[i] = broadcast_mapped(out[i], size);
+    if ((loop.is_carry(i) || swept[i]) && !batched[i]) out[i] = broadcast_mapped(out[i], size);
     else if (loop.is_row(i) && batched[i]) out[i] = steps_in_front(out[i]);
   }
   return out;
 }
 
-Vars apply_forward(std::shared_ptr<const Loop> loop, std::span<const Var> inputs);
+Vars apply_forward(std::shared_ptr<const Loop> loop, std::span<const Var> inputs, const Loop* mapped_from = nullptr);
 
 Vars forward_adjoint(const Forward& op, const Rule& r) {
   const Loop& loop = *op.loop;
@@ -125,6 +177,13 @@ Vars forward_adjoint(const Forward& op, const Rule& r) {
 
 // Of what is shown; the reverse sweep's tangent does without those of what is kept.
 Vars forward_tangent(const Forward& op, const Rule& r) {
+  if (op.loop->test) {
+    Program body = op.loop->forward.program;
+    body.outputs.resize(op.loop->shown);
+    Vars out = while_tangent(*op.loop->test, body, op.loop->forward.constants, op.loop->checkpoint, r);
+    out.resize(r.outs.size());
+    return out;
+  }
   Scan plain;
   plain.body = op.loop->forward;
   plain.body.program.outputs.resize(op.loop->shown);
@@ -139,7 +198,8 @@ Vars forward_tangent(const Forward& op, const Rule& r) {
 Vars forward_batch(const Forward& op, const Batched& b) {
   const Loop& loop = *op.loop;
   const std::vector<bool> batched(b.batched.begin(), b.batched.end());
-  Vars outs = apply_forward(batched_loop(loop, batched, true, b.size), with_mapped_carry(loop, b.ins, b.batched, b.size));
+  Vars outs = apply_forward(batched_loop(loop, batched, true, b.size), with_mapped_carry(loop, b.ins, b.batched, b.size),
+                            &loop);
   const std::size_t carry = loop.forward.carry, states = loop.shown + 1;
   for (std::size_t j = carry; j < loop.shown; ++j) outs[j] = mapped_in_front(outs[j]);
   outs[loop.shown] = broadcast_mapped(outs[loop.shown], b.size);
@@ -147,12 +207,13 @@ Vars forward_batch(const Forward& op, const Batched& b) {
   return outs;
 }
 
-Vars apply_forward(std::shared_ptr<const Loop> loop, std::span<const Var> inputs) {
+Vars apply_forward(std::shared_ptr<const Loop> loop, std::span<const Var> inputs, const Loop* mapped_from) {
   auto op = std::make_shared<Forward>();
   Forward* self = op.get();
   op->loop = std::move(loop);
-  op->run = std::make_unique<ForwardRun>(*op->loop);
-  op->name = "checkpointed_scan";
+  if (op->loop->test) op->online = std::make_unique<OnlineRun>(*op->loop);
+  else op->run = std::make_unique<ForwardRun>(*op->loop);
+  op->name = op->loop->test ? "checkpointed_while_loop" : "checkpointed_scan";
   op->inputs = {"*tensors"};
   op->infer = [self](std::span<const Type>, const Attrs&) {
     const Loop& own = *self->loop;
@@ -160,15 +221,16 @@ Vars apply_forward(std::shared_ptr<const Loop> loop, std::span<const Var> inputs
     Types out;
     for (std::size_t j = 0; j < own.shown; ++j)
       out.push_back(j < own.forward.carry ? own.type_of(program, j) : stacked(own.type_of(program, j), own.length));
-    out.push_back({DType::int64, {1 + own.slots}});
+    out.push_back({DType::int64, {int64_t(Record::header) + own.slots}});
     for (std::size_t k = 0; k < own.forward.carry; ++k) out.push_back(stacked(own.type_of(program, k), own.slots));
     for (std::size_t k = 0; k < own.kept(); ++k) out.push_back(own.type_of(program, own.shown + k));
     return out;
   };
-  op->kernel = [self](const Call& call) { (*self->run)(call); };
+  op->kernel = [self](const Call& call) { self->online ? (*self->online)(call) : (*self->run)(call); };
   op->flops = [self](std::span<const Type>, std::span<const Type>) {
-    return flops_of(self->loop->forward.program) * self->loop->length;
+    return flops_of(self->loop->forward.program) * std::max<int64_t>(self->loop->length, 1);
   };
+  if (mapped_from && self->loop->checkpoint.disk != 0) mapped_from->mapped.push_back(op);
   op->joint_adjoint = [self](const Rule& r) { return forward_adjoint(*self, r); };
   op->tangent = [self](const Rule& r) { return forward_tangent(*self, r); };
   op->batch = [self](const Batched& b) { return forward_batch(*self, b); };
@@ -179,7 +241,14 @@ Vars apply_forward(std::shared_ptr<const Loop> loop, std::span<const Var> inputs
 // The same from scans that keep everything: what a sweep of the sweep follows.
 Vars plain_reverse(const Loop& loop, std::span<const Var> given) {
   const std::size_t n = loop.inputs(), seeds = n + 1 + loop.forward.carry + loop.kept();
-  const Vars kept = scan(loop.forward, given.first(n), loop.length, loop.backwards);
+  int64_t length = loop.length;
+  if (loop.test) {
+    if (given[n].is_abstract())
+      fail(ErrorKind::graph, "while_loop: how many steps there will be is not known when a gradient is recorded to be "
+           "differentiated again; use wg.scan with a length, or differentiate outside wg.compile and wg.vmap");
+    length = Record(given[n]->array).length();
+  }
+  const Vars kept = scan(loop.forward, given.first(n), length, loop.backwards);
   std::vector<Var> inputs, rows(given.begin() + std::ptrdiff_t(seeds + loop.carries.size()), given.end());
   for (const Crossing& c : loop.crossing) {
     if (c.kind == Crossing::constant) inputs.push_back(given[c.place]);
@@ -189,7 +258,7 @@ Vars plain_reverse(const Loop& loop, std::span<const Var> given) {
   for (std::size_t k = loop.carries.size(); k < loop.reverse.carry; ++k)
     inputs.push_back(zeros(loop.type_of(loop.reverse.program, k)));
   inputs.insert(inputs.end(), rows.begin(), rows.end());
-  return scan(loop.reverse, inputs, loop.length, !loop.backwards);
+  return scan(loop.reverse, inputs, length, !loop.backwards);
 }
 
 Vars reverse_tangent(const Reverse& op, const Rule& r) {
@@ -237,8 +306,15 @@ std::size_t Loop::row_seeds() const {
 }
 
 Vars checkpointed_scan(const Scan& op, std::span<const Var> inputs) {
-  const Vars outs = apply_forward(loop_of(op), inputs);
+  const Vars outs = apply_forward(loop_of(op, inputs), inputs);
   return Vars(outs.begin(), outs.begin() + std::ptrdiff_t(op.shown));
+}
+
+Vars checkpointed_while(Program test, Program body, std::size_t constants, std::span<const Var> inputs,
+                        const Checkpoint& checkpoint) {
+  const std::size_t shown = inputs.size() - constants;
+  const Vars outs = apply_forward(while_of(std::move(test), std::move(body), constants, inputs, checkpoint), inputs);
+  return Vars(outs.begin(), outs.begin() + std::ptrdiff_t(shown));
 }
 
 Vars checkpointed_reverse(std::shared_ptr<const Loop> loop, std::span<const Var> given) {
@@ -246,7 +322,7 @@ Vars checkpointed_reverse(std::shared_ptr<const Loop> loop, std::span<const Var>
   Reverse* self = op.get();
   op->loop = std::move(loop);
   op->run = std::make_unique<ReverseRun>(*op->loop);
-  op->name = "checkpointed_scan_reverse";
+  op->name = op->loop->test ? "checkpointed_while_loop_reverse" : "checkpointed_scan_reverse";
   op->inputs = {"*tensors"};
   op->infer = [self](std::span<const Type>, const Attrs&) {
     const Loop& own = *self->loop;
@@ -259,7 +335,7 @@ Vars checkpointed_reverse(std::shared_ptr<const Loop> loop, std::span<const Var>
   };
   op->kernel = [self](const Call& call) { (*self->run)(call); };
   op->flops = [self](std::span<const Type>, std::span<const Type>) {
-    return flops_of(self->loop->both) * self->loop->length;
+    return flops_of(self->loop->both) * std::max<int64_t>(self->loop->length, 1);
   };
   op->followed = [self](std::span<const Var> in) { return plain_reverse(*self->loop, in); };
   op->tangent = [self](const Rule& r) { return reverse_tangent(*self, r); };

@@ -1,9 +1,9 @@
 #include "runtime/checkpointed_run.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "kernels/copy.h"
-#include "runtime/revolve.h"
 
 namespace wengert {
 namespace {
@@ -17,15 +17,6 @@ std::vector<Update> carry_updates(const Loop& loop) {
 Program with_outputs(Program program, std::size_t count) {
   program.outputs.resize(count);
   return program;
-}
-
-Array row_of(const Array& x, int64_t row) {
-  Shape shape = x.shape();
-  Ints strides = x.strides();
-  const int64_t offset = x.offset() + row * strides[0];
-  shape.erase(0);
-  strides.erase(0);
-  return x.view(std::move(shape), std::move(strides), offset);
 }
 
 int64_t row_at(const Loop& loop, int64_t step) { return loop.backwards ? loop.length - 1 - step : step; }
@@ -47,35 +38,6 @@ void settle(Array& x, Array& room) {
   x = room;
 }
 
-// The steps to advance through a chain before the next state is stored.
-int64_t stride(int64_t length, int64_t empty) { return length < 2 ? 0 : next_stored(length, empty + 1); }
-
-// What the loop stored, in memory that goes with it: whether a sweep is at work on it, and the step of
-// the state in each slot.
-class Record {
- public:
-  static constexpr int64_t nothing = -1;
-  explicit Record(const Array& memory) : data_(memory.data<int64_t>()), slots_(std::size_t(memory.size()) - 1) {}
-  std::span<int64_t> steps() const { return {data_ + 1, slots_}; }
-  void clear() const {
-    data_[0] = 0;
-    std::fill_n(data_ + 1, slots_, nothing);
-  }
-  // Sweeps on several threads may follow one loop: the first gets the states, the others begin without.
-  bool take(std::mutex& guard) const {
-    const std::lock_guard lock(guard);
-    return !std::exchange(data_[0], 1);
-  }
-  void give_back(std::mutex& guard) const {
-    const std::lock_guard lock(guard);
-    clear();
-  }
-
- private:
-  int64_t* data_;
-  std::size_t slots_;
-};
-
 }  // namespace
 
 ForwardRun::ForwardRun(const Loop& loop)
@@ -83,37 +45,118 @@ ForwardRun::ForwardRun(const Loop& loop)
       last_(loop.forward.program, carry_updates(loop)) {}
 
 void ForwardRun::operator()(const Call& call) {
+  rooms_.with([&] { return std::make_unique<Room>(); }, [&](Room& room) {
+    first_.with([&](Executor& first) { last_.with([&](Executor& last) { run(call, room, first, last); }); });
+  });
+}
+
+// Where this record's states go on disk, if the loop has more than memory holds; null: nowhere.
+std::shared_ptr<DiskStates> ForwardRun::disk_states(const Array& record, double step_seconds) {
+  const Checkpoint& given = loop_.checkpoint;
+  if (given.disk == 0 || loop_.slots >= loop_.length - 2) return nullptr;
+  const std::lock_guard lock(guard_);
+  std::shared_ptr<DiskStates>& states = disk_[record.raw()];
+  if (!states || states->file.failed()) {
+    states = std::make_shared<DiskStates>(loop_);
+    TransferCost cost{given.write_cost, given.read_cost};
+    if (cost.write < 0 || cost.read < 0) {
+      const auto [write, read] = states->file.measure();
+      const double step = std::max(step_seconds, 1e-9);
+      if (cost.write < 0) cost.write = write / step;
+      if (cost.read < 0) cost.read = read / step;
+    }
+    states->plan.emplace(loop_.length, loop_.slots, given.disk, cost);
+  }
+  return states;
+}
+
+void ForwardRun::run(const Call& call, Room& room, Executor& first, Executor& last) {
   const std::size_t first_carry = loop_.forward.constants, carry = loop_.forward.carry;
   std::vector<Array> inputs(call.in.begin(), call.in.end());
   std::vector<Array> outputs(call.out.begin(), call.out.begin() + std::ptrdiff_t(loop_.shown));
-  const std::span<const Array> states(call.out.data() + loop_.shown + 1, carry);
-  Record record(call.out[loop_.shown]);
-  rooms_.with([&] { return std::make_unique<std::vector<Array>>(inputs.size()); }, [&](std::vector<Array>& room) {
-    for (std::size_t k = 0; k < carry; ++k) {
-      kernels::copy(inputs[first_carry + k], outputs[k]);
-      inputs[first_carry + k] = outputs[k];
-      outputs[k] = Array();
+  const Array& record_memory = call.out[loop_.shown];
+  const Record record(record_memory);
+  record.clear();
+  record.length() = loop_.length;
+  room.copies.resize(inputs.size());
+  for (std::size_t k = 0; k < carry; ++k) {
+    kernels::copy(inputs[first_carry + k], outputs[k]);
+    inputs[first_carry + k] = outputs[k];
+    outputs[k] = Array();
+  }
+  for (std::size_t i = 0; i < inputs.size(); ++i) settle(inputs[i], room.copies[i]);
+  const std::span<const Array> state(inputs.data() + first_carry, carry);
+  const int64_t end = loop_.length - 1;  // the last step is kept whole, its state is not stored
+  int64_t at = 0;
+  double seconds = 0;
+  if (loop_.checkpoint.measures())  // the first step also warms up
+    for (; at < std::min<int64_t>(end, 2); ++at) {
+      const auto start = std::chrono::steady_clock::now();
+      run_steps(loop_, first, inputs, outputs, at, at + 1);
+      seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     }
-    for (std::size_t i = 0; i < inputs.size(); ++i) settle(inputs[i], room[i]);
-    int64_t at = 0, used = 0;
-    const int64_t end = loop_.length - 1;  // the last step is kept whole, its state is not stored
-    record.clear();
-    first_.with([&](Executor& executor) {
-      while (at < end) {
-        const int64_t next = at + stride(loop_.length - at, loop_.slots - used);
-        run_steps(loop_, executor, inputs, outputs, at, next);
-        at = next;
-        if (at == end) break;
-        for (std::size_t k = 0; k < carry; ++k) kernels::copy(inputs[first_carry + k], row_of(states[k], used));
-        record.steps()[used++] = at;
-      }
-    });
-    const int64_t row = row_at(loop_, end);
-    for (std::size_t i = first_carry + carry; i < inputs.size(); ++i) inputs[i] = row_of(inputs[i], row);
-    for (std::size_t j = carry; j < outputs.size(); ++j) outputs[j] = row_of(outputs[j], row);
-    for (std::size_t k = 0; k < loop_.kept(); ++k) outputs.push_back(call.out[loop_.shown + 1 + carry + k]);
-    last_.with([&](Executor& executor) { executor.run(inputs, outputs); });
+  const std::shared_ptr<DiskStates> disk = disk_states(record_memory, seconds);
+  if (disk) record.disk() = DiskStates::enter(disk);
+  LoopStates& states = room.states;
+  states.begin({call.out.begin() + std::ptrdiff_t(loop_.shown + 1), call.out.begin() + std::ptrdiff_t(loop_.shown + 1 + carry)},
+               loop_.slots, disk);
+  for (int64_t from = 0; from < end;) {
+    const LoopStates::Move move = states.next(from, loop_.length);
+    const int64_t to = std::max(from + move.steps, at);
+    run_steps(loop_, first, inputs, outputs, std::max(from, at), to);
+    from = to;
+    if (from == end) break;
+    if (move.store != LoopStates::nowhere) states.store(from, move.store, state);
+  }
+  states.write(record);
+  states.end();
+  const int64_t row = row_at(loop_, end);
+  for (std::size_t i = first_carry + carry; i < inputs.size(); ++i) inputs[i] = row_of(inputs[i], row);
+  for (std::size_t j = carry; j < outputs.size(); ++j) outputs[j] = row_of(outputs[j], row);
+  for (std::size_t k = 0; k < loop_.kept(); ++k) outputs.push_back(call.out[loop_.shown + 1 + carry + k]);
+  last.run(inputs, outputs);
+}
+
+OnlineRun::OnlineRun(const Loop& loop)
+    : loop_(loop), test_(*loop.test), body_(with_outputs(loop.forward.program, loop.shown), carry_updates(loop)) {}
+
+void OnlineRun::operator()(const Call& call) {
+  rooms_.with([&] { return std::make_unique<Room>(); }, [&](Room& room) {
+    test_.with([&](Executor& test) { body_.with([&](Executor& body) { run(call, room, test, body); }); });
   });
+}
+
+void OnlineRun::run(const Call& call, Room& room, Executor& test, Executor& body) {
+  const std::size_t first_carry = loop_.forward.constants, carry = loop_.forward.carry;
+  std::vector<Array> inputs(call.in.begin(), call.in.end());
+  const Record record(call.out[carry]);
+  record.clear();
+  room.copies.resize(inputs.size());
+  for (std::size_t k = 0; k < carry; ++k) {
+    kernels::copy(inputs[first_carry + k], call.out[k]);
+    inputs[first_carry + k] = call.out[k];
+  }
+  for (std::size_t i = 0; i < inputs.size(); ++i) settle(inputs[i], room.copies[i]);
+  LoopStates& states = room.states;
+  states.begin({call.out.begin() + std::ptrdiff_t(carry + 1), call.out.end()}, loop_.slots, nullptr);
+  const std::vector<Array> no_outputs(carry), answers{room.answer};
+  int64_t step = 0;
+  while (true) {
+    test.run(inputs, answers);
+    if (!*room.answer.data<bool>()) break;
+    if (step > 0) states.arrive(step, {inputs.data() + first_carry, carry});
+    body.run(inputs, no_outputs);
+    ++step;
+  }
+  record.length() = step;
+  states.write(record);
+  states.end();
+}
+
+int64_t ForwardRun::working_bytes() {
+  int64_t bytes = 0;
+  for (ExecutorPool* pool : {&first_, &last_}) pool->with([&](Executor& executor) { bytes += executor.bytes(); });
+  return bytes;
 }
 
 ReverseRun::ReverseRun(const Loop& loop)
@@ -142,9 +185,17 @@ std::unique_ptr<ReverseRun::Room> ReverseRun::make_room() const {
   for (std::size_t j = 0; j < unread_; ++j)
     room->scratch.push_back(empty_like(loop_.type_of(both, loop_.reverse.program.outputs.size() + j)));
   room->copies.resize(loop_.inputs());
-  room->stored.reserve(std::size_t(loop_.slots));
-  room->empty.reserve(std::size_t(loop_.slots));
   return room;
+}
+
+int64_t ReverseRun::working_bytes() {
+  int64_t bytes = 0;
+  for (ExecutorPool* pool : {&tail_, &advance_, &both_}) pool->with([&](Executor& executor) { bytes += executor.bytes(); });
+  rooms_.with([&] { return make_room(); }, [&](Room& room) {
+    for (const auto* arrays : {&room.state, &room.scratch})
+      for (const Array& x : *arrays) bytes += x.size() * itemsize(x.dtype());
+  });
+  return bytes;
 }
 
 void ReverseRun::operator()(const Call& call) {
@@ -160,16 +211,6 @@ void ReverseRun::operator()(const Call& call) {
 void ReverseRun::run(const Call& call, Room& room, Executor& tail, Executor& advance, Executor& both) {
   const std::size_t n = loop_.inputs(), carry = loop_.forward.carry, first_carry = loop_.forward.constants,
                     first_row = first_carry + carry;
-  std::vector<Array> states(call.in.begin() + std::ptrdiff_t(n + 1), call.in.begin() + std::ptrdiff_t(n + 1 + carry));
-  struct Taken {  // ends with the sweep, which uses the states up
-    std::mutex& guard;
-    Record record;
-    bool mine = record.take(guard);
-    ~Taken() { if (mine) record.give_back(guard); }
-  } taken{guard_, Record(call.in[n])};
-  const Record* record = taken.mine ? &taken.record : nullptr;
-  if (!record)
-    for (Array& x : states) x = Array::empty(x.dtype(), x.shape());
   std::vector<Array> inputs(call.in.begin(), call.in.begin() + std::ptrdiff_t(n));
   for (std::size_t i = 0; i < n; ++i) settle(inputs[i], room.copies[i]);
   const std::span<const Array> kept = call.in.subspan(n + 1 + carry, loop_.kept());
@@ -187,8 +228,11 @@ void ReverseRun::run(const Call& call, Room& room, Executor& tail, Executor& adv
     return out;
   };
 
-  {  // The last step, which was kept.
-    const int64_t row = row_at(loop_, loop_.length - 1);
+  const Record record(call.in[n]);
+  int64_t end = record.length();
+  if (!loop_.test) {  // The last step, which was kept.
+    --end;
+    const int64_t row = row_at(loop_, end);
     std::vector<Array> given, rows;
     for (const Array& seed : row_seeds) rows.push_back(row_of(seed, row));
     for (const Crossing& c : loop_.crossing) {
@@ -200,42 +244,43 @@ void ReverseRun::run(const Call& call, Room& room, Executor& tail, Executor& adv
     tail.run(given, outputs_at(row));
   }
 
-  room.stored.clear();
-  room.empty.clear();
-  for (int64_t slot = 0; slot < loop_.slots; ++slot) {
-    const int64_t step = record ? record->steps()[std::size_t(slot)] : Record::nothing;
-    if (step == Record::nothing) room.empty.push_back(slot);
-    else room.stored.emplace_back(step, slot);
-  }
-  std::sort(room.stored.begin(), room.stored.end());
+  std::vector<Array> stacks(call.in.begin() + std::ptrdiff_t(n + 1), call.in.begin() + std::ptrdiff_t(n + 1 + carry));
+  struct Taken {  // ends with the sweep, which uses the states up
+    Record record;
+    LoopStates& states;
+    bool mine = record.take();
+    ~Taken() {
+      states.end();
+      if (mine) record.give_back();
+    }
+  } taken{record, room.states};
+  if (!taken.mine)
+    for (Array& x : stacks) x = Array::empty(x.dtype(), x.shape());
+  LoopStates& states = room.states;
+  states.begin(std::move(stacks), loop_.slots, taken.mine ? DiskStates::find(record.disk()) : nullptr);
+  if (taken.mine) states.read(record);
   const std::vector<Array> initial(inputs.begin() + std::ptrdiff_t(first_carry), inputs.begin() + std::ptrdiff_t(first_row));
   std::vector<Array> advancing = inputs;
   const std::vector<Array> no_outputs(carry);
-  for (int64_t end = loop_.length - 1; end > 0;) {
-    if (!room.stored.empty() && room.stored.back().first >= end) {
-      room.empty.push_back(room.stored.back().second);
-      room.stored.pop_back();
+  while (end > 0) {
+    if (!states.empty() && states.last().step >= end) {
+      states.drop_last();
       continue;
     }
     // The nearest stored state, advanced to the last of the steps that are left.
-    int64_t at = room.stored.empty() ? 0 : room.stored.back().first;
+    int64_t at = states.empty() ? 0 : states.last().step;
     std::vector<Array> state = initial;
-    if (!room.stored.empty())
-      for (std::size_t k = 0; k < carry; ++k) state[k] = row_of(states[k], room.stored.back().second);
+    if (!states.empty()) states.load(state, room.state);
     if (at < end - 1) {
       for (std::size_t k = 0; k < carry; ++k) {
-        kernels::copy(state[k], room.state[k]);
+        if (state[k].raw() != room.state[k].raw()) kernels::copy(state[k], room.state[k]);
         state[k] = advancing[first_carry + k] = room.state[k];
       }
       while (at < end - 1) {
-        const int64_t next = at + stride(end - at, int64_t(room.empty.size()));
-        run_steps(loop_, advance, advancing, no_outputs, at, next);
-        at = next;
-        if (at == end - 1 || room.empty.empty()) continue;
-        const int64_t slot = room.empty.back();
-        room.empty.pop_back();
-        for (std::size_t k = 0; k < carry; ++k) kernels::copy(state[k], row_of(states[k], slot));
-        room.stored.emplace_back(at, slot);
+        const LoopStates::Move move = states.next(at, end);
+        run_steps(loop_, advance, advancing, no_outputs, at, at + move.steps);
+        at += move.steps;
+        if (move.store != LoopStates::nowhere) states.store(at, move.store, state);
       }
     }
     const int64_t row = row_at(loop_, at);

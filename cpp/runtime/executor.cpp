@@ -433,6 +433,13 @@ void Executor::run_unit(const Unit& unit) {
   }
 }
 
+int64_t Executor::bytes() const {
+  int64_t total = arena_bytes_;
+  for (const Array& room : update_rooms_)
+    if (room.has_data()) total += room.size() * itemsize(room.dtype());
+  return total;
+}
+
 std::vector<UnitCost> Executor::costs() const {
   std::vector<UnitCost> out;
   for (const Unit& unit : units_) out.push_back(unit.cost);

@@ -39,6 +39,7 @@ class Executor {
 
   // Held between runs: values, and room for those that an update may overwrite.
   int64_t arena_bytes() const { return arena_bytes_; }
+  int64_t bytes() const;  // all that it keeps
   std::size_t units() const { return units_.size(); }
   bool calls_python() const { return calls_python_; }
   double work() const { return work_; }  // a rough count of elements touched, to weigh a run

@@ -92,13 +92,7 @@ Vars scan(ScanBody body, std::span<const Var> inputs, int64_t length, bool backw
   op->checkpoint = checkpoint;
   op->shown = op->body.program.outputs.size();
   if (keeps_values(inputs)) {
-    for (std::size_t i = 0; i < inputs.size(); ++i) {
-      const bool is_carry = i >= op->body.constants && !op->is_row(i);
-      op->wanted.push_back(is_float(inputs[i].dtype()) && (is_carry || inputs[i]->tracked));
-    }
-    op->pulled = pull_program(op->body.program, op->wanted);
-    op->body.program = op->pulled->forward;
-    keep_crossing(*op);
+    prepare_reverse(*op, inputs);
     if (checkpoint.kind != Checkpoint::all && length > 0) return checkpointed_scan(*op, inputs);
   }
   // The carry is changed where it stands.

@@ -16,7 +16,14 @@ struct ScanBody {
 // steps, from which the others are run again.
 struct Checkpoint {
   enum Kind { all, binomial } kind = all;
-  int64_t slots = 0;  // states in memory, besides the initial one
+  int64_t slots = 0;    // states in memory, besides the initial one
+  int64_t budget = -1;  // bytes that the loop and its reverse sweep may take, in place of slots
+  int64_t disk = 0;     // states on disk besides; -1: as many as are of use
+  int64_t disk_bytes = -1;  // in place of disk
+  double write_cost = -1, read_cost = -1;  // of a state, in steps; below 0: measured
+  std::string directory = {};              // for the file; "": the system's
+
+  bool measures() const { return disk != 0 && (write_cost < 0 || read_cost < 0); }
 };
 
 // Runs the body `length` times, the last row first if `backwards`. `inputs` are like the body's, rows

@@ -41,9 +41,8 @@ struct ReverseBody {
 
 ReverseBody reverse_body(const Scan& op);
 
-// What the reverse sweep of a step reads becomes an output of the step, unless the sweep's scan can
-// be given it again.
-void keep_crossing(Scan& op);
+// The reverse sweep of a step of a scan that is to be swept, with what it reads among the outputs.
+void prepare_reverse(Scan& op, std::span<const Var> inputs);
 
 // The tangent and the batch of a scan, as scans. `inputs` with a mapped axis have it in front.
 Vars scan_tangent(const Scan& op, const Rule& r);

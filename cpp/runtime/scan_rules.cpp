@@ -3,7 +3,10 @@
 #include "runtime/scan_op.h"
 
 namespace wengert {
+namespace {
 
+// What the reverse sweep of a step reads becomes an output of the step, unless the sweep's scan can
+// be given it again.
 void keep_crossing(Scan& op) {
   Program& program = op.body.program;
   for (const ValueId id : op.pulled->crossing) {
@@ -18,6 +21,18 @@ void keep_crossing(Scan& op) {
       program.outputs.push_back(id);
     }
   }
+}
+
+}  // namespace
+
+void prepare_reverse(Scan& op, std::span<const Var> inputs) {
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const bool is_carry = i >= op.body.constants && !op.is_row(i);
+    op.wanted.push_back(is_float(inputs[i].dtype()) && (is_carry || inputs[i]->tracked));
+  }
+  op.pulled = pull_program(op.body.program, op.wanted);
+  op.body.program = op.pulled->forward;
+  keep_crossing(op);
 }
 
 ReverseBody reverse_body(const Scan& op) {

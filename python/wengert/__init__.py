@@ -22,6 +22,7 @@ from ._core import (  # noqa: E402
     BoundsError,
     DTypeError,
     Error,
+    FileError,
     GraphError,
     NumericError,
     OutOfMemory,
@@ -50,7 +51,7 @@ from .creation import *  # noqa: E402, F403
 from .functions import *  # noqa: E402, F403
 from .grad_mode import debug_nans, enable_grad, no_grad  # noqa: E402
 from .jacobians import hessian, hvp, jacfwd, jacobian, jacrev, ravel  # noqa: E402
-from .loop_checkpoints import Binomial  # noqa: E402
+from .loop_checkpoints import Binomial, Budget, TwoLevel  # noqa: E402
 from .program import Program, trace  # noqa: E402
 from .recomputation import checkpoint, checkpoint_name  # noqa: E402
 from .transforms import grad, jvp, linearize, value_and_grad, vjp, vmap  # noqa: E402
@@ -61,7 +62,7 @@ _checked.cover(globals(), ["config", "get_num_threads", "is_grad_enabled", "set_
 if _TYPE_CHECKING:
     from . import nn, optim, sparsity
     from .check import check_grads
-    from .io import FileError, load, save
+    from .io import load, save
     from .memory_trade import memory_curve
     from .nn import functional_call
     from .primitives import primitive
@@ -69,7 +70,6 @@ if _TYPE_CHECKING:
 
 # Loaded at first use, so that importing the package stays cheap.
 _lazy = {
-    "FileError": "io",
     "check_grads": "check",
     "examples": None,
     "functional_call": "nn",

@@ -9,7 +9,7 @@ from . import _core, tree
 from ._core import ArgumentError, ArgumentTypeError, DTypeError, ShapeError, Tensor
 from .checked import check_function
 from .dtypes import bool_
-from .loop_checkpoints import Checkpoint
+from .loop_checkpoints import Binomial, Budget, Checkpoint, TwoLevel
 
 
 def _tensors(where: str, values: Any) -> tuple[list[Tensor], tree.Structure]:
@@ -82,8 +82,9 @@ def scan(
     called once, on tensors without values; the loop runs in C++. Its reverse sweep is a scan too.
 
     The reverse sweep needs values of every step. By default they are kept; ``checkpoint`` keeps the
-    carry before some steps and runs the others again: `wg.Binomial`. Gradients are the same bits. A
-    sweep that is swept again (a Hessian) keeps everything, whatever ``checkpoint`` says.
+    carry before some steps and runs the others again (`wg.Binomial`, `wg.Budget`, `wg.TwoLevel`).
+    Gradients are the same bits. A sweep that is swept again (a Hessian) keeps everything, whatever
+    ``checkpoint`` says.
 
     >>> total, partial = wg.scan(lambda c, x: (c + x, c), wg.tensor(0.0), wg.arange(4.0))
     >>> total, partial
@@ -176,16 +177,38 @@ def cond(
     return tree.unflatten(tree.flatten(yes)[1], outputs)
 
 
-def while_loop(cond_fn: Callable[[Any], Any], body_fn: Callable[[Any], Any], init: Any) -> Any:
+def while_loop(
+    cond_fn: Callable[[Any], Any],
+    body_fn: Callable[[Any], Any],
+    init: Any,
+    *,
+    checkpoint: Binomial | Budget | None = None,
+) -> Any:
     """Replaces the state by ``body_fn(state)`` while ``cond_fn(state)`` holds; returns the last.
 
     Outside traces it is a Python loop, in every mode of differentiation. Inside ``compile``,
     ``scan`` and the like both functions are recorded once and the loop runs in C++; the state keeps
-    its structure, shapes and dtypes, and only forward mode passes it.
+    its structure, shapes and dtypes, and reverse mode passes it with a ``checkpoint`` only
+    (`wg.Binomial`, `wg.Budget`): then, outside traces too, it is recorded and runs in C++ with
+    bounded memory, however many steps there are. The states that are stored meanwhile are chosen
+    by Wang, Moin and Iaccarino's dynamic checkpointing: a gradient through l steps evaluates at
+    most l more than `wg.Binomial` says, none more than r + 2 times. A gradient of that gradient
+    keeps the values of all steps, and is not to be had inside traces.
 
     >>> wg.while_loop(lambda x: x < 100.0, lambda x: x * 2.0, 3.0)
     tensor(192.)
+    >>> def f(x):
+    ...     keep = wg.Binomial(slots=5)
+    ...     return wg.while_loop(lambda y: y < 100.0, lambda y: y * y, x, checkpoint=keep)
+    >>> wg.grad(f)(1.5)
+    tensor(7006.292)
     """
+    kept = _kept("while_loop", checkpoint)
+    if isinstance(checkpoint, TwoLevel):
+        raise ArgumentTypeError(
+            "while_loop: 'checkpoint' takes wg.Binomial or wg.Budget; the schedule of wg.TwoLevel "
+            "needs the number of steps (use wg.scan)"
+        )
     check_function("while_loop", cond_fn)
     check_function("while_loop", body_fn)
     state, structure = _tensors("while_loop", init)
@@ -204,7 +227,7 @@ def while_loop(cond_fn: Callable[[Any], Any], body_fn: Callable[[Any], Any], ini
     def check_state(found: Any) -> None:
         _check_like("while_loop", found, state, structure, weak)
 
-    if all(_has_value(x) for x in state):
+    if kept is None and all(_has_value(x) for x in state):
         current = tree.unflatten(structure, state)
         while True:
             answer = cond_fn(current)
@@ -225,8 +248,8 @@ def while_loop(cond_fn: Callable[[Any], Any], body_fn: Callable[[Any], Any], ini
         return body_fn(tree.unflatten(structure, given))
 
     try:
-        outputs = _core._while(test, body, state, tree.leaves, check_test, check_state)
+        outputs = _core._while(test, body, state, tree.leaves, check_test, check_state, kept)
     except _Settle as settled:
         state, weak = settled.leaves, [False] * len(weak)
-        outputs = _core._while(test, body, state, tree.leaves, check_test, check_state)
+        outputs = _core._while(test, body, state, tree.leaves, check_test, check_state, kept)
     return tree.unflatten(structure, outputs)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from ._core import ArgumentTypeError, DTypeError, Error, Tensor
+from ._core import ArgumentTypeError, DTypeError, Error, FileError, Tensor
 
 _METADATA_KEY = "wengert"
 # Dtypes of other writers, and the wengert dtype that holds all their values.
@@ -23,10 +23,6 @@ _WIDENED = {
     "uint16": "int32",
     "uint32": "int64",
 }
-
-
-class FileError(Error, OSError):
-    """A file that cannot be read or written."""
 
 
 def _describe(tree: Any, path: tuple[str, ...], arrays: dict[str, np.ndarray]) -> dict[str, Any]:

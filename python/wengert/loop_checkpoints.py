@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
 from dataclasses import dataclass
 from typing import Any
 
-from . import _core
+from . import _core, byte_size
 from ._core import ArgumentError, ArgumentTypeError
 
 
@@ -58,3 +60,94 @@ class Binomial(Checkpoint):
 
     def _plan(self) -> dict[str, Any]:
         return {"slots": self.slots}
+
+
+@dataclass(frozen=True)
+class Budget(Checkpoint):
+    """Stores as many states as fit into ``size`` bytes (an int, or a string such as ``"64MB"``)
+    with all that the loop and its reverse sweep take, results and cotangents included, and runs
+    the other steps again as `Binomial` does. Raises ``wg.ArgumentError`` that states the least
+    number of bytes where not even the sweep without a stored state fits. Under ``vmap`` the budget
+    is for all examples together.
+
+    >>> def end(x):
+    ...     keep = wg.Budget("20KB")
+    ...     return wg.scan(lambda c, _: (wg.sin(c), None), x, None, 1000, checkpoint=keep)[0].sum()
+    >>> wg.memory.reset_peak()
+    >>> before = wg.memory.live_bytes()
+    >>> slope = wg.grad(end)(wg.ones(100))
+    >>> wg.memory.peak_bytes() - before <= 20_000
+    True
+    """
+
+    size: int | str
+
+    def __post_init__(self) -> None:
+        byte_size.parse("Budget", self.size)
+
+    def _plan(self) -> dict[str, Any]:
+        return {"budget": byte_size.parse("Budget", self.size)}
+
+
+@dataclass(frozen=True)
+class TwoLevel(Checkpoint):
+    """Stores states in memory and others in a file.
+
+    ``memory``: how many states besides the initial one, or the bytes that the loop and its reverse
+    sweep may take, as for `Budget`. ``disk``: how many states more, or their bytes; None for as
+    many as are of use. Both take an int for states and a string for bytes. The schedule is the one
+    of least time by H-Revolve's and Disk-Revolve's dynamic programmes, where writing a state takes
+    ``write_cost`` steps and reading one ``read_cost``; what is None is measured when the loop first
+    runs. It is exact up to 28,000 steps; beyond, states go to disk at the equal distances of least
+    cost a step (with ``disk`` limited, up to 28,000 / sqrt(disk + 1) steps, and beyond at equal
+    distances).
+
+    States are written behind the computation and read ahead of it, by a thread of their own. The
+    file lies in a private folder of ``directory`` (the system's temporary directory by default) and
+    has no name from the moment it is open: nothing is left behind, however the process ends. A full
+    disk, a refused directory and a state that does not come back as it was written raise
+    ``wg.FileError``; tensors are as they were.
+
+    >>> def end(x):
+    ...     keep = wg.TwoLevel(memory=4, write_cost=2.0, read_cost=1.0)
+    ...     return wg.scan(lambda c, _: (wg.sin(c), None), x, None, 500, checkpoint=keep)[0]
+    >>> wg.grad(end)(1.0)
+    tensor(0.0001)
+    """
+
+    memory: int | str
+    disk: int | str | None = None
+    directory: str | os.PathLike[str] | None = None
+    write_cost: float | None = None
+    read_cost: float | None = None
+
+    def __post_init__(self) -> None:
+        self._plan()
+
+    def _plan(self) -> dict[str, Any]:
+        plan: dict[str, Any] = {"disk": -1}
+        if isinstance(self.memory, str):
+            plan["budget"] = byte_size.parse("TwoLevel", self.memory)
+        else:
+            plan["slots"] = _count("TwoLevel", "memory", self.memory)
+        if isinstance(self.disk, str):
+            plan["disk_bytes"] = byte_size.parse("TwoLevel", self.disk)
+        elif self.disk is not None:
+            plan["disk"] = _count("TwoLevel", "disk", self.disk)
+        if self.directory is not None:
+            try:
+                plan["directory"] = os.fsdecode(self.directory)
+            except TypeError as error:
+                raise ArgumentTypeError(
+                    f"TwoLevel: 'directory' takes a path; got {self.directory!r:.60}"
+                ) from error
+        for name in ("write_cost", "read_cost"):
+            cost = getattr(self, name)
+            if cost is None:
+                continue
+            if isinstance(cost, bool) or not isinstance(cost, (int, float)):
+                raise ArgumentTypeError(f"TwoLevel: '{name}' takes a number; got {cost!r:.60}")
+            if not 0 <= cost < math.inf:
+                raise ArgumentError(f"TwoLevel: '{name}' takes 0 or more steps; got {cost}")
+            plan[name] = float(cost)
+        return plan

@@ -38,6 +38,9 @@ class BoundsError(Error, IndexError):
 class DTypeError(Error, TypeError):
     """A dtype that the operation does not take."""
 
+class FileError(Error, OSError):
+    """A file that cannot be read or written."""
+
 class GraphError(Error, RuntimeError):
     """A backward pass over a freed graph, over changed values, or from a tensor without history."""
 
@@ -537,10 +540,19 @@ def _sgd_step(
     arg7: bool,
     arg8: bool,
 ) -> None: ...
+def _spill_times() -> list[float]: ...
 def _sweep_may_matter() -> bool: ...
 def _trace(
     arg0: Callable[..., Any], arg1: Sequence[Tensor], arg2: Callable[..., Any]
 ) -> tuple[Any, ...]: ...
+def _two_level_cost(
+    arg0: SupportsIndex,
+    arg1: SupportsIndex,
+    arg2: SupportsIndex,
+    arg3: float,
+    arg4: float,
+    arg5: bool,
+) -> float: ...
 def _watching() -> bool: ...
 def _while(
     arg0: Callable[..., Any],
@@ -549,6 +561,7 @@ def _while(
     arg3: Callable[..., Any],
     arg4: Callable[..., Any],
     arg5: Callable[..., Any],
+    arg6: Any,
 ) -> list[Tensor]: ...
 def _within_transform() -> bool: ...
 def asarray(
