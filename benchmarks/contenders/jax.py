@@ -15,6 +15,7 @@ from ..harness import Case, Values, in_one_call
 from ..problems import rosenbrock as rosenbrocks
 from ..problems.hessian import Softplus
 from ..problems.logistic import Logistic
+from ..problems.lstm import Lstm
 from ..problems.mlp import BETAS, EPSILON, LEARNING_RATE, MLP
 from ..problems.scalar import LEARNING_RATE as SCALAR_RATE
 from ..problems.scalar import ScalarNetwork
@@ -193,6 +194,28 @@ def elementwise(values: np.ndarray) -> Case:
         return gradient(x).block_until_ready()
 
     return Case(run, lambda out: [out], lambda _: peak_bytes(gradient, x))
+
+
+def lstm(inputs: Lstm) -> Case:
+    x, parameters = jnp.asarray(inputs.x), list(map(jnp.asarray, inputs.parameters))
+
+    @jax.jit
+    @jax.grad
+    def gradients(parameters: Values, x: Any) -> Any:
+        w, u, b, b2 = parameters
+        start = jnp.zeros((inputs.batch, inputs.size), x.dtype)
+
+        def cell(state: Any, row: Any) -> Any:
+            h, c = state
+            i, f, g, o = jnp.split(row + h @ u.T, 4, axis=-1)
+            c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+            h = jax.nn.sigmoid(o) * jnp.tanh(c)
+            return (h, c), h
+
+        _, outputs = jax.lax.scan(cell, (start, start), x @ w.T + b + b2)
+        return 0.5 * (outputs * outputs).sum()
+
+    return Case(lambda: jax.block_until_ready(gradients(parameters, x)), list)
 
 
 def sgd_step(inputs: ScalarNetwork, how: Any = each) -> Case:

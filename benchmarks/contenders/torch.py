@@ -14,6 +14,7 @@ from ..problems import chain as chains
 from ..problems import rosenbrock as rosenbrocks
 from ..problems.hessian import Softplus
 from ..problems.logistic import Logistic
+from ..problems.lstm import Lstm
 from ..problems.mlp import LEARNING_RATE, MLP
 from ..problems.scalar import LEARNING_RATE as SCALAR_RATE
 from ..problems.scalar import ScalarNetwork
@@ -193,6 +194,21 @@ def elementwise(values: np.ndarray, how: Any = eager) -> Case:
         return gradient
 
     return Case(run, lambda gradient: arrays([gradient]), peak_bytes)
+
+
+def lstm(inputs: Lstm) -> Case:
+    model = torch.nn.LSTM(inputs.size, inputs.size)
+    parameters = list(model.parameters())
+    with torch.no_grad():
+        for p, value in zip(parameters, inputs.parameters, strict=True):
+            p.copy_(torch.from_numpy(value))
+    x = torch.tensor(inputs.x)
+
+    def run() -> Values:
+        output, _ = model(x)
+        return list(torch.autograd.grad(0.5 * (output * output).sum(), parameters))
+
+    return Case(run, arrays)
 
 
 def scalar_step(inputs: ScalarNetwork) -> Case:

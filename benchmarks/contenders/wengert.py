@@ -16,6 +16,7 @@ from ..problems import chain as chains
 from ..problems import rosenbrock as rosenbrocks
 from ..problems.hessian import Softplus
 from ..problems.logistic import Logistic
+from ..problems.lstm import Lstm
 from ..problems.mlp import LEARNING_RATE, MLP
 from ..problems.scalar import LEARNING_RATE as SCALAR_RATE
 from ..problems.scalar import ScalarNetwork
@@ -219,6 +220,23 @@ def elementwise(values: np.ndarray, how: Any = eager) -> Case:
         return gradient
 
     return how(gradient_of, [], lambda gradient: arrays([gradient]))
+
+
+def lstm(inputs: Lstm, how: Any = eager) -> Case:
+    model = wg.nn.LSTM(inputs.size, inputs.size)
+    names = model.state_dict()
+    model.load_state_dict(dict(zip(names, map(wg.tensor, inputs.parameters), strict=True)))
+    parameters = list(model.parameters())
+
+    def gradients(x: wg.Tensor) -> list[Any]:
+        output, _ = model(x)
+        (0.5 * (output * output).sum()).backward()
+        found = [p.grad for p in parameters]
+        for p in parameters:
+            p.grad = None
+        return found
+
+    return how(gradients, [wg.tensor(inputs.x)], arrays)
 
 
 def scalar_step(inputs: ScalarNetwork, how: Any = eager) -> Case:

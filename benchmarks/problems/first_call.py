@@ -29,7 +29,9 @@ def time_of_first(case: Case) -> float:
     return time.perf_counter() - start
 
 
-KINDS = {"mlp_step", "sgd_step", "transformer_step", "elementwise", "log_density", "hessian"}
+KINDS = {
+    "mlp_step", "sgd_step", "transformer_step", "elementwise", "lstm", "log_density", "hessian"
+}  # fmt: skip
 
 
 def problems(others: Sequence[Problem]) -> list[Problem]:

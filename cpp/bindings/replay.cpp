@@ -6,6 +6,7 @@
 #include "graph/tangents.h"
 #include "kernels/copy.h"
 #include "program/hoist.h"
+#include "runtime/stack_sums.h"
 #include "sweeps/reverse.h"
 
 namespace wengert::bindings {
@@ -54,11 +55,16 @@ Replay::Replay(Program program, const Recording& recording, std::size_t argument
   first_kept_ = first_gradient_ = output;
   for (const Slot& slot : slots_) first_kept_ += slot.changed && slot.has;
   before_ = program_;
+  const bool stacks = !exact_ && !limit_;  // what is stacked takes memory
+  if (stacks) stacked_ = stack_sums(program_);
   rewritten_ = rewrite(program_, exact_);
   std::vector<Renewal> renewals;
   for (const Update& update : updates_) renewals.push_back({program_.inputs[update.input], program_.outputs[update.output]});
   hoisted_ = hoist_renewals(program_, renewals);
-  if (pull_) rewrite(pull_->program, exact_);
+  if (pull_) {
+    if (stacks) stack_sums(pull_->program);
+    rewrite(pull_->program, exact_);
+  }
   if (limit_) {
     unlimited_ = program_;
     Limit of_pull = *limit_;

@@ -58,6 +58,7 @@ class Replay : public std::enable_shared_from_this<Replay> {
   const Program& before() const { return before_; }
   const Rewritten& rewritten() const { return rewritten_; }
   int64_t hoisted() const { return hoisted_; }  // steps that run earlier than recorded
+  int64_t stacked() const { return stacked_; }
   bool exact() const { return exact_; }
   const std::optional<Scheduled>& scheduled() const { return scheduled_; }
   std::vector<CurvePoint> curve(double flops, double bandwidth) const;
@@ -96,6 +97,7 @@ class Replay : public std::enable_shared_from_this<Replay> {
   Rewritten rewritten_;
   int64_t hoisted_ = 0;
   std::optional<Scheduled> scheduled_;
+  int64_t stacked_ = 0;
   bool exact_;
   std::size_t arguments_, results_, first_gradient_ = 0, first_kept_ = 0;
   std::optional<Pull> pull_;

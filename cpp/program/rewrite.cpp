@@ -96,6 +96,7 @@ Rewritten rewrite(Program& program, bool exact) {
     tidy();
     out.simplified.unused -= out.neutral + out.placed;  // counted already
   }
+  out.rerolled = reroll(program);
   return out;
 }
 

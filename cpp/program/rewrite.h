@@ -10,6 +10,7 @@ struct Rewritten {
   int64_t narrowed = 0;    // steps computed once for what was broadcast
   int64_t transposed = 0;  // steps carried out in the layout of their operands
   int64_t placed = 0;      // sums with what is zero almost everywhere, made where it is not
+  int64_t rerolled = 0;    // steps on single numbers that became lanes of others
 };
 
 // `exact`: only rewrites that keep every bit, the sign of zeros and the order of sums included.
@@ -24,6 +25,9 @@ int64_t narrow(Program& program);
 
 // A sum with a box in zeros that nobody else reads adds to the box alone, and the zeros are not made.
 int64_t place_sums(Program& program);
+
+// Equal operations on many single numbers become one on a vector of them, level by level; to the bit.
+int64_t reroll(Program& program);
 
 // Elementwise steps on transposed operands are carried out in the memory's order, and their result
 // is transposed instead, where only products and further such steps read it.

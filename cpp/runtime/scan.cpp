@@ -23,6 +23,11 @@ void run_scan(const Scan& op, const Call& call) {
   op.pool->with([&](Executor& executor) { executor.run(inputs, outputs, rows, 0, op.length, op.backwards); });
 }
 
+struct RunScan {
+  const Scan* op;
+  void operator()(const Call& call) const { run_scan(*op, call); }
+};
+
 Vars joint_adjoint(const Scan& op, const Rule& r) {
   // A sweep that is itself recorded makes what is kept anew, so that no cotangent meets it here.
   std::vector<Var> kept(r.outs.begin(), r.outs.end());
@@ -66,7 +71,7 @@ Vars apply_scan(std::shared_ptr<Scan> op, std::span<const Var> inputs) {
     }
     return out;
   };
-  op->kernel = [self](const Call& call) { run_scan(*self, call); };
+  op->kernel = RunScan{self};
   op->flops = [self](std::span<const Type>, std::span<const Type>) {
     int64_t flops = 0;
     for (const Step& step : self->body.program.steps) flops += self->body.program.flops(step);
@@ -83,6 +88,12 @@ Vars apply_scan(std::shared_ptr<Scan> op, std::span<const Var> inputs) {
 }
 
 }  // namespace
+
+std::optional<ScanParts> as_scan(const Op& op) {
+  const RunScan* run = op.kernel.target<RunScan>();
+  if (!run) return {};
+  return ScanParts{run->op->body, run->op->length, run->op->backwards};
+}
 
 Vars scan(ScanBody body, std::span<const Var> inputs, int64_t length, bool backwards, const Checkpoint& checkpoint) {
   auto op = std::make_shared<Scan>();

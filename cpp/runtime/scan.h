@@ -1,6 +1,8 @@
 // Loops as operations: the body is a program, the reverse sweep of a scan is a scan, and so are its
 // tangent and its batch. Names no op.
 #pragma once
+#include <optional>
+
 #include "program/program.h"
 
 namespace wengert {
@@ -25,6 +27,14 @@ struct Checkpoint {
 
   bool measures() const { return disk != 0 && (write_cost < 0 || read_cost < 0); }
 };
+
+// What `op` does, if it is a scan.
+struct ScanParts {
+  const ScanBody& body;
+  int64_t length;
+  bool backwards;
+};
+std::optional<ScanParts> as_scan(const Op& op);
 
 // Runs the body `length` times, the last row first if `backwards`. `inputs` are like the body's, rows
 // stacked along a first axis; returns the last carry and the stacked outputs.

@@ -36,10 +36,13 @@ from .losses import (
 )
 from .module import Module, ModuleList, Parameter, Sequential, functional_call
 from .normalisation import BatchNorm1d, BatchNorm2d
+from .recurrent import GRU, LSTM
 
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
     "BCELoss",
     "BCEWithLogitsLoss",
     "BatchNorm1d",

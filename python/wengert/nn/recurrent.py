@@ -1,0 +1,211 @@
+"""Recurrent layers: LSTM, GRU. PyTorch's names, arguments, parameter names and initial
+distributions; each layer is one product for all inputs and one ``wg.scan`` over the steps."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .. import _core
+from .._core import ArgumentError, ShapeError, Tensor
+from ..control import scan
+from ..creation import zeros
+from ..functions import stack
+from . import functional as F
+from . import init
+from .layers import _parameter
+from .module import Module, Parameter, _size
+
+_linear = _core.ops.linear
+_sigmoid = _core.ops.sigmoid
+_tanh = _core.ops.tanh
+
+
+class _Recurrent(Module):
+    """Layers in two directions over the steps of a sequence. A subclass says how many ``_gates`` of
+    ``hidden_size`` a step has, what its state is made of and what a step does."""
+
+    _gates: int
+    _states: int
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        dtype: Any = None,
+    ) -> None:
+        where = type(self).__name__
+        self.input_size = _size(where, "input_size", input_size)
+        self.hidden_size = _size(where, "hidden_size", hidden_size)
+        self.num_layers = _size(where, "num_layers", num_layers)
+        if not isinstance(dropout, (int, float)) or not 0.0 <= dropout <= 1.0:
+            raise ArgumentError(f"{where}: 'dropout' takes a number from 0 to 1; got {dropout!r}")
+        self.bias, self.batch_first = bool(bias), bool(batch_first)
+        self.dropout, self.bidirectional = float(dropout), bool(bidirectional)
+        width = self._gates * hidden_size
+        for name, inputs in self._names():
+            self.register_parameter(f"weight_ih_{name}", _parameter((width, inputs), dtype))
+            self.register_parameter(f"weight_hh_{name}", _parameter((width, hidden_size), dtype))
+            if bias:
+                self.register_parameter(f"bias_ih_{name}", _parameter((width,), dtype))
+                self.register_parameter(f"bias_hh_{name}", _parameter((width,), dtype))
+        self.reset_parameters()
+
+    def _names(self) -> list[tuple[str, int]]:
+        """Of every layer and direction the end of its parameters' names, and its input size."""
+        ends = ("", "_reverse") if self.bidirectional else ("",)
+        inputs = [self.input_size] + [len(ends) * self.hidden_size] * (self.num_layers - 1)
+        return [(f"l{layer}{end}", size) for layer, size in enumerate(inputs) for end in ends]
+
+    def reset_parameters(self) -> None:
+        """Draws all parameters anew, uniformly in +-1 / sqrt(hidden_size)."""
+        bound = 1.0 / math.sqrt(max(self.hidden_size, 1))
+        for p in self.parameters():
+            init.uniform_(p, -bound, bound)
+
+    def _step(self, states: tuple[Tensor, ...], gates: Tensor, w: Tensor, b: Any) -> Any:
+        raise NotImplementedError
+
+    def _input_bias(self, b_ih: Parameter | None, b_hh: Parameter | None) -> Any:
+        return b_ih
+
+    def _checked(self, x: Any, start: Any) -> tuple[Tensor, list[Tensor], bool]:
+        """The input as (steps, batch, size), and each state as (layers, batch, hidden)."""
+        where = type(self).__name__
+        x = _core.asarray(x)
+        if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
+            axes = "(batch, steps" if self.batch_first else "(steps, batch"
+            raise ShapeError(
+                f"{where}: the input needs shape {axes}, {self.input_size}) or (steps, "
+                f"{self.input_size}); got {x.shape}"
+            )
+        batched = x.ndim == 3
+        if not batched:
+            x = x.reshape(x.shape[0], 1, x.shape[1])
+        elif self.batch_first:
+            x = _core.ops.permute_dims(x, (1, 0, 2))
+        shape = (len(self._names()), x.shape[1], self.hidden_size)
+        if start is None:
+            return x, [zeros(shape, dtype=x.dtype)] * self._states, batched
+        states = [
+            _core.asarray(s) for s in (start if isinstance(start, (tuple, list)) else [start])
+        ]
+        want = shape if batched else (shape[0], shape[2])
+        if len(states) != self._states or any(s.shape != want for s in states):
+            raise ShapeError(
+                f"{where}: the start needs {self._states} tensor(s) of shape {want}; got "
+                f"{', '.join(str(s.shape) for s in states)}"
+            )
+        return x, [s.reshape(shape) for s in states], batched
+
+    def _run(self, x: Any, start: Any) -> tuple[Tensor, list[Tensor]]:
+        x, states, batched = self._checked(x, start)
+        ends: list[tuple[Tensor, ...]] = []
+        ways = 2 if self.bidirectional else 1
+        for place, (name, _) in enumerate(self._names()):
+            layer, way = divmod(place, ways)
+            if way == 0:
+                if layer and self.dropout:
+                    x = F.dropout(x, self.dropout, self.training)
+                outputs: list[Tensor] = []
+            w_ih, w_hh = getattr(self, f"weight_ih_{name}"), getattr(self, f"weight_hh_{name}")
+            b_ih = getattr(self, f"bias_ih_{name}") if self.bias else None
+            b_hh = getattr(self, f"bias_hh_{name}") if self.bias else None
+            b = self._input_bias(b_ih, b_hh)
+            gates = _linear(x, w_ih) if b is None else _linear(x, w_ih, b)
+
+            def step(carry: Any, row: Tensor, w: Tensor = w_hh, b: Any = b_hh) -> Any:
+                carry = self._step(carry, row, w, b)
+                return carry, carry[0]
+
+            end, y = scan(step, tuple(s[place] for s in states), _flipped(gates, way))
+            ends.append(end)
+            outputs.append(_flipped(y, way))
+            if way == ways - 1:
+                x = outputs[0] if ways == 1 else _core.ops.concat(outputs, axis=-1)
+        last = [stack(list(column)) for column in zip(*ends)]
+        if not batched:
+            return x.reshape(x.shape[0], x.shape[2]), [s.reshape(s.shape[0], -1) for s in last]
+        return (_core.ops.permute_dims(x, (1, 0, 2)) if self.batch_first else x), last
+
+    def extra_repr(self) -> str:
+        said = f"{self.input_size}, {self.hidden_size}"
+        for name, usual in (
+            ("num_layers", 1), ("bias", True), ("batch_first", False), ("dropout", 0.0),
+            ("bidirectional", False),
+        ):  # fmt: skip
+            if getattr(self, name) != usual:
+                said += f", {name}={getattr(self, name)}"
+        return said
+
+
+def _flipped(x: Tensor, way: int) -> Tensor:
+    return _core.ops.flip(x, axis=0) if way else x
+
+
+def _parts(x: Tensor, count: int) -> list[Tensor]:
+    """The last axis in equal parts."""
+    size = x.shape[-1] // count
+    return [x[..., i * size : (i + 1) * size] for i in range(count)]
+
+
+class LSTM(_Recurrent):
+    """``output, (h, c) = lstm(x, (h0, c0))``: long short-term memory over the steps of x.
+
+    x is (steps, batch, input_size), with ``batch_first`` (batch, steps, input_size), or (steps,
+    input_size); the output has hidden_size in its last axis, twice that where ``bidirectional``.
+    The states, at first zero, are (num_layers * directions, batch, hidden_size). With gates i, f, g
+    and o in this order in the rows of the weights: c = sigmoid(f) c + sigmoid(i) tanh(g),
+    h = sigmoid(o) tanh(c). ``dropout`` is between layers.
+
+    >>> output, (h, c) = wg.nn.LSTM(3, 8)(wg.ones((5, 2, 3)))
+    >>> output.shape, h.shape, c.shape
+    ((5, 2, 8), (1, 2, 8), (1, 2, 8))
+    """
+
+    _gates, _states = 4, 2
+
+    def _input_bias(self, b_ih: Parameter | None, b_hh: Parameter | None) -> Any:
+        return None if b_ih is None or b_hh is None else _core.ops.add(b_ih, b_hh)
+
+    def _step(self, states: tuple[Tensor, ...], gates: Tensor, w: Tensor, b: Any) -> Any:
+        h, c = states
+        i, f, g, o = _parts(gates + _linear(h, w), 4)
+        c = _sigmoid(f) * c + _sigmoid(i) * _tanh(g)
+        return _sigmoid(o) * _tanh(c), c
+
+    def forward(self, x: Tensor, hx: Any = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        output, (h, c) = self._run(x, hx)
+        return output, (h, c)
+
+
+class GRU(_Recurrent):
+    """``output, h = gru(x, h0)``: gated recurrent units over the steps of x; shapes as in ``LSTM``.
+
+    With gates r, z, n in the rows of the weights: n = tanh(W_in x + b_in + r (W_hn h + b_hn)),
+    h = (1 - z) n + z h.
+
+    >>> output, h = wg.nn.GRU(3, 8, bidirectional=True)(wg.ones((5, 2, 3)))
+    >>> output.shape, h.shape
+    ((5, 2, 16), (2, 2, 8))
+    """
+
+    _gates, _states = 3, 1
+
+    def _step(self, states: tuple[Tensor, ...], gates: Tensor, w: Tensor, b: Any) -> Any:
+        (h,) = states
+        r, z, n = _parts(gates, 3)
+        r_h, z_h, n_h = _parts(_linear(h, w) if b is None else _linear(h, w, b), 3)
+        r, z = _sigmoid(r + r_h), _sigmoid(z + z_h)
+        n = _tanh(n + r * n_h)
+        return ((1.0 - z) * n + z * h,)
+
+    def forward(self, x: Tensor, hx: Any = None) -> tuple[Tensor, Tensor]:
+        output, (h,) = self._run(x, hx)
+        return output, h
