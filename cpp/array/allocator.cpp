@@ -1,5 +1,6 @@
 #include "array/allocator.h"
 
+#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -36,6 +37,9 @@ Pool& pool() {
 
 std::mutex pool_mutex;
 int sharers = 0;
+
+// A child of fork() gets the pool whole, and the mutex free, whatever other threads were at.
+[[maybe_unused]] const int at_fork = pthread_atfork([] { pool_mutex.lock(); }, [] { pool_mutex.unlock(); }, [] { pool_mutex.unlock(); });
 
 // Locks only where threads can meet: a mutex at every turn would cost a tenth of a small operation.
 class Turn {
@@ -131,10 +135,25 @@ void deallocate_object(void* block, std::size_t bytes) {
   give(block, bytes);
 }
 
-int64_t live_bytes() { return pool().live; }
-int64_t peak_bytes() { return pool().peak; }
-void reset_peak() { pool().peak = pool().live; }
-int64_t live_objects() { return pool().objects; }
+int64_t live_bytes() {
+  const Turn turn;
+  return pool().live;
+}
+
+int64_t peak_bytes() {
+  const Turn turn;
+  return pool().peak;
+}
+
+void reset_peak() {
+  const Turn turn;
+  pool().peak = pool().live;
+}
+
+int64_t live_objects() {
+  const Turn turn;
+  return pool().objects;
+}
 
 void release_cache() {
   const Turn turn;

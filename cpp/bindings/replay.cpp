@@ -77,8 +77,6 @@ Replay::Replay(Program program, const Recording& recording, std::size_t argument
     scheduled_ = keep_within(program_, updates_, *limit_);
   }
   executors_.push_back(std::make_unique<Running>(program_, updates_, true));
-  if (!pull_) return;
-  puller_ = std::make_unique<Executor>(pull_->program, std::vector<Update>());
 }
 
 // Variables that a run copies: those in memory that it changes otherwise, and those it cannot read as
@@ -292,7 +290,8 @@ Vars Replay::pull_back(const Rule& rule, const std::vector<Array>& kept) {
     const Type& type = pull_->program.types[std::size_t(id)];
     outputs.push_back(Array::empty(type.dtype, type.shape));
   }
-  puller_->run(inputs, outputs);
+  pullers_.with([&] { return std::make_unique<Executor>(pull_->program, std::vector<Update>()); },
+                [&](Executor& executor) { executor.run(inputs, outputs); });
   Vars out(rule.ins.size());
   for (std::size_t i = 0; i < pull_->found.size(); ++i)
     if (pull_->found[i] >= 0) out[i] = Var(outputs[std::size_t(pull_->found[i])]);
@@ -338,11 +337,13 @@ Replay::Running& Replay::free_executor(bool keeps) {
   if (keeps) {
     executors_.push_back(std::make_unique<Running>(program_, updates_, true));
   } else {
-    Program shown = limit_ ? unlimited_ : program_;
-    shown.outputs.resize(first_kept_);
-    simplify(shown);
-    if (limit_) keep_within(shown, updates_, *limit_);
-    executors_.push_back(std::make_unique<Running>(shown, updates_, false));
+    if (!shown_) {
+      shown_ = limit_ ? unlimited_ : program_;
+      shown_->outputs.resize(first_kept_);
+      simplify(*shown_);
+      if (limit_) keep_within(*shown_, updates_, *limit_);
+    }
+    executors_.push_back(std::make_unique<Running>(*shown_, updates_, false));
   }
   return *executors_.back();
 }

@@ -8,6 +8,7 @@
 #include "graph/tangents.h"
 #include "program/rewrite.h"
 #include "runtime/budgeted.h"
+#include "runtime/executor_pool.h"
 
 namespace wengert::bindings {
 
@@ -94,6 +95,7 @@ class Replay : public std::enable_shared_from_this<Replay> {
   Vars pull_back_recorded(const Rule& rule, const py::function& f);
 
   Program program_, before_, unlimited_;
+  std::optional<Program> shown_;  // without what the reverse sweep reads
   Rewritten rewritten_;
   int64_t hoisted_ = 0;
   std::optional<Scheduled> scheduled_;
@@ -102,7 +104,7 @@ class Replay : public std::enable_shared_from_this<Replay> {
   std::size_t arguments_, results_, first_gradient_ = 0, first_kept_ = 0;
   std::optional<Pull> pull_;
   std::optional<Limit> limit_;
-  std::unique_ptr<Executor> puller_;
+  IdlePool<Executor> pullers_;  // their rules may call Python, which may switch threads
   std::vector<Outside> variables_;
   std::vector<Slot> slots_;
   std::vector<Type> types_;

@@ -212,7 +212,7 @@ class Planner {
   }
 
   void build_kernel(const Step& step) {
-    Executor::Kernel kernel{.op = step.op, .own_op = step.own_op, .attrs = step.attrs, .ins = {}, .outs = {}};
+    Executor::Kernel kernel{.op = step.op, .own_op = step.own_op, .attrs = &step.attrs, .ins = {}, .outs = {}};
     for (const ValueId id : step.ins) kernel.ins.push_back(array(id)), to_.work_ += double(array(id).size());
     for (const ValueId id : step.outs) kernel.outs.push_back(array(id)), to_.work_ += double(array(id).size());
     to_.work_ += double(program_.flops(step)) / 16;
@@ -366,7 +366,6 @@ class Planner {
 };
 
 Executor::Executor(const Program& program, std::vector<Update> updates) {
-  for (const auto& [id, x] : program.constants) constants_.push_back(x);
   Planner(*this, program, std::move(updates)).build();
 }
 
@@ -429,7 +428,7 @@ void Executor::run_unit(const Unit& unit) {
     const Arrays made = kernel.op->evaluate({given.data(), given.size()});
     for (std::size_t i = 0; i < made.size(); ++i) kernels::copy(made[i], kernel.outs[i]);
   } else {
-    kernel.op->kernel({.in = kernel.ins, .out = kernel.outs, .attrs = kernel.attrs});
+    kernel.op->kernel({.in = kernel.ins, .out = kernel.outs, .attrs = *kernel.attrs});
   }
 }
 

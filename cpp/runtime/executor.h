@@ -21,6 +21,8 @@ struct UnitCost {
 
 class Executor {
  public:
+  // The program must outlive it. What both hold is not counted here: a loop makes executors of its body
+  // without the interpreter lock.
   Executor(const Program& program, std::vector<Update> updates);
   // The `arena_bytes` of such an executor, worked out without taking memory.
   static int64_t planned_bytes(const Program& program, std::vector<Update> updates);
@@ -48,7 +50,7 @@ class Executor {
   struct Kernel {
     const Op* op;
     std::shared_ptr<const Op> own_op;
-    Attrs attrs;
+    const Attrs* attrs;
     std::vector<Array> ins, outs;
   };
   struct Unit {
@@ -86,7 +88,6 @@ class Executor {
   std::vector<Array> update_values_;
   std::vector<Array> update_rooms_;   // for values that another update may overwrite
   std::vector<std::size_t> bound_results_, copied_results_, roomed_updates_, copied_updates_;  // places of such
-  std::vector<Var> constants_;
   Array arena_;
   int64_t arena_bytes_ = 0;
   bool calls_python_ = false;

@@ -1,0 +1,58 @@
+"""The memory that a replay takes, over the steps of the benchmarks: none but its results'."""
+
+import pytest
+import wengert as wg
+
+from benchmarks.contenders import wengert
+from benchmarks.harness import Case
+from benchmarks.problems import all_problems
+
+KINDS = {
+    *("mlp_step", "sgd_step", "scalar_step", "transformer_step"),
+    *("elementwise", "log_density", "hessian"),
+}
+# Taken from the pool while a kernel runs: at most the places of the rows that are gathered.
+SCRATCH = {"transformer_step": 8 * 8 * 64}
+PROBLEMS = {problem.name: problem for problem in all_problems(False, [0]) if problem.kind in KINDS}
+
+
+def steps():
+    return pytest.mark.parametrize("problem", [pytest.param(p, id=n) for n, p in PROBLEMS.items()])
+
+
+def compiled(problem):
+    """The step of a benchmark, compiled, and its arguments."""
+    found = []
+
+    def how(step, inputs, *_):
+        found.append((wg.compile(step), inputs))
+        return Case(lambda: None, lambda _: [])
+
+    getattr(wengert, problem.kind)(problem.inputs, how=how)
+    return found[0]
+
+
+def bytes_of(results):
+    return sum(x.size * x.dtype.itemsize for x in wg.tree.leaves(results))
+
+
+def taken(call):
+    """The bytes alive at most during a call, and those of its results."""
+    before = wg.memory.live_bytes()
+    wg.memory.reset_peak()
+    results = call()
+    return wg.memory.peak_bytes() - before, bytes_of(results)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@steps()
+def test_a_replay_takes_no_memory_but_its_results(problem, threads):
+    wg.set_num_threads(threads)
+    step, inputs = compiled(problem)
+    step(*inputs)
+    for _ in range(2):
+        most, results = taken(lambda: step(*inputs))
+        assert results <= most <= results + SCRATCH.get(problem.kind, 0)
+    step.run(*inputs, steps=3)
+    most, results = taken(lambda: step.run(*inputs, steps=3))
+    assert results <= most <= results + SCRATCH.get(problem.kind, 0)

@@ -1,0 +1,245 @@
+"""Threads of the pool and of Python: whatever runs beside what, results are the same bits."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+
+import numpy as np
+import pytest
+import wengert as wg
+from test_ops import Function, differentiable, directions, gives_float, large_rows
+
+THREADS = (1, 2, 3, 8)
+
+
+def bits(results):
+    return [np.asarray(x.numpy()).tobytes() for x in wg.tree.leaves(results)]
+
+
+def with_threads(count, f, *args):
+    wg.set_num_threads(count)
+    return bits(f(*args))
+
+
+@pytest.mark.parametrize("row", large_rows())
+def test_compiled_rows_have_the_same_bits(row):
+    f = Function(row, row.large, row.dtypes[0])
+
+    def both(vs, *xs):
+        if not vs:
+            return f(*xs)
+        y, pull = wg.vjp(f, *xs)
+        return y, pull(vs[0])
+
+    wanted = differentiable(row) and gives_float(row.large)
+    vs = directions([f(*f.primals)], 2)[:1] if wanted else []
+    compiled = wg.compile(both)
+    seen = [with_threads(count, compiled, vs, *f.primals) for count in THREADS]
+    assert all(other == seen[0] for other in seen)
+
+
+def model_step():
+    """A training step with every kind of unit: groups, products, reductions, gathers, an update."""
+    wg.random.seed(0)
+    model = wg.nn.Sequential(
+        wg.nn.Linear(300, 300), wg.nn.GELU(), wg.nn.LayerNorm(300), wg.nn.Linear(300, 50)
+    )
+    table = wg.tensor(np.random.default_rng(0).normal(size=(500, 300)).astype(np.float32))
+    optimizer = wg.optim.Adam(model.parameters(), lr=1e-3)
+
+    def step(words, labels):
+        x = table[words]
+        h = model(x)
+        loss = wg.nn.cross_entropy(h, labels) + 1e-3 * (wg.nn.softmax(h, dim=0) * h.mean()).sum()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    return step, model
+
+
+def draws(steps):
+    rng = np.random.default_rng(1)
+    return [
+        (wg.tensor(rng.integers(0, 500, 400)), wg.tensor(rng.integers(0, 50, 400)))
+        for _ in range(steps)
+    ]
+
+
+@pytest.mark.parametrize("how", ["called", "run"])
+def test_training_has_the_same_bits(how):
+    seen = []
+    for count in THREADS:
+        wg.set_num_threads(count)
+        step, model = model_step()
+        compiled = wg.compile(step)
+        if how == "called":
+            losses = [compiled(*batch) for batch in draws(4)]
+        else:
+            losses = compiled.run(*[wg.stack(column) for column in zip(*draws(4))])
+        seen.append(bits([losses, list(model.parameters())]))
+    assert all(other == seen[0] for other in seen)
+
+
+def test_independent_products_have_the_same_bits():
+    rng = np.random.default_rng(0)
+    x, *ws = (wg.tensor(rng.normal(size=(192, 192))) for _ in range(5))
+
+    def branches(x):
+        parts = [wg.tanh(x @ w) @ w.T for w in ws]
+        return sum((p * p).sum() for p in parts)
+
+    compiled = wg.compile(wg.value_and_grad(branches))
+    expected = with_threads(1, wg.value_and_grad(branches), x)
+    for count in THREADS:
+        assert with_threads(count, compiled, x) == expected
+
+
+def together(*jobs):
+    """Runs the jobs at once, each in a thread of its own; raises what one of them raised."""
+    errors = []
+
+    def guarded(job):
+        try:
+            job()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(job,)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def test_threads_call_compiled_functions_beside_eager_work():
+    rng = np.random.default_rng(0)
+    w = wg.tensor(rng.normal(size=(200, 200)) * 0.05)
+    xs = [wg.tensor(rng.normal(size=(200, 200))) for _ in range(3)]
+
+    def f(x):
+        def cell(carry, row):
+            carry = wg.tanh(carry @ w + row)
+            return carry, carry.sum()
+
+        last, sums = wg.scan(cell, wg.zeros((200,), dtype=wg.float64), x)
+        return (wg.sin(x @ w) * x).sum() + (last * last).sum() + sums.mean()
+
+    both = wg.value_and_grad(f)
+    compiled = wg.compile(both)
+    expected = [bits(both(x)) for x in xs]
+    count = iter(range(10**9))
+
+    def call(i):
+        for _ in range(6):
+            assert bits(compiled(xs[i])) == expected[i]
+
+    def eager():
+        for _ in range(6):
+            assert bits(both(xs[0])) == expected[0]
+
+    def change():
+        for _ in range(40):
+            wg.set_num_threads(1 + next(count) % 4)
+            assert wg.memory.peak_bytes() >= wg.memory.live_bytes() > 0
+            threading.Event().wait(0.002)
+
+    together(*[lambda i=i: call(i) for i in range(3)], eager, change)
+
+
+def test_threads_run_many_steps_each_on_its_own_state():
+    wg.set_num_threads(2)
+    rng = np.random.default_rng(0)
+    batches = wg.tensor(rng.normal(size=(20, 300, 120)))
+
+    def trainer(scale):
+        w = wg.tensor(np.full((120, 120), scale))
+
+        def step(x):
+            g = wg.grad(lambda w: (wg.tanh(x @ w) ** 2).mean())(w)
+            w.assign(w - 0.1 * g)
+            return w.sum()
+
+        return wg.compile(step)
+
+    expected = [bits(trainer(scale).run(batches)) for scale in (0.1, 0.2, 0.3)]
+    found = [None] * 3
+
+    def work(i, scale):
+        found[i] = bits(trainer(scale).run(batches))
+
+    together(*[lambda i=i, s=s: work(i, s) for i, s in enumerate((0.1, 0.2, 0.3))])
+    assert found == expected
+
+
+def test_threads_pull_back_through_one_recording():
+    """The reverse sweep of a recorded call runs Python code, in which threads take turns."""
+
+    @wg.primitive
+    def triple(x):
+        return 3.0 * np.asarray(x)
+
+    @triple.def_vjp
+    def _(g, y, x):
+        threading.Event().wait(0.001)
+        return (3.0 * np.asarray(g),)
+
+    compiled = wg.compile(lambda x: (triple(wg.sin(x)) * x).sum())
+    xs = [np.full(100, float(i)) for i in range(4)]
+
+    def work(i):
+        for _ in range(5):
+            x = wg.tensor(xs[i], requires_grad=True)
+            compiled(x).backward()
+            np.testing.assert_allclose(x.grad.numpy(), 3 * (np.sin(xs[i]) + xs[i] * np.cos(xs[i])))
+
+    work(0)
+    together(*[lambda i=i: work(i) for i in range(4)])
+
+
+FORKS = """
+    import os, signal, threading
+    import numpy as np
+    import wengert as wg
+
+    wg.set_num_threads(2)
+    x = wg.tensor(np.random.default_rng(0).normal(size=(300, 300)))
+    f = lambda x: wg.value_and_grad(lambda x: (wg.tanh(x @ x) * wg.exp(-x * x)).sum())(x)[1]
+    compiled = wg.compile(f)
+    expected = compiled(x).numpy().tobytes()
+    done = threading.Event()
+
+    def busy():
+        while not done.is_set():
+            compiled(x), f(x)
+
+    others = [threading.Thread(target=busy) for _ in range(2)]
+    for thread in others:
+        thread.start()
+    codes = []
+    for attempt in range(10):
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)  # a child that hangs ends with a signal
+            fine = compiled(x).numpy().tobytes() == f(x).numpy().tobytes() == expected
+            wg.set_num_threads(3)
+            fine = fine and compiled(x).numpy().tobytes() == expected
+            os._exit(0 if fine else 1)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    done.set()
+    for thread in others:
+        thread.join()
+    assert codes == [0] * 10, codes
+    assert compiled(x).numpy().tobytes() == expected
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_computes():
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(FORKS)]
+    subprocess.run(command, check=True, timeout=600)
