@@ -11,7 +11,7 @@
 #include <string>
 
 #include "kernels/panels.h"
-#include "kernels/parallel.h"
+#include "kernels/tasks.h"
 #include "kernels/transpose.h"
 
 namespace wengert::blas {
@@ -244,7 +244,7 @@ template <class T>
   const int64_t m = c.rows, n = c.cols, k = a.cols;
   const Packed<T> packed_a(a), packed_b(b);
   const int64_t across = (n - 1) / tile.cols + 1, down = (m - 1) / tile.rows + 1;
-  parallel::parallel_for(down * across, 1, [&](int64_t t, int64_t) {
+  parallel::run_tasks(down * across, [&](int64_t t) {
     const int64_t i = t / across * tile.rows, j = t % across * tile.cols;
     const int64_t rows = std::min(tile.rows, m - i), cols = std::min(tile.cols, n - j);
     gemm_one_thread<T>(alpha, block(a, i, rows, 0, k), block(b, 0, k, j, cols), beta,
@@ -330,8 +330,8 @@ void gemm_batched(int64_t batch, std::type_identity_t<T> alpha, ConstMatrix<T> a
   }
   const double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
   const auto grain = static_cast<int64_t>(std::max(1.0, 0x1p22 / std::max(work, 1.0)));
-  parallel::parallel_for(batch, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) item(i);
+  parallel::run_tasks((batch - 1) / grain + 1, [&](int64_t t) {
+    for (int64_t i = t * grain; i < std::min(batch, (t + 1) * grain); ++i) item(i);
   });
 }
 

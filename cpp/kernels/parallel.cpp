@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "kernels/cpu_count.h"
+#include "kernels/tasks.h"
 
 #if defined(__linux__)
 #include <linux/futex.h>
@@ -28,6 +29,10 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr auto worker_spin = std::chrono::microseconds(20);
 constexpr auto caller_spin = std::chrono::microseconds(20);
+// What must be left to do after the first chunk: to hand chunks to threads that spin costs half a
+// microsecond, to wake one that sleeps 5, and 25 where it pushes the caller aside.
+constexpr auto worth_sharing = std::chrono::microseconds(10);
+constexpr auto worth_waking = std::chrono::microseconds(100);
 
 // The ticket holds the number of a job and, below it, how many of its chunks nobody has taken.
 constexpr int chunk_bits = 32;
@@ -80,8 +85,10 @@ bool spin_until(Clock::duration limit, Done done) {
 
 class Pool {
  public:
-  // False if another thread has the pool: the caller then runs the chunks itself.
-  bool try_run(int64_t n, int64_t grain, int64_t chunks, int threads, RangeBody body) {
+  bool all_asleep() const { return sleepers_.load(std::memory_order_relaxed) >= present_.load(std::memory_order_relaxed); }
+
+  // The last `left` of the chunks. False if another thread has the pool: the caller then runs them itself.
+  bool try_run(int64_t n, int64_t grain, int64_t chunks, int64_t left, int threads, RangeBody body) {
     std::unique_lock lock(busy_, std::try_to_lock);
     if (!lock || stopping_.load()) return false;
     resize(static_cast<size_t>(threads - 1));
@@ -92,12 +99,12 @@ class Pool {
     grain_.store(grain, std::memory_order_relaxed);
     body_.store(&body, std::memory_order_relaxed);
     failed_.store(false, std::memory_order_relaxed);
-    remaining_.store(chunks, std::memory_order_relaxed);
+    remaining_.store(left, std::memory_order_relaxed);
     chunks_.store(chunks, std::memory_order_relaxed);
-    ticket_.store(++job_ << chunk_bits | static_cast<uint64_t>(chunks), std::memory_order_release);
+    ticket_.store(++job_ << chunk_bits | static_cast<uint64_t>(left), std::memory_order_release);
     signal_.fetch_add(1);
     if (sleepers_.load() > 0) {
-      wake(signal_, static_cast<int>(std::min<int64_t>(chunks - 1, threads - 1)));
+      wake(signal_, static_cast<int>(std::min<int64_t>(left, threads - 1)));
     }
     work();
     wait_for_last();
@@ -138,6 +145,7 @@ class Pool {
       // Out of threads: fewer workers give the same result.
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    present_.store(static_cast<int>(workers_.size()));
   }
 
   void serve() {
@@ -210,7 +218,7 @@ class Pool {
   alignas(64) std::atomic<uint64_t> ticket_{0};
   alignas(64) std::atomic<int64_t> remaining_{0};
   alignas(64) std::atomic<uint32_t> signal_{0};
-  std::atomic<int> sleepers_{0};
+  std::atomic<int> sleepers_{0}, present_{0};
   alignas(64) std::atomic<uint32_t> caller_sleeps_{0};
 };
 
@@ -235,8 +243,8 @@ Pool& pool() {
   return *current;
 }
 
-void run_inline(int64_t n, int64_t grain, RangeBody body) {
-  for (int64_t begin = 0; begin < n; begin += grain) {
+void run_inline(int64_t n, int64_t grain, int64_t first, RangeBody body) {
+  for (int64_t begin = first; begin < n; begin += grain) {
     if (n - begin <= grain) return body(begin, n);
     body(begin, begin + grain);
   }
@@ -262,9 +270,27 @@ void parallel_for(int64_t n, int64_t grain, RangeBody body) {
   if (n <= grain) return body(0, n);
   const int64_t chunks = (n - 1) / grain + 1;
   const int threads = in_region || chunks > max_chunks ? 1 : num_threads();
-  if (threads == 1 || !pool().try_run(n, grain, chunks, threads, body)) {
-    run_inline(n, grain, body);
+  if (threads == 1) return run_inline(n, grain, 0, body);
+  const auto start = Clock::now();
+  {
+    const RegionGuard guard;
+    body(0, grain);
   }
+  Pool& own = pool();
+  const auto to_come = (Clock::now() - start) * (chunks - 1);
+  if (to_come < (own.all_asleep() ? worth_waking : worth_sharing) ||
+      !own.try_run(n, grain, chunks, chunks - 1, threads, body)) {
+    const RegionGuard guard;
+    run_inline(n, grain, grain, body);
+  }
+}
+
+void run_tasks(int64_t n, FunctionRef<void(int64_t i)> body) {
+  const auto each = [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) body(i);
+  };
+  const int threads = n < 2 || n > max_chunks || in_region ? 1 : num_threads();
+  if (threads == 1 || !pool().try_run(n, 1, n, n, threads, each)) each(0, n);
 }
 
 }  // namespace wengert::parallel

@@ -42,10 +42,10 @@ int num_threads();
 // n is in 1..max_threads; the caller checks.
 void set_num_threads(int n);
 
-// Calls body on [0, grain), [grain, 2 grain), ..., the last one shorter, on the calling thread and
-// on idle workers. The partition depends on n and grain alone, so a body that keeps one result a
-// chunk gives the same bits with any number of threads. A call inside a body runs on that thread.
-// The first exception of a body is rethrown here, and chunks not yet begun are dropped.
+// Calls body on [0, grain), [grain, 2 grain), ... on the calling thread, and on others where the first
+// chunk shows that the rest takes long. The partition depends on n and grain alone: a body that keeps
+// one result a chunk gives the same bits with any number of threads. A call inside a body runs on that
+// thread. The first exception of a body is rethrown here, and chunks not yet begun are dropped.
 void parallel_for(int64_t n, int64_t grain, RangeBody body);
 
 }  // namespace wengert::parallel
