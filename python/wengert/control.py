@@ -201,7 +201,7 @@ def while_loop(
     ...     keep = wg.Binomial(slots=5)
     ...     return wg.while_loop(lambda y: y < 100.0, lambda y: y * y, x, checkpoint=keep)
     >>> wg.grad(f)(1.5)
-    tensor(7006.292)
+    tensor(7006.3022)
     """
     kept = _kept("while_loop", checkpoint)
     if isinstance(checkpoint, TwoLevel):
