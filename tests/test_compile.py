@@ -460,3 +460,33 @@ def test_an_argument_in_memory_that_the_call_changes():
             found.append((result.tolist(), state.tolist()))
             del argument
         assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("number", [0.1, 3, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_python_numbers_take_the_dtype_of_what_they_meet(dtype, number):
+    """As in eager calls: to the bit, and with their own recording beside that of tensors."""
+    x = wg.tensor(np.array([1, 2, 3]), dtype=dtype)
+
+    def f(x, s):
+        return x * s, wg.where(x > 1, x, s), wg.stack([x + s, s - x]), wg.maximum(x, s), s / 3
+
+    compiled = wg.compile(f)
+    for _ in range(2):
+        for found, expected in zip(compiled(x, number), f(x, number), strict=True):
+            expected = wg.asarray(expected)
+            assert found.dtype == expected.dtype
+            np.testing.assert_array_equal(found.numpy(), expected.numpy())
+    compiled(x, wg.asarray(number))
+    assert compiled.cache_info().misses == (1 if number is True else 2)
+
+
+def test_a_python_number_alone_is_float32():
+    f = wg.compile(lambda s: (s, wg.sin(s), wg.reshape(s, (1,)), wg.ones(2) @ wg.stack([s, s])))
+    assert all(y.dtype == wg.float32 for y in f(0.1))
+    assert f(2)[0].dtype == wg.int64
+
+
+def test_a_python_number_is_a_constant_at_a_tie():
+    grad = wg.grad(lambda x, s: wg.maximum(x, s).sum())
+    assert wg.compile(grad)(wg.zeros(2), 0.0).tolist() == grad(wg.zeros(2), 0.0).tolist() == [0, 0]

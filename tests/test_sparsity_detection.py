@@ -253,7 +253,8 @@ def test_every_row_of_the_table_is_known_or_taken_as_full():
                 op = getattr(wg._core.ops, row.name)
 
                 def f(x):
-                    return op(*arrays[:i], x, *arrays[i + 1 :], **case.attrs)
+                    found = op(*arrays[:i], x, *arrays[i + 1 :], **case.attrs)
+                    return found[0] if isinstance(found, tuple) else found
 
                 if x.dtype.kind != "f" or f(wg.asarray(x)).dtype.kind != "f":
                     continue

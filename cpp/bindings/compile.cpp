@@ -8,6 +8,7 @@
 
 #include "graph/source.h"
 #include "graph/tangents.h"
+#include "ops/vocabulary.h"
 #include "sweeps/reverse.h"
 
 namespace wengert::bindings {
@@ -88,6 +89,7 @@ py::tuple record(py::function f, const List& arguments, const std::vector<bool>&
   py::list given;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     placeholders.push_back(recording.trace().input(arguments[i]->array.type()));
+    placeholders.back()->weak = arguments[i]->weak;
     Var x = placeholders.back();
     if (followed[i]) {
       x = transform_leaf(x);
@@ -98,7 +100,10 @@ py::tuple record(py::function f, const List& arguments, const std::vector<bool>&
   }
   py::object result = f(given);
   List inputs = placeholders, outputs;
-  for (py::handle y : flatten(result)) outputs.push_back(recording.read(to_var(y.ptr())));
+  for (py::handle y : flatten(result)) {
+    const Var x = recording.read(to_var(y.ptr()));
+    outputs.push_back(x->weak && x.dtype() == DType::float64 ? astype(x, DType::float32) : x);
+  }
   const std::size_t results = outputs.size();
   refuse_shared_memory(recording);
   recording.end_leaves();
@@ -229,6 +234,8 @@ void bind_compile(py::module_& m) {
   bind_fast_call(m);
   m.def("_record", record);
   m.def("_chain_schedule", chain_schedule);
+  m.def("_number", [](py::handle number) { return number_argument(number.ptr()); });
+  m.def("_is_number", [](const Var& x) { return x->weak; });
   // Whether a transform around the call may follow what it reads.
   m.def("_within_transform", within_transform);
   m.def("_recording", [] { return Recording::current() != nullptr; });

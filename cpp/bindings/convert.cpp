@@ -230,6 +230,12 @@ bool is_convertible(PyObject* object) {
   return is_tensor(object) || is_number(object) || is_array_like(object);
 }
 
+Var number_argument(PyObject* object) {
+  Var x = PyFloat_Check(object) ? Var(Array::scalar<double>(PyFloat_AS_DOUBLE(object))) : weak_scalar(object, {});
+  x->weak = !PyBool_Check(object);
+  return x;
+}
+
 Var to_var(PyObject* object) { return from_object(object, {}); }
 Var to_var(PyObject* object, const Var& beside) { return from_object(object, beside.dtype()); }
 

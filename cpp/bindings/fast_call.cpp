@@ -19,7 +19,7 @@ struct Signature {
   bool operator==(const Signature& other) const { return tokens == other.tokens; }
 };
 
-enum Token : uint64_t { leaf_token = 1, tuple_token, list_token, dict_token, none_token, static_token };
+enum Token : uint64_t { leaf_token = 1, tuple_token, list_token, dict_token, none_token, static_token, number_token };
 
 class Flattener {
  public:
@@ -51,8 +51,8 @@ class Flattener {
       push(none_token, 0);
       return true;
     }
-    if (py::array::check_(object) || PyFloat_CheckExact(object) || PyLong_CheckExact(object))
-      return add_leaf(tensor_from(object, {}, {}));
+    if (PyFloat_CheckExact(object) || PyLong_CheckExact(object)) return add_leaf(number_argument(object));
+    if (py::array::check_(object)) return add_leaf(tensor_from(object, {}, {}));
     return false;
   }
 
@@ -65,7 +65,7 @@ class Flattener {
  private:
   bool add_leaf(Var x) {
     if (x.is_abstract() || x->tangents || (x->tracked && modes().grad_enabled)) return false;
-    push(leaf_token | uint64_t(x.dtype()) << 4, int64_t(x.ndim()));
+    push((x->weak ? number_token : leaf_token) | uint64_t(x.dtype()) << 4, int64_t(x.ndim()));
     for (const int64_t size : x.shape()) to_.tokens.push_back(uint64_t(size));
     leaves_.push_back(std::move(x));
     return true;

@@ -62,6 +62,9 @@ PyObject* update_in_place(PyObject* self, PyObject* other, PyObject* result);
 // In-place changes: what forbids one (it fails as `where`), and the note that one happened.
 void check_in_place(const char* where, const Var& to, const Var& from);
 void note_change(const Array& to);
+// A Python number as an argument of a traced function: float64 or int64 until it meets a tensor, whose
+// dtype it takes.
+Var number_argument(PyObject* object);
 // While it lives, Python code that is handed these tensors cannot change them in place.
 class Lent {
  public:

@@ -5,6 +5,7 @@
 #include "graph/tape.h"
 #include "graph/trace.h"
 #include "graph/watch.h"
+#include "ops/vocabulary.h"
 
 namespace wengert {
 namespace {
@@ -100,6 +101,14 @@ Vars infer_only(const Op& op, const Attrs& attrs, std::span<const Var> ins, uint
   return outs;
 }
 
+// A traced Python float that found no company is float32; until then it has all its digits.
+void settle_numbers(Vars& ins) {
+  for (const Var& x : ins)
+    if (!x->weak && is_float(x.dtype())) return;
+  for (Var& x : ins)
+    if (x->weak && x.dtype() == DType::float64) x = astype(x, DType::float32);
+}
+
 }  // namespace
 
 KernelHook& kernel_hook() {
@@ -120,6 +129,7 @@ Vars apply_all(const Op& op, std::span<const Var> inputs, Attrs attrs) {
   if (Recording* recording = Recording::current())
     for (Var& x : ins) x = recording->read(x);
   if (op.prepare) op.prepare(ins, attrs);
+  if (!op.converts) settle_numbers(ins);
   const std::span<const Var> args{ins.data(), ins.size()};
   bool abstract = false, wants_gradient = false, tangents = false;
   for (const Var& x : args) {

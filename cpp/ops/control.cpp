@@ -65,6 +65,7 @@ Op astype_row() {
                    .kernel = copy_kernel,
                    .adjoints = {{.rule = [](const Rule& r) { return astype(r.g(), r.dtype()); }}},
                    .batch = [](const Batched& b) { return apply_all(b.op, b.ins, b.attrs); }});
+  row.converts = true;
   return row;
 }
 

@@ -23,7 +23,7 @@ DType promoted(const Op& op, const Vars& args, Domain domain) {
   // integers the default float32.
   for (const Var& x : args)
     if (x->weak) {
-      if (!strong) wide = promote(wide, x.dtype());
+      if (!strong) wide = promote(wide, is_float(x.dtype()) ? DType::float32 : x.dtype());
       else if (is_float(x.dtype()) && !is_float(wide)) wide = DType::float32;
       else if (is_integer(x.dtype()) && wide == DType::bool_) wide = DType::int64;
     }
@@ -41,7 +41,12 @@ DType promoted(const Op& op, const Vars& args, Domain domain) {
 }
 
 void cast_all(Vars& args, DType dtype) {
+  static const Op& convert = find_op("astype");
   for (Var& x : args) {
+    if (x->weak && x.is_abstract()) {  // from here on a value of that dtype like others
+      x = apply(convert, {&x, 1}, make_attrs(convert, {{"dtype", dtype}}));
+      continue;
+    }
     if (x.dtype() == dtype) continue;
     if (x->weak && is_integer(dtype) && x.dtype() == DType::int64) {
       const int64_t value = *x->array.data<int64_t>();

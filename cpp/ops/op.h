@@ -97,6 +97,7 @@ struct Op {
   std::function<int64_t(std::span<const Type> in, std::span<const Type> out)> flops = {};
   // The input whose memory an output may take over, or -1; the kernel copes with both.
   std::function<int(int output, std::size_t inputs, const Attrs&)> overwrites = {};
+  bool converts = false;  // takes a Python number as it is, of whatever dtype
   // Applied in this one's place where an input wants a gradient: ops that must prepare for it.
   std::function<Vars(std::span<const Var>)> followed = {};
   std::weak_ptr<const Op> self = {};  // of an op that is no row of the table: nodes keep it alive

@@ -19,7 +19,7 @@ struct Value {
   uint32_t refs = 0;
   uint16_t index = 0;      // which output of `node`
   bool tracked = false;    // a reverse sweep may ask for its adjoint
-  bool weak = false;       // made from a Python number: adopts the dtype of its company, a constant
+  bool weak = false;       // a Python number: adopts the dtype of its company, a constant
   bool is_leaf = true;
   uint16_t tensors = 0;    // how many Tensor objects show this abstract value or a view of it
   uint32_t trace = 0;      // which trace an abstract value belongs to

@@ -104,7 +104,12 @@ class Compiled(_core._FastCall):
         tensors = []
         for leaf in leaves:
             try:
-                tensors.append(leaf if isinstance(leaf, Tensor) else _core.asarray(leaf))
+                number = type(leaf) in (int, float)
+                tensors.append(
+                    leaf
+                    if isinstance(leaf, Tensor)
+                    else _core._number(leaf) if number else _core.asarray(leaf)
+                )
             except (ArgumentError, ArgumentTypeError):
                 raise ArgumentTypeError(
                     f"compile: {self.__name__} takes tensors, arrays and numbers; got "
@@ -141,7 +146,7 @@ class Compiled(_core._FastCall):
         return replay, tree.flatten(result)[1]
 
     def _key(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> tuple[Any, ...]:
-        types = tuple([(x.dtype, x.shape) for x in tensors])
+        types = tuple([(x.dtype, x.shape, _core._is_number(x)) for x in tensors])
         modes = (_core.is_grad_enabled(), *_followed(tensors))
         return structure, _exact(fixed), types, modes, self._exact, _core._options_epoch()
 
@@ -386,8 +391,9 @@ def compile(
 
     All that a call does is recorded: forward, backward, optimiser updates and changes of tensors
     in place. Tensors from outside are read afresh at every call. Every set of shapes, dtypes and
-    static arguments has a recording of its own. Python numbers become tensors, floats float32 ones;
-    positions in ``static_argnums`` keep their values, which are to be hashable. Within another
+    static arguments has a recording of its own. Python numbers become tensors that take the dtype of
+    what they meet, as numbers do; positions in ``static_argnums`` keep their values, which are to be
+    hashable. Within another
     transform, and under ``wg.debug_nans``, f itself is run.
 
     Results equal those of f within rounding, as rewrites may sum in another order and take -0.0 for
