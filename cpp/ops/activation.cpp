@@ -146,11 +146,12 @@ std::vector<Op> gates() {
       unary("sigmoid", "1 / (1 + e**-x).",
           []<class T>(T x) -> T { return math::sigmoid(x); },
           [](G g, Y y) { return sigmoid_grad(g, y); }),
-      binary("sigmoid_grad",
+      obeying({.scales = true},
+        binary("sigmoid_grad",
           "x1 * x2 * (1 - x2): the derivative of sigmoid by its value x2, applied to x1.",
           []<class T>(T g, T y) -> T { return chain(g, y * (T(1) - y)); },
           [](G h, B y) { return sigmoid_grad(h, y); },
-          [](A g, B y) { return chain_multiply(g, 1.0 - (y + y)); }),
+          [](A g, B y) { return chain_multiply(g, 1.0 - (y + y)); })),
       unary("softplus", "log(1 + e**x) without overflow. The derivative is sigmoid(x).",
           []<class T>(T x) -> T { return math::softplus(x); },
           [](X x) { return sigmoid(x); }),
@@ -160,31 +161,34 @@ std::vector<Op> gates() {
       unary("silu", "x * sigmoid(x), also called swish; 0 at -inf.",
           []<class T>(T x) -> T { return gated(x, math::sigmoid(x)); },
           [](G g, X x) { return silu_grad(g, x); }),
-      binary("silu_grad", "x1 times the derivative of silu at x2.",
+      obeying({.scales = true},
+        binary("silu_grad", "x1 times the derivative of silu at x2.",
           []<class T>(T g, T x) -> T {
             const T s = math::sigmoid(x);
             return chain(g, s * (T(1) + saturate(x) * (T(1) - s)));
           },
           [](G h, B x) { return silu_grad(h, x); },
-          [](A g, B x) { return chain_multiply(g, silu_curvature(x)); }),
+          [](A g, B x) { return chain_multiply(g, silu_curvature(x)); })),
       unary("gelu",
           "x * Phi(x), where Phi(x) = (1 + erf(x / sqrt(2))) / 2 is the normal distribution; 0 at "
           "-inf.",
           []<class T>(T x) -> T { return gated(x, normal(x).cdf); },
           [](G g, X x) { return gelu_grad(g, x); }),
-      binary("gelu_grad", "x1 times the derivative of gelu at x2.",
+      obeying({.scales = true},
+        binary("gelu_grad", "x1 times the derivative of gelu at x2.",
           []<class T>(T g, T x) -> T {
             const Normal<T> at = normal(x);
             return chain(g, at.cdf + saturate(x) * (at.density * T(inv_sqrt_two_pi)));
           },
           [](G h, B x) { return gelu_grad(h, x); },
-          [](A g, B x) { return chain_multiply(g, gelu_curvature(x)); }),
+          [](A g, B x) { return chain_multiply(g, gelu_curvature(x)); })),
       unary("gelu_tanh",
           "x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2, which approximates gelu; 0 at "
           "-inf.",
           []<class T>(T x) -> T { return gated(x, tanh_gate(x)); },
           [](G g, X x) { return gelu_tanh_grad(g, x); }),
-      binary("gelu_tanh_grad", "x1 times the derivative of gelu_tanh at x2.",
+      obeying({.scales = true},
+        binary("gelu_tanh_grad", "x1 times the derivative of gelu_tanh at x2.",
           []<class T>(T g, T x) -> T {
             const T z = saturate(x);
             const T s = tanh_gate(z);
@@ -192,7 +196,7 @@ std::vector<Op> gates() {
             return chain(g, s * (T(1) + z * (T(1) - s) * dv));
           },
           [](G h, B x) { return gelu_tanh_grad(h, x); },
-          [](A g, B x) { return chain_multiply(g, gelu_tanh_curvature(x)); }),
+          [](A g, B x) { return chain_multiply(g, gelu_tanh_curvature(x)); })),
   };
 }
 

@@ -104,12 +104,13 @@ std::vector<Op> comparison_rows() {
               []<class T>(T a, T b) -> T { return T(a | b); }),
       bitwise("bitwise_xor", "The bits set in exactly one of x1 and x2, for integers and bool.",
               []<class T>(T a, T b) -> T { return T(a ^ b); }),
-      unary<Domain::integers>("bitwise_invert", "Every bit of x inverted, for integers and bool.",
+      obeying({.involution = true},
+        unary<Domain::integers>("bitwise_invert", "Every bit of x inverted, for integers and bool.",
               []<class T>(T x) -> T {
                 if constexpr (std::is_same_v<T, bool>) return !x;
                 else return T(~x);
               },
-              not_differentiable),
+              not_differentiable)),
       without_bool(bitwise("bitwise_left_shift",
               "x1 with its bits moved left by x2, for integers; 0 where x2 is negative or not "
               "below the width.",

@@ -3,10 +3,22 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/constants.h"
+
 namespace wengert {
 
 std::function<int64_t(std::span<const Type>, std::span<const Type>)> flops_a_number(int64_t count) {
   return [count](std::span<const Type> in, std::span<const Type>) { return count * numel(in[0].shape); };
+}
+
+std::function<int(std::span<const Array>, bool)> neutral(double value, bool commutes, bool loosely) {
+  return [=](std::span<const Array> known, bool to_the_bit) {
+    for (int i = 1; i >= (commutes ? 0 : 1); --i) {
+      const Array& x = known[std::size_t(i)];
+      if (x.has_data() && !(to_the_bit && loosely && is_float(x.dtype())) && kernels::is_filled(x, value)) return 1 - i;
+    }
+    return -1;
+  };
 }
 
 Types same_type(std::span<const Type> in) { return {in[0]}; }

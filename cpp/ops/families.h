@@ -87,6 +87,15 @@ Partial partial(P rule) {
   }
 }
 
+// A row with laws of its own.
+inline Op obeying(Laws laws, Op row) {
+  row.laws = std::move(laws);
+  return row;
+}
+// With `value` in its last operand (in either, where it `commutes`) the row gives the other one: to the
+// bit, or in floats but for the sign of a zero (`loosely`).
+std::function<int(std::span<const Array>, bool)> neutral(double value, bool commutes, bool loosely);
+
 // Operand dtypes a row computes in: others are promoted, or refused.
 enum class Domain { floats, numbers, integers, everything };
 

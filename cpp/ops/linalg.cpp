@@ -1,5 +1,6 @@
 // Matrix products. Rules move vectors and batch axes about with views, so that every adjoint is a
 // matrix product again; transposes reach BLAS as flags.
+#include "kernels/constants.h"
 #include "kernels/matmul.h"
 #include "ops/families.h"
 #include "ops/rows.h"
@@ -163,11 +164,18 @@ Op matmul_row() {
 }
 
 Op chain_matmul_row() {
-  return product_row(
+  Op row = product_row(
       "chain_matmul",
       "matmul(x1, x2) in which a product with a zero is 0, also where the other factor is infinite or "
       "NaN: what is not asked for contributes nothing.",
       Domain::floats, [](const Call& call) { kernels::chain_matmul(call.in[0], call.in[1], call.out[0]); });
+  // Zeros of an identity absorb what is not finite: the other factor comes out as it is.
+  row.laws.passes = [](std::span<const Array> known, bool to_the_bit) {
+    for (int i = 0; i < 2 && !to_the_bit; ++i)
+      if (known[std::size_t(i)].has_data() && kernels::is_identity(known[std::size_t(i)])) return 1 - i;
+    return -1;
+  };
+  return row;
 }
 
 Var linear_of(const Var& x, const Var& weight, const Var& bias = {}) {

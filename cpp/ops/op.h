@@ -64,6 +64,19 @@ struct Call {
   const Attrs& attrs;
 };
 
+// What rewrites may assume of a row.
+struct Laws {
+  // The operand that the result equals, given those that are constant (the others have no storage), or
+  // -1; where not `to_the_bit`, but for the sign of a zero.
+  std::function<int(std::span<const Array> known, bool to_the_bit)> passes = {};
+  bool involution = false;  // op(op(x)) is x
+  bool scales = false;      // op(g, ...) is chain_multiply(g, op(1, ...)), to the bit
+  bool sums = false;        // op(a, b) is a + b
+  // Of a row that puts x into zeros, the name of the one that adds x there to a base: base + op(x) is
+  // placed(base, x), but for the sign of a zero.
+  const char* placed = nullptr;
+};
+
 enum class Family { elementwise, linear, bilinear, reduction, general, fused };
 
 struct Op {
@@ -97,6 +110,7 @@ struct Op {
   std::function<int64_t(std::span<const Type> in, std::span<const Type> out)> flops = {};
   // The input whose memory an output may take over, or -1; the kernel copes with both.
   std::function<int(int output, std::size_t inputs, const Attrs&)> overwrites = {};
+  Laws laws = {};
   bool converts = false;  // takes a Python number as it is, of whatever dtype
   // Applied in this one's place where an input wants a gradient: ops that must prepare for it.
   std::function<Vars(std::span<const Var>)> followed = {};

@@ -91,6 +91,7 @@ Op unslice_row() {
                             behind(0, b.attrs.ints("starts")),
                             behind(1, b.attrs.ints("steps")))};
       },
+      .laws = {.placed = "unslice_add"},
   });
 }
 

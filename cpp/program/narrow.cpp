@@ -1,5 +1,4 @@
 // Broadcasts moved behind elementwise steps.
-#include "ops/laws.h"
 #include "ops/vocabulary.h"
 #include "program/layout.h"
 #include "program/rewrite.h"
@@ -65,7 +64,7 @@ class Narrower {
 
   bool slope(const Step& step) {
     static const Op& product = find_op("chain_multiply");
-    if (!laws_of(*step.op).scales) return false;
+    if (!step.op->laws.scales) return false;
     const ValueId out = step.outs[0], g = step.ins[0];
     const Type type = program_.types[std::size_t(out)];
     const Shape small = narrowed(step, 0);

@@ -2,7 +2,6 @@
 
 #include <numeric>
 
-#include "ops/laws.h"
 #include "program/layout.h"
 
 namespace wengert {
@@ -33,8 +32,8 @@ int64_t drop_neutral(Program& program, bool exact) {
       known.push_back(fixed[std::size_t(id)]);
       any |= known.back().has_data();
     }
-    if (!any || step.own_op || !laws_of(*step.op).passes) continue;
-    const int input = laws_of(*step.op).passes(known, exact);
+    if (!any || step.own_op || !step.op->laws.passes) continue;
+    const int input = step.op->laws.passes(known, exact);
     if (input < 0) continue;
     const ValueId through = step.ins[std::size_t(input)], out = step.outs[0];
     if (!(program.types[std::size_t(through)] == program.types[std::size_t(out)])) continue;
@@ -58,10 +57,11 @@ int64_t place_sums(Program& program) {
     const auto place = [&](int i) {
       const Step* made = makers[std::size_t(step.ins[std::size_t(i)])];
       if (!made || made->region != step.region || readers[std::size_t(step.ins[std::size_t(i)])] != 1) return false;
-      const Op* placed = laws_of(*made->op).placed;
+      if (!made->op->laws.placed) return false;
+      const Op* placed = &find_op(made->op->laws.placed);
       const ValueId base = step.ins[std::size_t(1 - i)];
       const Type& type = program.types[std::size_t(step.outs[0])];
-      if (!placed || !(program.types[std::size_t(base)] == type) ||
+      if (!(program.types[std::size_t(base)] == type) ||
           !(program.types[std::size_t(step.ins[std::size_t(i)])] == type))
         return false;
       std::vector<std::pair<std::string, Attr>> attrs;
@@ -71,7 +71,7 @@ int64_t place_sums(Program& program) {
       step.attrs = make_attrs(*placed, std::move(attrs));
       return true;
     };
-    if (!step.own_op && laws_of(*step.op).sums && (place(1) || place(0))) ++count;
+    if (!step.own_op && step.op->laws.sums && (place(1) || place(0))) ++count;
     if (!step.own_op && step.outs.size() == 1) makers[std::size_t(step.outs[0])] = &step;
   }
   return count;

@@ -4,7 +4,6 @@
 #include <numeric>
 #include <unordered_map>
 
-#include "ops/laws.h"
 
 namespace wengert {
 namespace {
@@ -90,7 +89,7 @@ Simplified simplify(Program& program) {
       if (arrays[std::size_t(source)].same_place(own)) return source;
       const std::size_t m = maker[std::size_t(source)];
       if (m == SIZE_MAX || kept[m].own_op || kept[m].ins.size() != 1 || kept[m].outs.size() != 1) return -1;
-      if (depth == 0 && kept[m].op == step.op && laws_of(*step.op).involution && kept[m].region == step.region) return kept[m].ins[0];
+      if (depth == 0 && kept[m].op == step.op && step.op->laws.involution && kept[m].region == step.region) return kept[m].ins[0];
       if (arrays[std::size_t(kept[m].ins[0])].buffer() != own.buffer()) return -1;
       source = kept[m].ins[0];
     }

@@ -108,7 +108,9 @@ class Compiled(_core._FastCall):
                 tensors.append(
                     leaf
                     if isinstance(leaf, Tensor)
-                    else _core._number(leaf) if number else _core.asarray(leaf)
+                    else _core._number(leaf)
+                    if number
+                    else _core.asarray(leaf)
                 )
             except (ArgumentError, ArgumentTypeError):
                 raise ArgumentTypeError(
@@ -391,9 +393,9 @@ def compile(
 
     All that a call does is recorded: forward, backward, optimiser updates and changes of tensors
     in place. Tensors from outside are read afresh at every call. Every set of shapes, dtypes and
-    static arguments has a recording of its own. Python numbers become tensors that take the dtype of
-    what they meet, as numbers do; positions in ``static_argnums`` keep their values, which are to be
-    hashable. Within another
+    static arguments has a recording of its own. Python numbers become tensors that take the dtype
+    of what they meet, as numbers do; positions in ``static_argnums`` keep their values, which are
+    to be hashable. Within another
     transform, and under ``wg.debug_nans``, f itself is run.
 
     Results equal those of f within rounding, as rewrites may sum in another order and take -0.0 for
