@@ -289,7 +289,7 @@ bool gemm_from_row(const T* row, const ConstMatrix<T>& a, const ConstMatrix<T>& 
   const Tiles tile = tiles_for(m, n, k);
   if (c.col_stride != 1 || !kernels::panels_pay<T>(block(a, 0, tile.rows, 0, k), tile.cols)) return false;
   const int64_t across = (n - 1) / tile.cols + 1, down = (m - 1) / tile.rows + 1;
-  parallel::parallel_for(down * across, 1, [&](int64_t t, int64_t) {
+  parallel::run_tasks(down * across, [&](int64_t t) {
     const int64_t i = t / across * tile.rows, j = t % across * tile.cols;
     const int64_t rows = std::min(tile.rows, m - i), cols = std::min(tile.cols, n - j);
     kernels::panel_product<T>(block(a, i, rows, 0, k), block(b, 0, k, j, cols), false, row + j,
