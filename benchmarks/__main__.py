@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for contender in contenders:
         contender.set_threads(options.threads)
     seconds = 0.001 if options.quick else Effort.seconds
-    effort = Effort(min(options.rounds, 2) if options.quick else options.rounds, seconds)
+    pause = 0.25 if options.threads > 1 and not options.quick else 0.0
+    effort = Effort(min(options.rounds, 2) if options.quick else options.rounds, seconds, pause)
 
     machine = report.machine(options.threads, contenders)
     versions = ", ".join(f"{name} {version}" for name, version in machine["contenders"].items())

@@ -96,10 +96,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: at most `rounds` rounds, of samples of `seconds` at least."""
+    """How long to measure: at most `rounds` rounds, of samples of `seconds` at least, each after a
+    pause in which the threads of the one before stop to spin."""
 
     rounds: int = 99
     seconds: float = 0.04
+    pause: float = 0.0
 
 
 @dataclass
@@ -192,11 +194,14 @@ def sampler(problem: Problem, case: Case, effort: Effort) -> Callable[[], float]
     return lambda: elapsed(case, runs) / (runs * case.steps * problem.operations)
 
 
-def interleave(samplers: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """The samples of each, taken in turns: A, B, C, A, B, C, ..."""
+def interleave(
+    samplers: Mapping[str, Callable[[], float]], rounds: int, pause: float = 0.0
+) -> dict[str, list[float]]:
+    """The samples of each, taken in turns: A, B, C, A, B, C, ..., with a pause before each."""
     samples: dict[str, list[float]] = {name: [] for name in samplers}
     for _ in range(rounds):
         for name, sample in samplers.items():
+            time.sleep(pause)
             samples[name].append(sample())
     return samples
 
@@ -229,7 +234,7 @@ def run_problem(problem: Problem, contenders: Sequence[Any], effort: Effort) -> 
     gc.freeze()
     try:
         samplers = {name: sampler(problem, case, effort) for name, case in right.items()}
-        samples = interleave(samplers, min(problem.rounds, effort.rounds))
+        samples = interleave(samplers, min(problem.rounds, effort.rounds), effort.pause)
     finally:
         gc.unfreeze()
     for name in right:
