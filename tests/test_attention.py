@@ -300,3 +300,11 @@ def test_self_attention_trains_compiled():
         found.append((losses, [p.numpy().tobytes() for p in layer.state_dict().values()]))
     assert found[0] == found[1]
     assert "8, 2, dropout=0.1, bias=True, batch_first=True" in repr(layer)
+
+
+def test_masks_are_bool_or_float():
+    x, mask = wg.ones((2, 4)), np.ones((2, 2), np.int64)
+    with pytest.raises(wg.DTypeError, match="bool or float"):
+        wg.nn.scaled_dot_product_attention(x, x, x, mask)
+    with pytest.raises(wg.DTypeError, match="bool or float"):
+        wg.nn.MultiHeadAttention(4, 2)(x, x, x, attn_mask=mask)

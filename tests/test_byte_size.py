@@ -47,3 +47,9 @@ def test_wrong_types(value):
 )
 def test_shown(size, text):
     assert byte_size.show(size) == text
+
+
+@pytest.mark.parametrize("size", [2**63, "99999999999999999TB"])
+def test_sizes_fit_the_machine(size):
+    with pytest.raises(wg.ArgumentError, match=r"2\*\*63"):
+        byte_size.parse("here", size)

@@ -486,3 +486,28 @@ def test_the_printed_program_shows_the_body():
     assert [node.name for node in program.opened().nodes] == ["sin", "multiply", "add"]
     assert program.flops == program.opened().flops
     assert str(program.to_sympy()) == "2*sin(x) + 1"
+
+
+@pytest.mark.parametrize(
+    "transform", [wg.grad, wg.jacrev, lambda f: lambda x: wg.vjp(f, x)[1](wg.tensor(1.0))]
+)
+def test_a_value_that_escapes_is_refused_by_transforms(transform):
+    kept = []
+
+    def f(x):
+        kept.append(wg.sin(x))
+        return 2 * kept[-1]
+
+    with pytest.raises(wg.GraphError, match="return its result from the function"):
+        transform(lambda x: (wg.checkpoint(f)(x) * kept.pop()).sum())(wg.tensor([1.0]))
+
+
+def test_an_inner_gradient_reads_values_of_the_outer_function():
+    def f(y):
+        z = wg.sin(y)
+        return wg.grad(lambda w: (w * z).sum())(y).sum()
+
+    assert (
+        wg.grad(wg.checkpoint(f))(wg.tensor([1.0])).tolist()
+        == wg.grad(f)(wg.tensor([1.0])).tolist()
+    )

@@ -490,3 +490,32 @@ def test_a_python_number_alone_is_float32():
 def test_a_python_number_is_a_constant_at_a_tie():
     grad = wg.grad(lambda x, s: wg.maximum(x, s).sum())
     assert wg.compile(grad)(wg.zeros(2), 0.0).tolist() == grad(wg.zeros(2), 0.0).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, i, j: x * (i / j),
+        lambda x, i, j: x * (1 - 0.9**i),
+        lambda x, i, j: x * (-j + abs(i)),
+        lambda x, i, j: x * i**2 + x * (i * j - j),
+        lambda x, i, j: x * (i // j) + x * (i % j),
+    ],
+)
+@pytest.mark.parametrize("numbers", [(1, 3), (0.1, 0.3), (7, 2.5), (np.float64(0.1), 3)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_arithmetic_of_numbers_keeps_their_digits(f, numbers, dtype):
+    x = wg.tensor([1.0, 3.0], dtype=dtype)
+    found, expected = wg.compile(f, exact=True)(x, *numbers), f(x, *numbers)
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found.numpy(), expected.numpy())
+
+
+def test_a_number_that_is_changed_is_another_number():
+    def f(x, n):
+        n += 1
+        n *= 2
+        return x * n
+
+    x = wg.tensor([0.1], dtype="float64")
+    assert wg.compile(f)(x, 0.1).item() == f(x, 0.1).item()

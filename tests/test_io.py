@@ -262,3 +262,13 @@ def test_permissions(tmp_path):
         assert stat.S_IMODE(os.stat(tmp_path / "file").st_mode) == 0o600
     finally:
         os.umask(mask)
+
+
+def test_only_files_are_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(wg.FileError, match="no regular file"):
+        wg.save(pipe, {"x": wg.ones(1)})
+    assert pipe.is_fifo()
+    with pytest.raises(wg.ArgumentError, match="null"):
+        wg.save("a\0b", {})

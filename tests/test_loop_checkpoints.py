@@ -90,6 +90,8 @@ def test_splits_are_optimal(length, c):
 def test_long_chains_do_not_overflow():
     assert _core._least_advances(10**12, 10**6) == 3 * 10**12 - comb(10**6 + 3, 2)
     assert wg.Binomial(slots=10**12).evaluations(10**12) == 2 * 10**12 - 1
+    with pytest.raises(wg.ArgumentError, match="with 0 slots"):
+        wg.Binomial(slots=0).evaluations(4 * 10**9 + 1)
 
 
 @pytest.mark.parametrize("slots", range(9))

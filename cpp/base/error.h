@@ -8,7 +8,7 @@
 
 namespace wengert {
 
-enum class ErrorKind { shape, dtype, graph, trace, argument, type, bounds, memory, numeric };
+enum class ErrorKind { shape, dtype, graph, trace, argument, type, bounds, memory, numeric, file };
 
 class Error : public std::runtime_error {
  public:

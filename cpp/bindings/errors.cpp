@@ -1,6 +1,5 @@
 // C++ error kinds as Python exceptions: each derives from wg.Error and from the built-in that fits.
 #include "bindings/tensor.h"
-#include "runtime/spill.h"
 
 namespace wengert::bindings {
 namespace {
@@ -42,7 +41,7 @@ void bind_errors(py::module_& m) {
   derive(ErrorKind::memory, "OutOfMemory", PyExc_MemoryError, "More memory than the machine has.");
   derive(ErrorKind::numeric, "NumericError", PyExc_FloatingPointError,
          "An infinity or a NaN that an operation made of finite numbers, under debug_nans.");
-  derive(file_error, "FileError", PyExc_OSError, "A file that cannot be read or written.");
+  derive(ErrorKind::file, "FileError", PyExc_OSError, "A file that cannot be read or written.");
   py::register_exception_translator([](std::exception_ptr p) {
     try {
       if (p) std::rethrow_exception(p);

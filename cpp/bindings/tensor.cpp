@@ -74,10 +74,31 @@ bool refuses(PyObject* other) {
   return other == Py_None || PyUnicode_Check(other) || PyDict_Check(other) || PyBytes_Check(other);
 }
 
+bool is_number(PyObject* x) { return PyFloat_Check(x) || PyLong_Check(x); }
+bool is_traced_number(PyObject* x) { return is_tensor(x) && value_of(x)->weak && !value_of(x)->array.has_data(); }
+
+// Arithmetic among the numbers that a traced function was given, as Python does it: in float64 or
+// int64, and a number again.
+PyObject* of_numbers(const Op& op, std::initializer_list<PyObject*> objects) {
+  static const Op& convert = find_op("astype");
+  Vars args;
+  DType wide = op.name == "divide" ? DType::float64 : DType::int64;
+  for (PyObject* x : objects) {
+    args.push_back(is_tensor(x) ? var_of(x) : number_argument(x));
+    if (is_float(args.back().dtype())) wide = DType::float64;
+  }
+  for (Var& x : args) x = apply(convert, {&x, 1}, make_attrs(convert, {{"dtype", wide}}));
+  const Var y = apply(op, {args.data(), args.size()});
+  y->weak = y.dtype() != DType::bool_;
+  return wrap(y);
+}
+
 template <const char* name>
 PyObject* binary_slot(PyObject* a, PyObject* b) {
   return guarded([&]() -> PyObject* {
     static const Op& op = find_op(name);
+    if (is_traced_number(a) ? is_number(b) || is_traced_number(b) : is_number(a) && is_traced_number(b))
+      return of_numbers(op, {a, b});
     Var args[2];
     if (is_tensor(a)) {
       args[0] = var_of(a);
@@ -102,6 +123,7 @@ template <const char* name>
 PyObject* unary_slot(PyObject* x) {
   return guarded([&] {
     static const Op& op = find_op(name);
+    if (is_traced_number(x)) return of_numbers(op, {x});
     const Var arg = var_of(x);
     return wrap(apply(op, {&arg, 1}));
   });
@@ -125,6 +147,7 @@ void require_one(const Var& x, const char* as) {
 template <PyObject* (*slot)(PyObject*, PyObject*)>
 PyObject* in_place_slot(PyObject* self, PyObject* other) {
   PyObject* result = slot(self, other);
+  if (is_traced_number(self)) return result;  // the variable holds another number from now on
   return result && is_tensor(result) ? update_in_place(self, other, result) : result;
 }
 

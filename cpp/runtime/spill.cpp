@@ -20,7 +20,7 @@ using Clock = std::chrono::steady_clock;
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 [[noreturn]] void fail_file(const std::string& directory, const char* what, int error, const char* remedy) {
-  fail(file_error, "checkpoint on disk: ", what, " in ", directory, error ? ": " : "",
+  fail(ErrorKind::file, "checkpoint on disk: ", what, " in ", directory, error ? ": " : "",
        error ? std::strerror(error) : "", "; ", remedy);
 }
 
@@ -141,7 +141,7 @@ Spill::~Spill() {
 
 void Spill::start() {
   if (helper_.joinable() && process_ == getpid()) return;
-  if (helper_.joinable()) fail(file_error, "checkpoint on disk: the states belong to the process that forked this one");
+  if (helper_.joinable()) fail(ErrorKind::file, "checkpoint on disk: the states belong to the process that forked this one");
   process_ = getpid();
   helper_ = std::thread([this] { work(); });
 }

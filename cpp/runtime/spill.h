@@ -13,9 +13,6 @@
 
 namespace wengert {
 
-// The kind of errors that files make: one more than the layers below know, which have no files.
-inline constexpr ErrorKind file_error = ErrorKind(int(ErrorKind::numeric) + 1);
-
 // Seconds the helper worked, and seconds somebody waited for it; bytes both ways.
 struct SpillTimes {
   double worked = 0, waited = 0;

@@ -74,6 +74,11 @@ struct Asked {
 };
 thread_local Asked asked;
 
+[[noreturn]] void refuse_escaped(const Node& node) {
+  fail(ErrorKind::graph, node.name(), ": was recorded at ", show_source(node.source), " inside a function under "
+       "wg.checkpoint, which keeps no values for backward passes; return its result from the function");
+}
+
 class Sweep {
  public:
   Sweep(std::span<const Var> targets, const SweepOptions& options) : targets_(targets), options_(options) {
@@ -176,9 +181,7 @@ class Sweep {
       if (options_.accumulate && entry.adjoints[0]) accumulate_leaf(node, std::exchange(entry.adjoints[0], {}));
       return;
     }
-    if (node.light)
-      fail(ErrorKind::graph, node.name(), ": was recorded at ", show_source(node.source), " inside a function under "
-           "wg.checkpoint, which keeps no values for backward passes; return its result from the function");
+    if (node.light) refuse_escaped(node);
     if (node.freed)
       fail(ErrorKind::graph, node.name(), ": the values saved for the backward pass were freed by an "
            "earlier one; the operation was recorded at ", show_source(node.source),
@@ -321,6 +324,7 @@ Reach find_reach(std::span<const Var> outputs, std::span<const Var> targets) {
     if (ends.contains(node.get())) {
       if (seen.insert(node.get()).second) nodes.push_back(node);
     } else if (node->serial < first || node->is_leaf() || (node->light && !node->traced)) {
+      if (node->serial >= first && node->light && !modes().tape) refuse_escaped(*node);
       reach.outer = reach.outer || reaches_living_leaf(node);
     } else if (seen.insert(node.get()).second) {
       nodes.push_back(node);

@@ -27,6 +27,8 @@ def parse(where: str, size: Any) -> int:
     if isinstance(size, int) and not isinstance(size, bool):
         if size < 0:
             raise ArgumentError(f"{where}: a size in bytes is not negative; got {size}")
+        if size >= 2**63:
+            raise ArgumentError(f"{where}: a size in bytes is below 2**63; got {size}")
         return size
     if not isinstance(size, str):
         raise ArgumentTypeError(
@@ -38,7 +40,7 @@ def parse(where: str, size: Any) -> int:
         raise ArgumentError(
             f"{where}: takes a size such as '64MB', '1.5GiB' or '4096'; got {size!r:.60}"
         )
-    return int(Decimal(found[1]) * _UNITS[unit])
+    return parse(where, int(Decimal(found[1]) * _UNITS[unit]))
 
 
 def show(size: int) -> str:

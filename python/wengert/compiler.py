@@ -104,7 +104,7 @@ class Compiled(_core._FastCall):
         tensors = []
         for leaf in leaves:
             try:
-                number = type(leaf) in (int, float)
+                number = isinstance(leaf, float) or type(leaf) is int
                 tensors.append(
                     leaf
                     if isinstance(leaf, Tensor)

@@ -28,7 +28,7 @@ class _Settle(Exception):
 
 
 def _weak(values: Any) -> list[bool]:
-    return [type(leaf) in (int, float) for leaf in tree.leaves(values)]
+    return [isinstance(leaf, float) or type(leaf) is int for leaf in tree.leaves(values)]
 
 
 def _check_like(

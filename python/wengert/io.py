@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from ._core import ArgumentTypeError, DTypeError, Error, FileError, Tensor
+from ._core import ArgumentError, ArgumentTypeError, DTypeError, Error, FileError, Tensor
 
 _METADATA_KEY = "wengert"
 # Dtypes of other writers, and the wengert dtype that holds all their values.
@@ -112,8 +112,12 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
     structure = _describe(tree, (), arrays)
     if not isinstance(path, (str, os.PathLike)):
         raise ArgumentTypeError(f"save: the path is a str or PathLike; got {path!r}")
+    if "\0" in os.fsdecode(path):
+        raise ArgumentError(f"save: a path has no null characters; got {path!r}")
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise FileError(f"save: cannot write '{os.fspath(path)}': it is no regular file")
     temporary = None
     try:
         data = serialise(arrays, {_METADATA_KEY: json.dumps(structure)})

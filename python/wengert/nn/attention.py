@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from .. import _core
-from .._core import ArgumentError, ShapeError, Tensor
+from .._core import ArgumentError, DTypeError, ShapeError, Tensor
 from . import functional as F
 from . import init
 from .layers import Linear, _parameter
@@ -196,6 +196,8 @@ class MultiHeadAttention(Module):
             parts.append(_ops.logical_not(seen))
         total = None
         for part in parts:
+            if part.dtype.kind not in "bf":
+                raise DTypeError(f"MultiHeadAttention: masks are bool or float; got {part.dtype}")
             if part.dtype == "bool":
                 part = _ops.where(part, -math.inf, _core._full((), 0.0, q.dtype, "zeros"))
             total = part if total is None else total + part

@@ -357,6 +357,10 @@ def scaled_dot_product_attention(
             f"(..., S, D); got {query.shape}, {key.shape} and {value.shape}"
         )
     mask = None if attn_mask is None else _core.asarray(attn_mask)
+    if mask is not None and mask.dtype.kind not in "bf":
+        raise DTypeError(
+            f"scaled_dot_product_attention: attn_mask is bool or float; got {mask.dtype}"
+        )
     if scale is None:
         scale = 1.0 / math.sqrt(max(query.shape[-1], 1))
     heads = query.shape[-3] if enable_gqa and query.ndim > 2 else None

@@ -44,6 +44,8 @@ class _Recurrent(Module):
         self.input_size = _size(where, "input_size", input_size)
         self.hidden_size = _size(where, "hidden_size", hidden_size)
         self.num_layers = _size(where, "num_layers", num_layers)
+        if num_layers < 1:
+            raise ArgumentError(f"{where}: 'num_layers' is at least 1; got {num_layers}")
         if not isinstance(dropout, (int, float)) or not 0.0 <= dropout <= 1.0:
             raise ArgumentError(f"{where}: 'dropout' takes a number from 0 to 1; got {dropout!r}")
         self.bias, self.batch_first = bool(bias), bool(batch_first)
