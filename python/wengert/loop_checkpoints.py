@@ -58,7 +58,8 @@ class Binomial(Checkpoint):
         steps = _count("Binomial.evaluations", "length", length)
         if steps >= 2**31 and self.slots < 64:  # the count may not fit 64 bits
             raise ArgumentError(
-                f"Binomial.evaluations: with {self.slots} slots 'length' is below 2**31; got {length}"
+                f"Binomial.evaluations: with {self.slots} slots 'length' is below 2**31; "
+                f"got {length}"
             )
         return steps + _core._least_advances(steps, self.slots + 1)
 
