@@ -70,9 +70,11 @@ def test_values(kind, options, started):
     first = options.get("batch_first", False)
     start = (tuple(starts) if kind == "LSTM" else starts[0]) if started else None
     output, end = layer(x.swapaxes(0, 1) if first else x, start)
-    np.testing.assert_allclose(output.numpy(), want.swapaxes(0, 1) if first else want, rtol=1e-12)
+    np.testing.assert_allclose(
+        output.numpy(), want.swapaxes(0, 1) if first else want, rtol=1e-12, atol=1e-14
+    )
     for found, expected in zip(states_of(end), ends, strict=True):
-        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("kind", STEP)
