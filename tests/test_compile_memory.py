@@ -2,6 +2,7 @@
 
 import pytest
 import wengert as wg
+from test_memory_budget import replay_of
 
 from benchmarks.contenders import wengert
 from benchmarks.harness import Case
@@ -56,3 +57,25 @@ def test_a_replay_takes_no_memory_but_its_results(problem, threads):
     step.run(*inputs, steps=3)
     most, results = taken(lambda: step.run(*inputs, steps=3))
     assert results <= most <= results + SCRATCH.get(problem.kind, 0)
+
+
+@steps()
+def test_the_arena_is_hardly_larger_than_what_lives_at_once(problem):
+    step, inputs = compiled(problem)
+    step(*inputs)
+    replay = replay_of(step)
+    assert replay.live_bytes <= replay.arena_bytes <= 1.1 * replay.live_bytes
+
+
+def test_what_lives_at_once():
+    def product(x, w):
+        for _ in range(6):
+            x = x @ w
+        return x
+
+    f, x, w = wg.compile(product), wg.ones((5, 7)), wg.ones((7, 7))
+    f(x, w)
+    assert replay_of(f).live_bytes == 2 * 5 * 7 * 4  # the last product is written to the result
+    g = wg.compile(lambda x, a, b: ((x @ a).mT @ (x @ b)) @ (x @ (b + b)).mT)
+    g(x, wg.ones((7, 3)), wg.ones((7, 2)))
+    assert replay_of(g).live_bytes == 4 * max(5 * 3 + 5 * 2 + 3 * 2, 3 * 2 + 7 * 2 + 5 * 2)

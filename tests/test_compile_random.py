@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from op_rows.row import any_real
 from op_table import ROWS
 from test_compile_ops import same
+from test_memory_budget import replay_of
 
 OPS = wg._core.ops
 CASES = [(row, case) for row in ROWS.values() for case in row.cases]
@@ -164,3 +165,6 @@ def test_random_programs(count, seed):
     for _ in range(2):
         same(compiled(*args), both(*args, state=other))
         same(state, other)
+    replay = replay_of(compiled)
+    most = -(-1.1 * replay.live_bytes // 8) * 8  # begun words
+    assert replay.live_bytes <= replay.arena_bytes <= most

@@ -222,6 +222,7 @@ void bind_compile(py::module_& m) {
       .def("run", [](Replay& r, const List& arguments) { return r.run(arguments); })
       .def_property_readonly("program", [](const Replay& r) { return r.program(); })
       .def_property_readonly("recorded", [](const Replay& r) { return r.before(); })
+      .def_property_readonly("live_bytes", [](const Replay& r) { return r.executor().live_bytes(); })
       .def_property_readonly("arena_bytes", [](const Replay& r) { return r.executor().arena_bytes(); })
       .def_property_readonly("schedule", scheduled_object)
       .def("curve", [](const Replay& r, double flops, double bandwidth) {

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "kernels/copy.h"
+#include "runtime/placement.h"
 #include "runtime/planner.h"
 
 namespace wengert {
@@ -324,6 +325,7 @@ class Planner {
       interval.last = std::max(interval.last, life.last);
     }
     arena_bytes_ = place_intervals(intervals_);
+    to_.live_bytes_ = most_live(intervals_) + room_bytes_;
   }
 
   void take_memory() {

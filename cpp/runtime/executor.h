@@ -41,6 +41,7 @@ class Executor {
 
   // Held between runs: values, and room for those that an update may overwrite.
   int64_t arena_bytes() const { return arena_bytes_; }
+  int64_t live_bytes() const { return live_bytes_; }  // the most alive at once: what an arena cannot be smaller than
   int64_t bytes() const;  // all that it keeps
   std::size_t units() const { return units_.size(); }
   bool calls_python() const { return calls_python_; }
@@ -89,7 +90,7 @@ class Executor {
   std::vector<Array> update_rooms_;   // for values that another update may overwrite
   std::vector<std::size_t> bound_results_, copied_results_, roomed_updates_, copied_updates_;  // places of such
   Array arena_;
-  int64_t arena_bytes_ = 0;
+  int64_t arena_bytes_ = 0, live_bytes_ = 0;
   bool calls_python_ = false;
   double work_ = 0;
 };

@@ -1,14 +1,12 @@
 #include "runtime/planner.h"
 
 #include <algorithm>
-#include <numeric>
 #include <unordered_map>
 
 namespace wengert {
 namespace {
 
 constexpr std::size_t most_members = 48;
-constexpr int64_t alignment = 64;
 
 bool is_elementwise(const Step& step) {
   return step.op->tiles && !step.own_op && step.outs.size() == 1;
@@ -61,31 +59,6 @@ std::vector<PlannedUnit> plan_units(const Program& program, const std::vector<Ar
     for (const ValueId id : step.outs) made_in[array(id).buffer().get()] = chosen;
   }
   return units;
-}
-
-int64_t place_intervals(std::vector<Interval>& intervals) {
-  std::vector<std::size_t> order(intervals.size());
-  std::iota(order.begin(), order.end(), std::size_t(0));
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return intervals[a].bytes > intervals[b].bytes; });
-  std::vector<std::size_t> placed;  // by offset
-  int64_t total = 0;
-  for (const std::size_t i : order) {
-    Interval& own = intervals[i];
-    const int64_t bytes = (own.bytes + alignment - 1) / alignment * alignment;
-    int64_t offset = 0;
-    for (const std::size_t p : placed) {
-      const Interval& other = intervals[p];
-      if (other.last < own.first || own.last < other.first) continue;
-      if (other.offset - offset >= bytes) break;
-      offset = std::max(offset, other.offset + (other.bytes + alignment - 1) / alignment * alignment);
-    }
-    own.offset = offset;
-    placed.insert(std::upper_bound(placed.begin(), placed.end(), i,
-                                   [&](std::size_t a, std::size_t b) { return intervals[a].offset < intervals[b].offset; }),
-                  i);
-    total = std::max(total, offset + bytes);
-  }
-  return total;
 }
 
 }  // namespace wengert

@@ -14,13 +14,4 @@ struct PlannedUnit {
 // other unit has to run between them. Views have no unit.
 std::vector<PlannedUnit> plan_units(const Program& program, const std::vector<Array>& arrays);
 
-struct Interval {
-  int64_t bytes;
-  std::size_t first, last;  // units, inclusive
-  int64_t offset = 0;
-};
-
-// Gives each interval its place so that those alive together do not overlap; returns the bytes.
-int64_t place_intervals(std::vector<Interval>& intervals);
-
 }  // namespace wengert

@@ -57,7 +57,8 @@ def explain_text(replay: Any, recorded: Program, program: Program) -> str:
         f"{'':12} {stacked} scans whose sums of products are one product",
         f"{'':12} {rerolled} nodes on single numbers put together",
         f"{'grouped':<12} {len(units):>6} units  {'':>12}  {_amount(moved, 'B'):>10} moved"
-        f"  {_amount(replay.arena_bytes, 'B'):>10} arena",
+        f"  {_amount(replay.arena_bytes, 'B'):>10} arena"
+        f" for {_amount(replay.live_bytes, 'B')} alive at most",
     ]
     if replay.schedule is not None:
         lines += schedule_lines(Schedule(*replay.schedule))
