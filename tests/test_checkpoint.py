@@ -383,7 +383,7 @@ def test_saved_matrix_products_are_not_computed_again():
         (
             lambda: wg.checkpoint(wg.sin, policy=lambda op: 1)(wg.tensor(1.0, requires_grad=True)),
             wg.ArgumentTypeError,
-            "must return True or False; got 1",
+            r"policy's answer.*True or False; got 1",
         ),
         (lambda: wg.policies.save_names(3), wg.ArgumentTypeError, "got 3"),
         (lambda: wg.policies.save_names(), wg.ArgumentError, "at least one"),

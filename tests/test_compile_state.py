@@ -446,7 +446,7 @@ def test_run():
     with pytest.raises(wg.ShapeError, match="same number of rows"):
         add.run(wg.tensor(1.0))
     for steps in (0, -1):
-        with pytest.raises(wg.ArgumentError, match="at least one step"):
+        with pytest.raises(wg.ArgumentError, match="'steps' is at least 1"):
             add.run(numbers(1.0), steps=steps)
     with pytest.raises(wg.ArgumentTypeError, match="'steps' takes an int"):
         add.run(numbers(1.0), steps=2.0)

@@ -436,7 +436,8 @@ def test_the_least_budget_is_stated_and_is_enough(kind):
     [
         (lambda: wg.Budget(None), wg.ArgumentTypeError, "Budget: takes bytes"),
         (lambda: wg.Budget("much"), wg.ArgumentError, "Budget: takes a size"),
-        (lambda: wg.TwoLevel(-1), wg.ArgumentError, "0 or more"),
+        (lambda: wg.TwoLevel(-1), wg.ArgumentError, "not be negative"),
+        (lambda: wg.TwoLevel(1, directory="a\0b"), wg.ArgumentError, "null character"),
         (lambda: wg.TwoLevel(1.5), wg.ArgumentTypeError, "'memory' takes an int"),
         (lambda: wg.TwoLevel("x"), wg.ArgumentError, "TwoLevel: takes a size"),
         (lambda: wg.TwoLevel(1, 2.5), wg.ArgumentTypeError, "'disk' takes an int"),

@@ -447,8 +447,10 @@ def test_the_curve_as_data(tmp_path):
     assert len(str(curve).splitlines()) == 1 + len(curve.points)
     curve.plot(tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 1000
-    for points in (1, True, 2.0):
-        with pytest.raises(wg.ArgumentError, match="points"):
+    with pytest.raises(wg.ArgumentError, match="'points' is at least 2"):
+        wg.memory_curve(f, x, w, points=1)
+    for points in (True, 2.0):
+        with pytest.raises(wg.ArgumentTypeError, match="'points' takes an int"):
             wg.memory_curve(f, x, w, points=points)
     with pytest.raises(wg.ArgumentTypeError, match="function"):
         wg.memory_curve(3, x)

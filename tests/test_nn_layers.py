@@ -92,7 +92,7 @@ def test_statistics_keep_their_dtype():
         (lambda: nn.BatchNorm2d(3)(wg.zeros((2, 3, 4))), wg.ShapeError, r"\(N, C, H, W\)"),
         (lambda: nn.BatchNorm1d(3)(wg.zeros((1, 3))), wg.ArgumentError, "more than 1 value"),
         (lambda: nn.BatchNorm1d(-3), wg.ArgumentError, "num_features.*-3"),
-        (lambda: nn.BatchNorm1d("a"), wg.ArgumentTypeError, "num_features must be an int"),
+        (lambda: nn.BatchNorm1d("a"), wg.ArgumentTypeError, "'num_features' takes an int"),
         (lambda: nn.batch_norm(wg.zeros(3), None, None), wg.ShapeError, r"\(N, C, ...\)"),
         (lambda: nn.batch_norm(wg.zeros((2, 3)), None, None), wg.ArgumentError, "unless training"),
         (

@@ -179,3 +179,18 @@ def test_a_scan_without_steps_has_zero_gradients():
         found = wg.compile(wg.grad(loss, (0, 1)))(w, xs)
         for x, y in zip(found, wg.grad(loss, (0, 1))(w, xs), strict=True):
             np.testing.assert_allclose(x.numpy(), y.numpy(), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("layer", [wg.nn.LSTM, wg.nn.GRU])
+def test_dtypes_that_differ_meet_in_the_wider_one(layer):
+    wide = layer(3, 4, dtype="float64")
+    x = wg.ones((5, 2, 3))
+    y, end = wide(input=x)
+    assert {z.dtype for z in wg.tree.leaves((y, end))} == {wg.float64}
+    narrow = layer(3, 4)
+    start = wg.tree.map(lambda z: z.astype("float64"), end)
+    y, end = narrow(x, start)
+    assert {z.dtype for z in wg.tree.leaves((y, end))} == {wg.float64}
+    with pytest.raises(wg.ArgumentTypeError, match="'dropout' takes a number"):
+        layer(3, 4, dropout=True)
+    assert layer(np.int64(3), np.int32(4), np.int8(1)).hidden_size == 4

@@ -6,6 +6,8 @@ import re
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
+
 from ._core import ArgumentError, ArgumentTypeError
 
 _UNITS = {"B": 1}
@@ -24,12 +26,12 @@ def parse(where: str, size: Any) -> int:
     >>> byte_size.parse("compile", "64MB"), byte_size.parse("compile", "1.5 GiB")
     (64000000, 1610612736)
     """
-    if isinstance(size, int) and not isinstance(size, bool):
+    if isinstance(size, (int, np.integer)) and not isinstance(size, bool):
         if size < 0:
             raise ArgumentError(f"{where}: a size in bytes is not negative; got {size}")
         if size >= 2**63:
             raise ArgumentError(f"{where}: a size in bytes is below 2**63; got {size}")
-        return size
+        return int(size)
     if not isinstance(size, str):
         raise ArgumentTypeError(
             f"{where}: takes bytes as an int or a string such as '64MB'; got {size!r:.60}"

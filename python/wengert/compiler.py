@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import _core, byte_size, tree
+from . import _core, arguments, byte_size, tree
 from ._core import ArgumentError, ArgumentTypeError, ShapeError, Tensor, TraceError
 from .functions import stack
 from .program import Program
@@ -261,9 +261,9 @@ class Compiled(_core._FastCall):
             count = tensors[0].shape[0]
             rows = [x[0] for x in tensors] if count else []
         else:
-            count, rows = _step_count(steps), tensors
+            count, rows = arguments.integer("run", "steps", steps, 1), tensors
         if count < 1:
-            raise ArgumentError(f"run: needs at least one step; got {count}")
+            raise ArgumentError("run: needs at least one step; the arguments have no rows")
         replay, out_structure = self._find(rows, structure, fixed)
         stacked = [steps is None] * len(tensors)
         if replay.repeats and not replay.overlaps(tensors) and not _core._watching():
@@ -314,8 +314,7 @@ class Compiled(_core._FastCall):
         """
         from .explain import Profile, UnitCost, ceilings
 
-        if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
-            raise ArgumentError(f"profile: 'repeats' takes a positive int; got {repeats!r:.60}")
+        repeats = arguments.integer("profile", "repeats", repeats, 1)
         replay, tensors = self._replay(args, kwargs)
         units = [UnitCost(*cost) for cost in replay.profile(tensors, repeats)]
         return Profile(units, *ceilings())
@@ -354,24 +353,15 @@ def _exact(x: Any) -> Any:
 
 def _numbers(static_argnums: Any) -> tuple[int, ...]:
     given = static_argnums if isinstance(static_argnums, (list, tuple)) else (static_argnums,)
-    for number in given:
-        if isinstance(number, bool) or not isinstance(number, int):
-            raise ArgumentTypeError(f"compile: 'static_argnums' takes ints; got {number!r:.60}")
-        if abs(number) > _MOST_ARGUMENTS:
-            raise ArgumentError(f"compile: no function has an argument number {number}")
-    return tuple(given)
+    return tuple(
+        [arguments.integer("compile", "static_argnums", n, None, _MOST_ARGUMENTS) for n in given]
+    )
 
 
 def _followed(tensors: list[Tensor]) -> list[bool]:
     """Which arguments a later reverse sweep may ask for."""
     wanted = _core.is_grad_enabled()
     return [wanted and x.requires_grad for x in tensors]
-
-
-def _step_count(steps: Any) -> int:
-    if isinstance(steps, bool) or not isinstance(steps, int):
-        raise ArgumentTypeError(f"run: 'steps' takes an int; got {steps!r:.60}")
-    return steps
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import _core, tree
+from . import _core, arguments, tree
 from ._core import ArgumentError, ArgumentTypeError, DTypeError, ShapeError, Tensor
 from .checked import check_function
 from .dtypes import bool_
@@ -100,12 +100,12 @@ def scan(
             "scan: xs need one length along their first axis; got shapes "
             f"{', '.join(str(x.shape) for x in rows)}"
         )
-    if length is not None and (isinstance(length, bool) or not isinstance(length, int)):
-        raise ArgumentTypeError(f"scan: 'length' takes an int; got {length!r:.60}")
+    if length is not None:
+        length = arguments.integer("scan", "length", length)
     if not lengths and length is None:
         raise ArgumentError("scan: needs xs or a length")
     count = lengths.pop() if lengths else length
-    if count is None or count < 0 or (length is not None and length != count):
+    if count is None or (length is not None and length != count):
         raise ArgumentError(f"scan: length {length} does not fit xs of length {count}")
 
     def call(leaves: list[Tensor]) -> Any:

@@ -7,23 +7,17 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from . import _core, byte_size
+from . import _core, arguments, byte_size
 from ._core import ArgumentError, ArgumentTypeError
-
-
-def _count(where: str, name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ArgumentTypeError(f"{where}: '{name}' takes an int; got {value!r:.60}")
-    if not 0 <= value < 2**48:
-        raise ArgumentError(f"{where}: '{name}' takes 0 or more; got {value}")
-    return value
 
 
 class Checkpoint:
     """A schedule of stored states; use one of its kinds, such as `Binomial`."""
 
     def _plan(self) -> dict[str, Any]:
-        raise NotImplementedError
+        raise ArgumentTypeError(
+            f"checkpoint: takes wg.Binomial, wg.Budget or wg.TwoLevel; got a {type(self).__name__}"
+        )
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,7 @@ class Binomial(Checkpoint):
     slots: int
 
     def __post_init__(self) -> None:
-        _count("Binomial", "slots", self.slots)
+        object.__setattr__(self, "slots", arguments.integer("Binomial", "slots", self.slots))
 
     def evaluations(self, length: int) -> int:
         """How many steps a gradient through ``length`` steps evaluates.
@@ -55,7 +49,7 @@ class Binomial(Checkpoint):
         >>> wg.Binomial(slots=2).evaluations(10)
         25
         """
-        steps = _count("Binomial.evaluations", "length", length)
+        steps = arguments.integer("Binomial.evaluations", "length", length)
         if steps >= 2**31 and self.slots < 64:  # the count may not fit 64 bits
             raise ArgumentError(
                 f"Binomial.evaluations: with {self.slots} slots 'length' is below 2**31; "
@@ -134,14 +128,18 @@ class TwoLevel(Checkpoint):
         if isinstance(self.memory, str):
             plan["budget"] = byte_size.parse("TwoLevel", self.memory)
         else:
-            plan["slots"] = _count("TwoLevel", "memory", self.memory)
+            plan["slots"] = arguments.integer("TwoLevel", "memory", self.memory)
         if isinstance(self.disk, str):
             plan["disk_bytes"] = byte_size.parse("TwoLevel", self.disk)
         elif self.disk is not None:
-            plan["disk"] = _count("TwoLevel", "disk", self.disk)
+            plan["disk"] = arguments.integer("TwoLevel", "disk", self.disk)
         if self.directory is not None:
             try:
                 plan["directory"] = os.fsdecode(self.directory)
+                if "\0" in plan["directory"]:
+                    raise ArgumentError(
+                        "TwoLevel: 'directory' takes a path without a null character"
+                    )
             except TypeError as error:
                 raise ArgumentTypeError(
                     f"TwoLevel: 'directory' takes a path; got {self.directory!r:.60}"

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import byte_size
-from ._core import ArgumentError, ArgumentTypeError
+from . import arguments, byte_size
+from ._core import ArgumentTypeError
 from .compiler import Compiled, _ceilings
 from .explain import Schedule
 from .symbolic import MissingPackage
@@ -101,8 +101,7 @@ def memory_curve(f: Callable, *args: Any, points: int = 8, **kwargs: Any) -> Mem
     """
     if not callable(f):
         raise ArgumentTypeError(f"memory_curve: takes a function; got {f!r:.60}")
-    if isinstance(points, bool) or not isinstance(points, int) or points < 2:
-        raise ArgumentError(f"memory_curve: 'points' takes an int of 2 or more; got {points!r:.60}")
+    points = arguments.integer("memory_curve", "points", points, 2)
     static: tuple[int, ...] = ()
     exact = False
     if isinstance(f, Compiled):

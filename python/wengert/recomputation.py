@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from . import _core, tree
+from . import _core, arguments, tree
 from ._core import ArgumentTypeError, Tensor
 from .checked import check_function
 from .policies import Operation, Policy
@@ -54,12 +54,7 @@ def checkpoint(f: Callable | None = None, *, policy: Policy | None = None) -> Ca
 
 def _question(policy: Policy) -> Callable[..., bool]:
     def keeps(*description: Any) -> bool:
-        answer = policy(Operation(*description))
-        if not isinstance(answer, bool):
-            raise ArgumentTypeError(
-                f"checkpoint: the policy must return True or False; got {answer!r:.60}"
-            )
-        return answer
+        return arguments.flag("checkpoint", "policy's answer", policy(Operation(*description)))
 
     return keeps
 

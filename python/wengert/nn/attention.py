@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .. import _core
+from .. import _core, arguments
 from .._core import ArgumentError, DTypeError, ShapeError, Tensor
 from . import functional as F
 from . import init
 from .layers import Linear, _parameter
-from .module import Module, Parameter, _size
+from .module import Module, Parameter
 
 _ops = _core.ops
 
@@ -55,21 +55,18 @@ class MultiHeadAttention(Module):
         batch_first: bool = False,
         dtype: Any = None,
     ) -> None:
-        self.embed_dim = e = _size("MultiHeadAttention", "embed_dim", embed_dim)
-        self.num_heads = _size("MultiHeadAttention", "num_heads", num_heads)
-        if num_heads < 1 or e % num_heads:
+        self.embed_dim = e = arguments.integer("MultiHeadAttention", "embed_dim", embed_dim, 1)
+        self.num_heads = arguments.integer("MultiHeadAttention", "num_heads", num_heads, 1)
+        if e % self.num_heads:
             raise ArgumentError(
                 f"MultiHeadAttention: embed_dim must be a multiple of num_heads; got {e} and "
                 f"{num_heads}"
             )
-        if not 0.0 <= dropout <= 1.0:
-            raise ArgumentError(
-                f"MultiHeadAttention: dropout must be between 0 and 1; got {dropout}"
-            )
+        arguments.check_probability("MultiHeadAttention", "dropout", dropout)
         self.dropout = dropout
         self.batch_first = batch_first
-        self.kdim = e if kdim is None else _size("MultiHeadAttention", "kdim", kdim)
-        self.vdim = e if vdim is None else _size("MultiHeadAttention", "vdim", vdim)
+        self.kdim = e if kdim is None else arguments.integer("MultiHeadAttention", "kdim", kdim)
+        self.vdim = e if vdim is None else arguments.integer("MultiHeadAttention", "vdim", vdim)
         self.in_proj_weight = self.q_proj_weight = self.k_proj_weight = self.v_proj_weight = None
         if self.kdim == self.vdim == e:
             self.in_proj_weight = _parameter((3 * e, e), dtype)
@@ -117,6 +114,8 @@ class MultiHeadAttention(Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
+        need_weights = arguments.flag("MultiHeadAttention", "need_weights", need_weights)
+        is_causal = arguments.flag("MultiHeadAttention", "is_causal", is_causal)
         same = query is key and key is value
         query, key, value = (_core.asarray(x) for x in (query, key, value))
         if same:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from .. import _core
+from .. import _core, arguments
 from .._core import ArgumentError, DTypeError, ShapeError, Tensor
 from ..checked import cover as _cover
 from .losses import (
@@ -257,8 +257,7 @@ def dropout(
 ) -> Tensor:
     """In training, zeros with probability p and the other elements over 1 - p; else x itself. Draws
     from ``wg.random.default_generator()`` unless another generator is given."""
-    if not 0.0 <= p <= 1.0:
-        raise ArgumentError(f"dropout: p must be between 0 and 1; got {p}")
+    arguments.check_probability("dropout", "p", p)
     if not training or _is_number(p, 0):
         return input
     if _is_number(p, 1):
@@ -357,12 +356,11 @@ def scaled_dot_product_attention(
             f"(..., S, D); got {query.shape}, {key.shape} and {value.shape}"
         )
     mask = None if attn_mask is None else _core.asarray(attn_mask)
-    if mask is not None and mask.dtype.kind not in "bf":
-        raise DTypeError(
-            f"scaled_dot_product_attention: attn_mask is bool or float; got {mask.dtype}"
-        )
+    if mask is not None:
+        _check_mask(mask, query, key)
     if scale is None:
         scale = 1.0 / math.sqrt(max(query.shape[-1], 1))
+    is_causal = arguments.flag("scaled_dot_product_attention", "is_causal", is_causal)
     heads = query.shape[-3] if enable_gqa and query.ndim > 2 else None
     if enable_gqa:
         query, key, value, mask = _by_group(query, key, value, mask)
@@ -380,6 +378,18 @@ def scaled_dot_product_attention(
     if heads is None:
         return out
     return _ops.reshape(out, (*out.shape[:-4], heads, *out.shape[-2:]))
+
+
+def _check_mask(mask: Tensor, query: Tensor, key: Tensor) -> None:
+    """The scores (..., L, S) may be larger than a mask, not smaller."""
+    name = "scaled_dot_product_attention: attn_mask"
+    if mask.dtype.kind not in "bf":
+        raise DTypeError(f"{name} is bool or float; got {mask.dtype}")
+    scores = (query.shape[-2], key.shape[-2])
+    if any(n not in (1, whole) for n, whole in zip(mask.shape[::-1], scores[::-1])):
+        raise ShapeError(
+            f"{name} must broadcast to (..., {scores[0]}, {scores[1]}); got {mask.shape}"
+        )
 
 
 def _heads_inside(x: Tensor) -> Tensor:

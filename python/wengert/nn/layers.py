@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import _core
+from .. import _core, arguments
 from .._core import ArgumentError, ShapeError, Tensor
 from . import functional as F
 from . import init
-from .module import Module, Parameter, _size
+from .module import Module, Parameter
 
 _linear = _core.ops.linear
 _relu = _core.ops.relu
@@ -48,13 +48,13 @@ class Linear(Module):
     ) -> None:
         if out_features is None:
             in_features, out_features = None, in_features
-        self.out_features = _size("Linear", "out_features", out_features)
+        self.out_features = arguments.integer("Linear", "out_features", out_features)
         self.in_features: int | None = None
         self._has_bias = bool(bias)
         self._dtype = dtype
         self.weight = self.bias = None
         if in_features is not None:
-            self._make(_size("Linear", "in_features", in_features))
+            self._make(arguments.integer("Linear", "in_features", in_features))
 
     def _make(self, in_features: int) -> None:
         self.in_features = in_features
@@ -122,8 +122,8 @@ class Embedding(Module):
         *,
         dtype: Any = None,
     ) -> None:
-        self.num_embeddings = _size("Embedding", "num_embeddings", num_embeddings)
-        self.embedding_dim = _size("Embedding", "embedding_dim", embedding_dim)
+        self.num_embeddings = arguments.integer("Embedding", "num_embeddings", num_embeddings)
+        self.embedding_dim = arguments.integer("Embedding", "embedding_dim", embedding_dim)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ArgumentError(
                 f"Embedding: padding_idx {padding_idx} is not one of {num_embeddings} rows"
@@ -246,8 +246,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, inplace: bool = False, generator: Any = None) -> None:
-        if not 0.0 <= p <= 1.0:
-            raise ArgumentError(f"Dropout: p must be between 0 and 1; got {p}")
+        arguments.check_probability("Dropout", "p", p)
         self.p = p
         self.generator = generator
 

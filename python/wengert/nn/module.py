@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
-
 from .. import _core, tree
 from .._core import ArgumentError, ArgumentTypeError, ShapeError, Tensor
 from ..grad_mode import no_grad
@@ -342,14 +340,6 @@ class Module:
         lines = [extra] if extra else []
         body = "\n".join(lines + children).replace("\n", "\n  ")
         return f"{type(self).__name__}(\n  {body}\n)"
-
-
-def _size(where: str, name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise ArgumentTypeError(f"{where}: {name} must be an int; got {value!r}")
-    if value < 0:
-        raise ArgumentError(f"{where}: {name} must not be negative; got {value}")
-    return int(value)
 
 
 def _checked_module(where: str, module: Any) -> Module:

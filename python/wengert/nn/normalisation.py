@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import _core
+from .. import _core, arguments
 from .._core import ArgumentError, ShapeError, Tensor, ops
 from ..grad_mode import no_grad
 from . import init
-from .module import Module, Parameter, _size
+from .module import Module, Parameter
 
 
 def _sizes(where: str, input: Tensor, channels: dict[str, Tensor | None]) -> tuple[int, ...]:
@@ -106,7 +106,7 @@ class _BatchNorm(Module):
         *,
         dtype: Any = None,
     ) -> None:
-        self.num_features = _size(type(self).__name__, "num_features", num_features)
+        self.num_features = arguments.integer(type(self).__name__, "num_features", num_features)
         self.eps = eps
         self.momentum = momentum
         self.affine = affine

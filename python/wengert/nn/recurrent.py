@@ -6,15 +6,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .. import _core
-from .._core import ArgumentError, ShapeError, Tensor
+from .. import _core, arguments
+from .._core import ArgumentTypeError, ShapeError, Tensor
 from ..control import scan
 from ..creation import zeros
+from ..dtypes import result_type
 from ..functions import stack
 from . import functional as F
 from . import init
 from .layers import _parameter
-from .module import Module, Parameter, _size
+from .module import Module, Parameter
 
 _linear = _core.ops.linear
 _sigmoid = _core.ops.sigmoid
@@ -27,6 +28,7 @@ class _Recurrent(Module):
 
     _gates: int
     _states: int
+    weight_hh_l0: Parameter
 
     def __init__(
         self,
@@ -41,13 +43,10 @@ class _Recurrent(Module):
         dtype: Any = None,
     ) -> None:
         where = type(self).__name__
-        self.input_size = _size(where, "input_size", input_size)
-        self.hidden_size = _size(where, "hidden_size", hidden_size)
-        self.num_layers = _size(where, "num_layers", num_layers)
-        if num_layers < 1:
-            raise ArgumentError(f"{where}: 'num_layers' is at least 1; got {num_layers}")
-        if not isinstance(dropout, (int, float)) or not 0.0 <= dropout <= 1.0:
-            raise ArgumentError(f"{where}: 'dropout' takes a number from 0 to 1; got {dropout!r}")
+        self.input_size = arguments.integer(where, "input_size", input_size)
+        self.hidden_size = arguments.integer(where, "hidden_size", hidden_size)
+        self.num_layers = arguments.integer(where, "num_layers", num_layers, 1)
+        arguments.check_probability(where, "dropout", dropout)
         self.bias, self.batch_first = bool(bias), bool(batch_first)
         self.dropout, self.bidirectional = float(dropout), bool(bidirectional)
         width = self._gates * hidden_size
@@ -72,7 +71,7 @@ class _Recurrent(Module):
             init.uniform_(p, -bound, bound)
 
     def _step(self, states: tuple[Tensor, ...], gates: Tensor, w: Tensor, b: Any) -> Any:
-        raise NotImplementedError
+        raise ArgumentTypeError(f"{type(self).__name__}: a recurrent layer defines _step")
 
     def _input_bias(self, b_ih: Parameter | None, b_hh: Parameter | None) -> Any:
         return b_ih
@@ -93,8 +92,9 @@ class _Recurrent(Module):
         elif self.batch_first:
             x = _core.ops.permute_dims(x, (1, 0, 2))
         shape = (len(self._names()), x.shape[1], self.hidden_size)
+        weight = self.weight_hh_l0
         if start is None:
-            return x, [zeros(shape, dtype=x.dtype)] * self._states, batched
+            return x, [zeros(shape, dtype=result_type(x, weight))] * self._states, batched
         states = [
             _core.asarray(s) for s in (start if isinstance(start, (tuple, list)) else [start])
         ]
@@ -104,7 +104,8 @@ class _Recurrent(Module):
                 f"{where}: the start needs {self._states} tensor(s) of shape {want}; got "
                 f"{', '.join(str(s.shape) for s in states)}"
             )
-        return x, [s.reshape(shape) for s in states], batched
+        dtype = result_type(x, weight, *states)
+        return x, [s.astype(dtype).reshape(shape) for s in states], batched
 
     def _run(self, x: Any, start: Any) -> tuple[Tensor, list[Tensor]]:
         x, states, batched = self._checked(x, start)
@@ -182,8 +183,8 @@ class LSTM(_Recurrent):
         c = _sigmoid(f) * c + _sigmoid(i) * _tanh(g)
         return _sigmoid(o) * _tanh(c), c
 
-    def forward(self, x: Tensor, hx: Any = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        output, (h, c) = self._run(x, hx)
+    def forward(self, input: Tensor, hx: Any = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        output, (h, c) = self._run(input, hx)
         return output, (h, c)
 
 
@@ -208,6 +209,6 @@ class GRU(_Recurrent):
         n = _tanh(n + r * n_h)
         return ((1.0 - z) * n + z * h,)
 
-    def forward(self, x: Tensor, hx: Any = None) -> tuple[Tensor, Tensor]:
-        output, (h,) = self._run(x, hx)
+    def forward(self, input: Tensor, hx: Any = None) -> tuple[Tensor, Tensor]:
+        output, (h,) = self._run(input, hx)
         return output, h
