@@ -160,7 +160,7 @@ def test_static_arguments():
     assert f.cache_info() == (3, 3, 3)
     with pytest.raises(wg.ArgumentTypeError, match=r"must be hashable; got .*\[1\]"):
         f(x, [1], y, 2)
-    with pytest.raises(wg.ArgumentTypeError, match="takes ints"):
+    with pytest.raises(wg.ArgumentTypeError, match="takes an int"):
         wg.compile(lambda x: x, static_argnums="x")
 
 
@@ -479,6 +479,17 @@ def test_python_numbers_take_the_dtype_of_what_they_meet(dtype, number):
             np.testing.assert_array_equal(found.numpy(), expected.numpy())
     compiled(x, wg.asarray(number))
     assert compiled.cache_info().misses == (1 if number is True else 2)
+
+
+@pytest.mark.parametrize(("dtype", "number"), [("uint8", 256), ("uint8", -1), ("int32", 2**31)])
+def test_integers_that_do_not_fit_are_refused_at_every_call(dtype, number):
+    add = wg.compile(lambda x, n: x + n)
+    x = wg.ones(3, dtype=dtype)
+    assert add(x, 3).tolist() == [4, 4, 4]
+    for f in (add, lambda x, n: x + n):
+        with pytest.raises(wg.DTypeError, match=f"{number} does not fit {dtype}"):
+            f(x, number)
+    assert add(x, 4).tolist() == [5, 5, 5]
 
 
 def test_a_python_number_alone_is_float32():

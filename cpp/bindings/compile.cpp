@@ -101,8 +101,7 @@ py::tuple record(py::function f, const List& arguments, const std::vector<bool>&
   py::object result = f(given);
   List inputs = placeholders, outputs;
   for (py::handle y : flatten(result)) {
-    const Var x = recording.read(to_var(y.ptr()));
-    outputs.push_back(x->weak && x.dtype() == DType::float64 ? astype(x, DType::float32) : x);
+    outputs.push_back(settled(recording.read(to_var(y.ptr()))));
   }
   const std::size_t results = outputs.size();
   refuse_shared_memory(recording);

@@ -130,7 +130,6 @@ Var weak_scalar(PyObject* object, std::optional<DType> company) {
   return x;
 }
 
-bool is_number(PyObject* object) { return PyFloat_Check(object) || PyLong_Check(object); }
 bool is_sequence(PyObject* object) { return PyList_Check(object) || PyTuple_Check(object); }
 
 // What a nested sequence holds beside numbers: whether there is a tensor, and how deep it nests.
@@ -225,6 +224,8 @@ bool seen_outside(const Buffer& buffer) {
   if (!release || Py_REFCNT(release->owner) > 1) return true;
   return !py::reinterpret_borrow<py::array>(release->owner).attr("base").is_none();
 }
+
+bool is_number(PyObject* object) { return PyFloat_Check(object) || PyLong_Check(object); }
 
 bool is_convertible(PyObject* object) {
   return is_tensor(object) || is_number(object) || is_array_like(object);

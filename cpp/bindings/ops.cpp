@@ -44,7 +44,6 @@ std::size_t leading(const Op& op, PyObject* const* args, std::size_t given) {
 
 Vars convert_inputs(const Op& op, const std::vector<PyObject*>& objects) {
   // Python numbers take the dtype of the widest array beside them.
-  auto is_number = [](PyObject* object) { return PyFloat_Check(object) || PyLong_Check(object); };
   auto is_index = [&](std::size_t i) {  // takes its dtype from nobody
     return op.inputs[std::min(i, op.inputs.size() - 1)].ends_with("indices");
   };

@@ -74,7 +74,6 @@ bool refuses(PyObject* other) {
   return other == Py_None || PyUnicode_Check(other) || PyDict_Check(other) || PyBytes_Check(other);
 }
 
-bool is_number(PyObject* x) { return PyFloat_Check(x) || PyLong_Check(x); }
 bool is_traced_number(PyObject* x) { return is_tensor(x) && value_of(x)->weak && !value_of(x)->array.has_data(); }
 
 // Arithmetic among the numbers that a traced function was given, as Python does it: in float64 or

@@ -28,6 +28,7 @@ PyObject* wrap(const Var& x);        // new reference; the same object for the s
 Var to_var(PyObject* object);        // tensors, numbers, NumPy arrays, nested sequences; or a TypeError
 // The same, a Python number taking the dtype it would be cast to in company of `beside`.
 Var to_var(PyObject* object, const Var& beside);
+bool is_number(PyObject* object);  // of Python, a bool included
 bool is_convertible(PyObject* object);
 // Whether a NumPy array that Python still holds, or another library, sees memory that is not ours.
 bool seen_outside(const Buffer& buffer);

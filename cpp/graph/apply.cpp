@@ -101,15 +101,15 @@ Vars infer_only(const Op& op, const Attrs& attrs, std::span<const Var> ins, uint
   return outs;
 }
 
-// A traced Python float that found no company is float32; until then it has all its digits.
 void settle_numbers(Vars& ins) {
   for (const Var& x : ins)
     if (!x->weak && is_float(x.dtype())) return;
-  for (Var& x : ins)
-    if (x->weak && x.dtype() == DType::float64) x = astype(x, DType::float32);
+  for (Var& x : ins) x = settled(x);
 }
 
 }  // namespace
+
+Var settled(const Var& x) { return x->weak && x.dtype() == DType::float64 ? astype(x, DType::float32) : x; }
 
 KernelHook& kernel_hook() {
   static KernelHook hook;

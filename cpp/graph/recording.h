@@ -59,4 +59,7 @@ class Recording {
   Recording* before_;
 };
 
+// A traced Python float that found no company is float32; until then it has all its digits.
+Var settled(const Var& x);
+
 }  // namespace wengert

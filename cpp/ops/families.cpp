@@ -1,7 +1,6 @@
 #include "ops/families.h"
 
 #include <cmath>
-#include <limits>
 
 #include "kernels/constants.h"
 
@@ -55,19 +54,10 @@ DType promoted(const Op& op, const Vars& args, Domain domain) {
 void cast_all(Vars& args, DType dtype) {
   static const Op& convert = find_op("astype");
   for (Var& x : args) {
-    if (x->weak && x.is_abstract()) {  // from here on a value of that dtype like others
-      x = apply(convert, {&x, 1}, make_attrs(convert, {{"dtype", dtype}}));
-      continue;
-    }
-    if (x.dtype() == dtype) continue;
-    if (x->weak && is_integer(dtype) && x.dtype() == DType::int64) {
-      const int64_t value = *x->array.data<int64_t>();
-      const int64_t top = dtype == DType::uint8 ? 255 : std::numeric_limits<int32_t>::max();
-      const int64_t bottom = dtype == DType::uint8 ? 0 : std::numeric_limits<int32_t>::min();
-      if (value < bottom || value > top)
-        fail(ErrorKind::dtype, "cast: the Python integer ", value, " does not fit ", dtype);
-    }
-    x = astype(x, dtype);
+    if (x->weak && (x.is_abstract() || x.dtype() != dtype))  // from here on a value of that dtype like others
+      x = apply(convert, {&x, 1}, make_attrs(convert, {{"dtype", dtype}, {"fits", true}}));
+    else if (x.dtype() != dtype)
+      x = astype(x, dtype);
   }
 }
 

@@ -534,7 +534,7 @@ def copy(x: ArrayLike) -> Tensor:
     """x in memory of its own, contiguous."""
 def stop_gradient(x: ArrayLike) -> Tensor:
     """x, taken as a constant: no derivative of any order passes."""
-def astype(x: ArrayLike, dtype: DTypeLike) -> Tensor:
+def astype(x: ArrayLike, dtype: DTypeLike, fits: bool = False) -> Tensor:
     """x converted to dtype."""
 def straight_through(value: ArrayLike, carrier: ArrayLike, anchor: ArrayLike) -> Tensor:
     """value + (carrier - anchor), and value to the bit where carrier and anchor are the same,
