@@ -243,3 +243,17 @@ FORKS = """
 def test_a_forked_child_computes():
     command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(FORKS)]
     subprocess.run(command, check=True, timeout=600)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("n", [1 << 18, 300_001])
+def test_a_group_beyond_the_caches(n, threads):
+    """Its blocks are asked for ahead, the last one of each task and odd ones too."""
+    x, y = np.linspace(-3, 3, n), np.linspace(0, 1, n, dtype=np.float32)
+
+    def f(x, y):
+        z = wg.tanh(x * y) + x
+        return z * z, z > 0.5, wg.sin(y)
+
+    args = wg.tensor(x), wg.tensor(y)
+    assert with_threads(threads, wg.compile(f), *args) == bits(f(*args))

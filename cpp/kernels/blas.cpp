@@ -18,7 +18,7 @@ namespace wengert::blas {
 namespace {
 
 constexpr int64_t max_dim = std::numeric_limits<int>::max();
-constexpr int64_t transposed_bytes = 1 << 15;
+constexpr int64_t transposed_bytes = 1 << 16;
 
 template <class T>
 Matrix<T> transposed(Matrix<T> m) {

@@ -38,7 +38,9 @@ struct TileGroup {
     SmallVector<int64_t, 4> strides;
   };
   void run_range(int64_t begin, int64_t end) const;
+  const Array& operand(std::size_t k) const { return k < reads.size() ? reads[k] : writes[k - reads.size()]; }
   std::vector<Walked> walks_;
+  std::vector<std::size_t> streams_;  // operands walked from end to end, where the caches do not hold them
   SmallVector<int64_t, 4> sizes_;
   int64_t block_ = 0;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -130,34 +131,56 @@ class Planner {
     return found == item_sizes_.end() ? 0 : found->second;
   }
 
+  // The first output that is no update and shows all of the buffer.
+  int shown_at(const Buffer* buffer) const {
+    for (std::size_t j = 0; j < program_.outputs.size(); ++j)
+      if (!is_update_[j] && home(program_.outputs[j]) == buffer && is_whole(array(program_.outputs[j]))) return int(j);
+    return -1;
+  }
+
+  // Passes a changed input on in the rows of an output that shows it before or after the step.
+  bool keep_in_rows(std::size_t input, const Array& value) {
+    Buffer* own = value.buffer().get();
+    const int before = shown_at(home(program_.inputs[input]));
+    if (before < 0 && shown_at(own) < 0) return false;
+    if (before >= 0 && bound_states_.contains(own)) return false;
+    if (before < 0) bound_states_.insert(own);
+    else lives_[own].outside = holds_state_[std::size_t(before)] = true;
+    to_.states_.push_back({input, value.buffer(), before});
+    return true;
+  }
+
   // A changed input whose new value can be written where it belongs.
   void bind_updates() {
+    is_update_.assign(program_.outputs.size(), false);
+    holds_state_ = is_update_;
+    for (const Update& update : to_.updates_) is_update_[update.output] = true;
     for (const Update& update : to_.updates_) {
-      const ValueId value = program_.outputs[update.output], input = program_.inputs[update.input];
-      Buffer* own = array(value).buffer().get();
-      const Buffer* old = home(input);
+      const Array &value = array(program_.outputs[update.output]), &input = array(program_.inputs[update.input]);
+      Buffer* own = value.buffer().get();
+      const Buffer* old = input.buffer().get();
       Life& life = lives_[own];
-      const bool direct = !life.outside && is_whole(array(value)) && array(value).type() == array(input).type() &&
-                          !shown_.contains(old) && may_overwrite(own, old, makers_.at(own));
-      if (direct) {
-        life.outside = true;
-        to_.inputs_[update.input].also.push_back(array(value).buffer());
+      bool direct = !life.outside && is_whole(value) && value.type() == input.type();
+      if (direct && !keep_in_rows(update.input, value)) {
+        direct = !bound_states_.contains(own) && !shown_.contains(old) && may_overwrite(own, old, makers_.at(own));
+        if (direct) {
+          life.outside = true;
+          to_.inputs_[update.input].also.push_back(value.buffer());
+        }
       }
       to_.direct_.push_back(direct);
-      to_.update_values_.push_back(array(value));
+      to_.update_values_.push_back(value);
       needs_room_.push_back(!direct && lives_[own].outside);
-      if (needs_room_.back()) room_bytes_ += array(value).size() * itemsize(array(value).dtype());
+      if (needs_room_.back()) room_bytes_ += value.size() * itemsize(value.dtype());
     }
   }
 
   void bind_outputs() {
-    std::vector<bool> is_update(program_.outputs.size(), false);
-    for (const Update& update : to_.updates_) is_update[update.output] = true;
     for (std::size_t j = 0; j < program_.outputs.size(); ++j) {
       const Array& value = array(program_.outputs[j]);
-      Executor::Result result{.buffer = {}, .value = value, .is_update = is_update[j]};
+      Executor::Result result{.buffer = {}, .value = value, .is_placed = is_update_[j] || holds_state_[j]};
       Life& life = lives_[value.buffer().get()];
-      if (!is_update[j] && !life.outside && is_whole(value)) {
+      if (!result.is_placed && !life.outside && is_whole(value)) {
         life.outside = true;
         result.buffer = value.buffer();
       } else if (!life.outside) {
@@ -343,7 +366,7 @@ class Planner {
     for (std::size_t j = 0; j < to_.results_.size(); ++j) {
       const Executor::Result& result = to_.results_[j];
       if (result.buffer) to_.bound_results_.push_back(j);
-      else if (!result.is_update) to_.copied_results_.push_back(j);
+      else if (!result.is_placed) to_.copied_results_.push_back(j);
     }
     for (std::size_t u = 0; u < to_.updates_.size(); ++u) {
       if (to_.update_rooms_[u].has_data()) to_.roomed_updates_.push_back(u);
@@ -360,7 +383,9 @@ class Planner {
   std::unordered_map<const Buffer*, std::vector<std::pair<std::size_t, std::size_t>>> readers_;  // unit, step
   std::unordered_map<const Buffer*, int> shown_;  // as outputs
   std::unordered_map<const Buffer*, int> item_sizes_;
-  std::vector<bool> needs_room_;  // of each update
+  std::vector<bool> needs_room_;               // of each update
+  std::vector<bool> is_update_, holds_state_;  // of each output
+  std::unordered_set<const Buffer*> bound_states_;
   std::vector<Interval> intervals_;
   std::unordered_map<const Buffer*, std::size_t> place_of_;  // among the intervals
   std::vector<Buffer*> inside_;
@@ -394,6 +419,31 @@ void Executor::bind(std::span<const Array> inputs, std::span<const Array> output
   for (std::size_t j = 0; j < results_.size(); ++j)
     if (const Ref<Buffer>& buffer = results_[j].buffer)
       buffer->data = static_cast<std::byte*>(outputs[j].raw()) + (stacked.empty() ? 0 : row * int64_t(buffer->bytes));
+  for (State& state : states_) state.home = inputs_[state.input].buffer->data;
+}
+
+// `next`: the row of the step after this one; -1: there is none.
+void Executor::begin_step(std::span<const Array> outputs, int64_t row, int64_t next) {
+  for (const State& state : states_) {
+    if (state.before < 0) continue;
+    Buffer& input = *inputs_[state.input].buffer;
+    const auto bytes = int64_t(input.bytes);
+    auto* rows = static_cast<std::byte*>(outputs[std::size_t(state.before)].raw());
+    if (input.data == state.home && bytes) std::memcpy(rows + row * bytes, state.home, input.bytes);
+    input.data = rows + row * bytes;
+    state.value->data = next < 0 ? state.home : rows + next * bytes;
+  }
+}
+
+void Executor::end_step() {
+  for (const State& state : states_)
+    if (state.before < 0) inputs_[state.input].buffer->data = state.value->data;
+}
+
+void Executor::settle_states() {
+  for (const State& state : states_)
+    if (const Buffer& input = *inputs_[state.input].buffer; state.before < 0 && input.bytes)
+      std::memcpy(state.home, input.data, input.bytes);
 }
 
 void Executor::run(std::span<const Array> inputs, std::span<const Array> outputs,
@@ -403,14 +453,17 @@ void Executor::run(std::span<const Array> inputs, std::span<const Array> outputs
   const int64_t start = backwards ? last - 1 : first, sign = backwards ? -1 : 1;
   bind(inputs, outputs, stacked, start);
   for (int64_t count = first, row = start; count < last; ++count, row += sign) {
+    begin_step(outputs, rows ? row : 0, count + 1 < last ? row + sign : -1);
     step();
     finish(inputs, outputs, rows, row);
+    end_step();
     if (!rows) continue;
     for (std::size_t i = 0; moves && i < inputs_.size() && i < stacked.size(); ++i)
       if (stacked[i]) inputs_[i].buffer->data += sign * int64_t(inputs_[i].buffer->bytes);
     for (const std::size_t j : bound_results_)
       results_[j].buffer->data += sign * int64_t(results_[j].buffer->bytes);
   }
+  if (first < last) settle_states();
   for (const Update& update : updates_) {
     const Array& target = inputs[update.input];
     if (!target.is_contiguous()) kernels::copy(inputs_[update.input].staged, target);
@@ -452,6 +505,7 @@ std::vector<UnitCost> Executor::profile(std::span<const Array> inputs, std::span
   std::vector<UnitCost> out = costs();
   for (int repeat = 0; repeat < repeats; ++repeat) {
     bind(inputs, outputs, {}, 0);
+    begin_step(outputs, 0, -1);
     for (std::size_t u = 0; u < units_.size(); ++u) {
       const auto start = Clock::now();
       run_unit(units_[u]);
@@ -459,6 +513,8 @@ std::vector<UnitCost> Executor::profile(std::span<const Array> inputs, std::span
       out[u].seconds = repeat == 0 ? seconds : std::min(out[u].seconds, seconds);
     }
     finish(inputs, outputs, false, 0);
+    end_step();
+    settle_states();
   }
   return out;
 }

@@ -69,13 +69,25 @@ class Executor {
   struct Result {
     Ref<Buffer> buffer;  // bound to the caller's memory; null: copied at the end
     Array value;
-    bool is_update;
+    bool is_placed;  // by an update, or as a state
+  };
+
+  // An updated input that some output shows. Its new value is written to a row of that output, where the
+  // next step reads it, and stands where the input was after the last.
+  struct State {
+    std::size_t input;
+    Ref<Buffer> value;
+    int before;  // the output of the values before each step; -1: one of those after it is bound to `value`
+    std::byte* home = nullptr;
   };
 
   Executor() = default;
   void bind(std::span<const Array> inputs, std::span<const Array> outputs, const std::vector<bool>& stacked, int64_t row);
   void run_unit(const Unit& unit);
   void step();
+  void begin_step(std::span<const Array> outputs, int64_t row, int64_t next);
+  void end_step();
+  void settle_states();
   void finish(std::span<const Array> inputs, std::span<const Array> outputs, bool rows, int64_t row);
 
   friend class Planner;
@@ -85,6 +97,7 @@ class Executor {
   std::vector<Input> inputs_;
   std::vector<Result> results_;
   std::vector<Update> updates_;
+  std::vector<State> states_;
   std::vector<bool> direct_;          // whether an update is written where it belongs
   std::vector<Array> update_values_;
   std::vector<Array> update_rooms_;   // for values that another update may overwrite

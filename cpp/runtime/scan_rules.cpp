@@ -6,12 +6,14 @@ namespace wengert {
 namespace {
 
 // What the reverse sweep of a step reads becomes an output of the step, unless the sweep's scan can
-// be given it again.
+// be given it again: inputs, also under another name.
 void keep_crossing(Scan& op) {
   Program& program = op.body.program;
+  const std::vector<Array> arrays = lay_out(program);
   for (const ValueId id : op.pulled->crossing) {
+    const Array& crossing = arrays[std::size_t(id)];
     std::size_t input = 0;
-    while (input < program.inputs.size() && program.inputs[input] != id) ++input;
+    while (input < program.inputs.size() && !crossing.same_place(arrays[std::size_t(program.inputs[input])])) ++input;
     if (input < op.body.constants) {
       op.crossing.push_back({Crossing::constant, input});
     } else if (input < program.inputs.size() && op.is_row(input)) {
