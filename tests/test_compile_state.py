@@ -2,6 +2,7 @@
 statistics, optimisers; and many steps in one call."""
 
 import _thread
+import signal
 import threading
 
 import numpy as np
@@ -514,11 +515,14 @@ def test_run_can_be_interrupted():
         count.assign(count + 1)
 
     step()
+    # A job in the background inherits that this signal is ignored.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(0.05, _thread.interrupt_main)
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         step.run(steps=10**12)
     timer.join()
+    signal.signal(signal.SIGINT, handler)
     before = count.item()
     assert before > 1
     step()

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <cstdlib>
 #include <mutex>
@@ -36,7 +37,8 @@ Pool& pool() {
 }
 
 std::mutex pool_mutex;
-int sharers = 0;
+// Changed with the interpreter lock only, so that it does not become 0 or leave it within a turn.
+std::atomic<int> sharers = 0;
 
 // A child of fork() gets the pool whole, and the mutex free, whatever other threads were at.
 [[maybe_unused]] const int at_fork = pthread_atfork([] { pool_mutex.lock(); }, [] { pool_mutex.unlock(); }, [] { pool_mutex.unlock(); });
@@ -44,7 +46,7 @@ int sharers = 0;
 // Locks only where threads can meet: a mutex at every turn would cost a tenth of a small operation.
 class Turn {
  public:
-  Turn() : locked_(sharers > 0) { if (locked_) pool_mutex.lock(); }
+  Turn() : locked_(sharers.load(std::memory_order_relaxed) > 0) { if (locked_) pool_mutex.lock(); }
   ~Turn() { if (locked_) pool_mutex.unlock(); }
   Turn(const Turn&) = delete;
 
@@ -105,8 +107,8 @@ void give(void* block, std::size_t bytes) {
 
 }  // namespace
 
-Shared::Shared() { ++sharers; }
-Shared::~Shared() { --sharers; }
+Shared::Shared() { sharers.fetch_add(1, std::memory_order_relaxed); }
+Shared::~Shared() { sharers.fetch_sub(1, std::memory_order_relaxed); }
 
 void* allocate(std::size_t bytes, std::size_t counted) {
   const Turn turn;
