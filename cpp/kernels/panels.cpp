@@ -64,6 +64,19 @@ bool panels_pay(const blas::ConstMatrix<T>& a, int64_t n) {
          (a.col_stride == 1 || a.rows * a.cols <= cached);
 }
 
+// The lines of the source of the panel after that of columns j and terms `first`.
+template <class T>
+Ahead next_panel(const blas::ConstMatrix<T>& b, int64_t j, int64_t first) {
+  first += most_terms;
+  if (first >= b.rows) first = 0, j += columns<T>;
+  if (j >= b.cols || (b.col_stride != 1 && b.row_stride != 1)) return {};
+  const int64_t terms = std::min(most_terms, b.rows - first), cols = std::min(columns<T>, b.cols - j);
+  const auto* from = reinterpret_cast<const std::byte*>(b.data + first * b.row_stride + j * b.col_stride);
+  const auto lines = [](int64_t count) { return (count * int64_t(sizeof(T)) + 63) / 64; };
+  return b.col_stride == 1 ? Ahead{from, terms, lines(cols), b.row_stride * int64_t(sizeof(T))}
+                           : Ahead{from, cols, lines(terms), b.col_stride * int64_t(sizeof(T))};
+}
+
 template <class T>
 void panel_product(const blas::ConstMatrix<T>& a, const blas::ConstMatrix<T>& b, bool add,
                    const T* row, const blas::Matrix<T>& c) {
@@ -77,7 +90,7 @@ void panel_product(const blas::ConstMatrix<T>& a, const blas::ConstMatrix<T>& b,
                               .b = panel, .b_row = columns<T>, .c = c.data + j, .c_row = c.row_stride, .m = c.rows,
                               .n = (cols + granule<T> - 1) / granule<T> * granule<T>, .k = terms,
                               .add = add || first > 0, .row = row && first == 0 ? row + j : nullptr,
-                              .far = j == 0};
+                              .far = j == 0, .ahead = next_panel<T>(b, j, first)};
       if (p.n == cols) small_product(p);
       else narrow_product(p, cols);
     }

@@ -1,6 +1,7 @@
 // Products of matrices that lie in the cache, without packing: for kernels that work tile by tile.
 // Knows no operation.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 
 namespace wengert::kernels {
@@ -17,6 +18,12 @@ enum class Band {
 template <class T>
 inline constexpr int64_t granule = 64 / int64_t(sizeof(T));
 
+// Memory that is read soon: `runs` of 64-byte `lines`, `stride` bytes apart.
+struct Ahead {
+  const std::byte* from = nullptr;
+  int64_t runs = 0, lines = 0, stride = 0;
+};
+
 // c[i, j] = sum_p a[i, p] b[p, j], or += where `add`, or with `row`, which has n numbers, + row[j].
 // Strides are in elements, columns of b and c are neighbours.
 template <class T>
@@ -32,6 +39,7 @@ struct SmallProduct {
   const T* row = nullptr;
   Band band = Band::whole;
   bool far = false;  // a may lie beyond the nearer caches: its next rows are asked for early
+  Ahead ahead = {};  // asked for bit by bit
 };
 
 template <class T>
