@@ -1,5 +1,6 @@
 """The memory that a replay takes, over the steps of the benchmarks: none but its results'."""
 
+import numpy as np
 import pytest
 import wengert as wg
 from test_memory_budget import replay_of
@@ -79,3 +80,17 @@ def test_what_lives_at_once():
     g = wg.compile(lambda x, a, b: ((x @ a).mT @ (x @ b)) @ (x @ (b + b)).mT)
     g(x, wg.ones((7, 3)), wg.ones((7, 2)))
     assert replay_of(g).live_bytes == 4 * max(5 * 3 + 5 * 2 + 3 * 2, 3 * 2 + 7 * 2 + 5 * 2)
+
+
+def test_a_step_comes_earlier_where_that_saves_memory():
+    def f(x, w, v):
+        a, b = x @ w, x @ v
+        return b @ wg.sum(a, axis=1), wg.max(b, axis=0)
+
+    args = [wg.tensor(np.random.default_rng(0).normal(size=(32, 32))) for _ in range(3)]
+    compiled = wg.compile(f)
+    for found, expected in zip(compiled(*args), f(*args), strict=True):
+        assert found.tolist() == expected.tolist()
+    # The sum over a comes before b, which takes the place of a.
+    assert replay_of(compiled).live_bytes == 8 * (32 * 32 + 32)
+    assert "1 steps earlier" in compiled.explain(*args)

@@ -58,5 +58,5 @@ def test_profile_changes_nothing(tmp_path):
 @pytest.mark.parametrize("repeats", [0, -1, 2.5, True, "3"])
 def test_wrong_repeats(repeats):
     _, step, x = model_step()
-    with pytest.raises(wg.ArgumentError, match="repeats"):
+    with pytest.raises((wg.ArgumentError, wg.ArgumentTypeError), match="repeats"):
         step.profile(x, repeats=repeats)

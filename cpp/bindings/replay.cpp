@@ -6,6 +6,7 @@
 #include "graph/tangents.h"
 #include "kernels/copy.h"
 #include "program/hoist.h"
+#include "runtime/reorder.h"
 #include "runtime/stack_sums.h"
 #include "sweeps/reverse.h"
 
@@ -61,6 +62,7 @@ Replay::Replay(Program program, const Recording& recording, std::size_t argument
   std::vector<Renewal> renewals;
   for (const Update& update : updates_) renewals.push_back({program_.inputs[update.input], program_.outputs[update.output]});
   hoisted_ = hoist_renewals(program_, renewals);
+  hoisted_ += reorder(program_, updates_);
   if (pull_) {
     if (stacks) stack_sums(pull_->program);
     rewrite(pull_->program, exact_);

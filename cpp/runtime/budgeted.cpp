@@ -73,7 +73,7 @@ std::vector<double> seconds_of(const Program& program, const Limit& limit) {
 Fitter fitter_of(const Program& program, const std::vector<Update>& updates, const Limit& limit) {
   return Fitter(program, seconds_of(program, limit),
                 [&updates, taken = limit.taken](const Program& planned) {
-                  return taken + Executor::planned_bytes(planned, updates);
+                  return taken + Executor::planned(planned, updates).bytes;
                 });
 }
 

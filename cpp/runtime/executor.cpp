@@ -38,7 +38,7 @@ class Planner {
     plan();
   }
 
-  int64_t bytes() const { return arena_bytes_ + room_bytes_; }
+  Planned planned() const { return {arena_bytes_ + room_bytes_, units_.size()}; }
 
   void build() {
     take_memory();
@@ -352,7 +352,7 @@ class Planner {
   }
 
   void take_memory() {
-    to_.arena_bytes_ = bytes();
+    to_.arena_bytes_ = arena_bytes_ + room_bytes_;
     to_.arena_ = Array::empty(DType::uint8, {arena_bytes_});
     for (std::size_t i = 0; i < to_.update_values_.size(); ++i) {
       const Array& value = to_.update_values_[i];
@@ -396,9 +396,9 @@ Executor::Executor(const Program& program, std::vector<Update> updates) {
   Planner(*this, program, std::move(updates)).build();
 }
 
-int64_t Executor::planned_bytes(const Program& program, std::vector<Update> updates) {
+Planned Executor::planned(const Program& program, std::vector<Update> updates) {
   Executor none;
-  return Planner(none, program, std::move(updates)).bytes();
+  return Planner(none, program, std::move(updates)).planned();
 }
 
 void Executor::bind(std::span<const Array> inputs, std::span<const Array> outputs, const std::vector<bool>& stacked,

@@ -19,13 +19,19 @@ struct UnitCost {
   double seconds = 0;  // the least of several runs
 };
 
+// What an executor would keep and run.
+struct Planned {
+  int64_t bytes;
+  std::size_t units;
+};
+
 class Executor {
  public:
   // The program must outlive it. What both hold is not counted here: a loop makes executors of its body
   // without the interpreter lock.
   Executor(const Program& program, std::vector<Update> updates);
-  // The `arena_bytes` of such an executor, worked out without taking memory.
-  static int64_t planned_bytes(const Program& program, std::vector<Update> updates);
+  // The `arena_bytes` and `units` of such an executor, worked out without taking memory.
+  static Planned planned(const Program& program, std::vector<Update> updates);
 
   // Inputs are like the program's; `outputs` are contiguous memory for those that are no updates
   // (null arrays for the updates). The arrays of updated inputs are changed.

@@ -10,7 +10,7 @@ namespace {
 
 constexpr int64_t line = 64;                       // bytes of a cache line
 constexpr std::size_t most_comparisons = 1 << 20;  // of intervals, in a walk over orders
-constexpr int few_steps = 64;                      // of a walk, to better what is fair already
+constexpr int few_steps = 32;                      // of a walk, to better what is fair already
 
 // Large values begin at a line. Small ones begin at a multiple of the largest power of two in their size, which
 // costs no byte between values of one size and is never less than an element asks for.
@@ -89,7 +89,7 @@ int64_t most_live(const std::vector<Interval>& intervals) {
 
 int64_t place_intervals(std::vector<Interval>& intervals) {
   const std::size_t count = intervals.size();
-  const int64_t least = most_live(intervals), good = least + least / 64, fair = least + least / 16;
+  const int64_t least = most_live(intervals), fair = least + least / 16;
   FirstFit fit(intervals);
   int64_t total = INT64_MAX;
   const auto attempt = [&](const Order& order) {
@@ -104,16 +104,16 @@ int64_t place_intervals(std::vector<Interval>& intervals) {
   const auto life = [&](std::size_t i) { return double(intervals[i].last) - double(intervals[i].first) + 1; };
   Order order = descending(count, life);
   int64_t height = attempt(order);
-  if (total > good) height = attempt(order = descending(count, [&](std::size_t i) { return double(bytes(i)) * life(i); }));
-  if (total > good) height = attempt(order = descending(count, bytes));
+  if (total > least) height = attempt(order = descending(count, [&](std::size_t i) { return double(bytes(i)) * life(i); }));
+  if (total > least) height = attempt(order = descending(count, bytes));
   // A walk over orders: what sticks out goes first, or any one goes elsewhere; a slightly higher arena is on the way.
   std::minstd_rand random;  // equal programs have equal plans
   std::vector<int64_t> offsets = fit.offsets();
   const std::size_t spent = fit.comparisons();
-  for (int step = 0; total > (step < few_steps ? good : fair) && fit.comparisons() - spent < most_comparisons; ++step) {
+  for (int step = 0; total > (step < few_steps ? least : fair) && fit.comparisons() - spent < most_comparisons; ++step) {
     Order tried = order;
     if (step % 4 == 0) {
-      std::stable_partition(tried.begin(), tried.end(), [&](std::size_t i) { return offsets[i] + bytes(i) > good; });
+      std::stable_partition(tried.begin(), tried.end(), [&](std::size_t i) { return offsets[i] + bytes(i) > least; });
     } else {
       const auto from = tried.begin() + std::ptrdiff_t(random() % count), to = tried.begin() + std::ptrdiff_t(random() % count);
       if (from < to) std::rotate(from, from + 1, to + 1);

@@ -53,7 +53,7 @@ def explain_text(replay: Any, recorded: Program, program: Program) -> str:
         "nodes gone",
         f"{'':12} {neutral} nodes that return an operand gone, {narrowed} computed before they are "
         f"broadcast, {transposed} before they are transposed, {placed} sums without zeros",
-        f"{'':12} {replay.hoisted} updates as soon as nothing reads what they change",
+        f"{'':12} {replay.hoisted} steps earlier, to save memory",
         f"{'':12} {stacked} scans whose sums of products are one product",
         f"{'':12} {rerolled} nodes on single numbers put together",
         f"{'grouped':<12} {len(units):>6} units  {'':>12}  {_amount(moved, 'B'):>10} moved"

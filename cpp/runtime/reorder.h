@@ -1,0 +1,12 @@
+// The order of a small program's steps, for memory. Names no op.
+#pragma once
+#include "runtime/executor.h"
+
+namespace wengert {
+
+// Moves steps forward, a few places at a time, where the arena becomes smaller by it and no more units run: a
+// value ends earlier, or comes in the place of one that has ended. Each order is planned whole, which larger
+// programs cannot afford. Returns the number of moves.
+int64_t reorder(Program& program, const std::vector<Update>& updates);
+
+}  // namespace wengert
