@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "array/allocator.h"
+#include "graph/source.h"
 #include "graph/tangents.h"
 #include "kernels/copy.h"
 #include "program/hoist.h"
@@ -46,9 +47,17 @@ Replay::Replay(Program program, const Recording& recording, std::size_t argument
   for (Outside& read : variables_)
     for (const Outside& changed : variables_)
       read.copied |= !read.assigned && changed.assigned && extent(read.value.array()).meets(extent(changed.value.array()));
-  for (const Recording::Gradient& gradient : recording.gradients())
+  for (std::size_t v = 0; v < variables_.size(); ++v) {
+    if (variables_[v].copied) bound_variables_.push_back(v);
+    if (!variables_[v].assigned) continue;
+    Buffer* buffer = variables_[v].value.array().buffer().get();
+    changes_read_only_ |= buffer->read_only;
+    changed_.push_back(buffer);
+  }
+  for (const Recording::Gradient& gradient : recording.gradients()) {
+    if (gradient.entry) read_slots_.push_back(slots_.size());
     slots_.push_back({gradient.leaf, bool(gradient.entry), gradient.now != gradient.entry, bool(gradient.now)});
-  for (const ValueId id : program_.inputs) types_.push_back(program_.types[std::size_t(id)]);
+  }
   // Outputs: results, new values of variables, gradients that are left behind.
   std::size_t output = results_;
   for (std::size_t v = 0; v < variables_.size(); ++v)
@@ -109,15 +118,11 @@ int64_t& options_epoch() {
   return epoch;
 }
 
-bool Replay::fits() const {
+bool Replay::fits() {
+  if (fitted_at_ == gradients_epoch()) return true;
   for (const Slot& slot : slots_)
     if (bool(gradient_of(slot.leaf)) != slot.had) return false;
-  std::size_t i = arguments_;
-  for (const Outside& variable : variables_) {
-    const Array& array = variable.value.array();
-    const Type& type = types_[i++];
-    if (array.dtype() != type.dtype || !(array.shape() == type.shape)) return false;
-  }
+  fitted_at_ = gradients_epoch();
   return true;
 }
 
@@ -159,37 +164,54 @@ struct Busy {
   Running& running;
   explicit Busy(Running& r) : running(r) { running.busy = true; }
   ~Busy() {
-    running.inputs.clear();
-    running.outputs.clear();
+    for (const std::size_t i : running.given) running.inputs[i] = Array();
+    for (const std::size_t j : running.made) running.outputs[j] = Array();
     running.busy = false;
   }
 };
 
 }  // namespace
 
+// Binds once what stays where it is from call to call. No value ever gets other memory.
+void Replay::fix(Running& running) {
+  const std::size_t count = running.keeps ? program_.outputs.size() : first_kept_;
+  running.given.clear(), running.made.clear();
+  running.inputs.resize(program_.inputs.size());
+  running.outputs.resize(count);
+  std::vector<bool> fixed(running.inputs.size(), false);
+  for (std::size_t i = 0; i < fixed.size(); ++i) {
+    const bool is_variable = i >= arguments_ && i < arguments_ + variables_.size();
+    fixed[i] = is_variable && !variables_[i - arguments_].copied;
+    if (fixed[i]) running.inputs[i] = variables_[i - arguments_].value.array();
+    else running.given.push_back(i);
+  }
+  for (std::size_t j = 0; j < count; ++j)
+    if (j < results_ || j >= first_gradient_) running.made.push_back(j);
+  running.executor.fix(running.inputs, fixed);
+  running.fixed = true;
+}
+
 // With `rows` >= 0 every result gets as many rows.
 void Replay::bind(Running& running, std::span<const Var> arguments, int64_t rows) {
-  for (const Var& x : arguments) running.inputs.push_back(x.array());
-  for (const Outside& variable : variables_) {
-    if (variable.assigned && variable.value.array().buffer()->read_only)
-      fail(ErrorKind::argument, "compile: a tensor that the call changes shares read-only memory");
-    running.inputs.push_back(variable.copied ? kernels::contiguous_copy(variable.value.array()) : variable.value.array());
-  }
-  for (const Slot& slot : slots_)
-    if (slot.had) running.inputs.push_back(gradient_of(slot.leaf).array());
-  const std::size_t count = running.keeps ? program_.outputs.size() : first_kept_;
-  for (std::size_t j = 0; j < count; ++j) {
+  if (changes_read_only_) fail(ErrorKind::argument, "compile: a tensor that the call changes shares read-only memory");
+  if (!running.fixed) fix(running);
+  std::size_t at = 0;
+  auto give = [&](const Array& array) { running.inputs[running.given[at++]] = array; };
+  for (const Var& x : arguments) give(x.array());
+  for (const std::size_t v : bound_variables_) give(kernels::contiguous_copy(variables_[v].value.array()));
+  for (const std::size_t s : read_slots_) give(gradient_of(slots_[s].leaf).array());
+  for (const std::size_t j : running.made) {
     const Type& type = program_.types[std::size_t(program_.outputs[j])];
-    const bool is_update = j >= results_ && j < first_gradient_;
     Shape shape = type.shape;
     if (rows >= 0) shape.insert(0, rows);
-    running.outputs.push_back(is_update ? Array() : Array::empty(type.dtype, shape));
+    running.outputs[j] = Array::empty(type.dtype, shape);
   }
 }
 
 void Replay::note_changes() {
-  for (const Outside& variable : variables_)
-    if (variable.assigned) note_change(variable.value.array());
+  if (changed_.empty()) return;
+  const uint32_t source = source_here();
+  for (Buffer* buffer : changed_) ++buffer->version, buffer->changed_at = source;
 }
 
 std::vector<Var> Replay::hand_over(Running& running) {
@@ -364,8 +386,9 @@ std::vector<UnitCost> Replay::profile(std::span<const Var> arguments, int repeat
   Running& running = free_executor(true);
   const Busy busy(running);
   bind(running, arguments, -1);
-  for (const Update& update : updates_) running.inputs[update.input] = kernels::contiguous_copy(running.inputs[update.input]);
-  return running.executor.profile(running.inputs, running.outputs, repeats);
+  std::vector<Array> inputs = running.inputs;
+  for (const Update& update : updates_) inputs[update.input] = kernels::contiguous_copy(inputs[update.input]);
+  return Executor(program_, updates_).profile(inputs, running.outputs, repeats);
 }
 
 }  // namespace wengert::bindings

@@ -43,7 +43,7 @@ class Replay : public std::enable_shared_from_this<Replay> {
   std::vector<Var> run_followed(std::span<const Var> arguments, const std::string& name, py::function f);
   bool has_pull() const { return pull_.has_value(); }
 
-  bool fits() const;  // whether the world is as it was when the call was recorded
+  bool fits();  // whether the world is as it was when the call was recorded
   // Whether an argument lies in memory that the call changes: what it reads there depends on when.
   bool overlaps(std::span<const Var> arguments) const;
   std::vector<Var> run(std::span<const Var> arguments);
@@ -75,17 +75,20 @@ class Replay : public std::enable_shared_from_this<Replay> {
     Ref<Node> leaf;
     bool had, changed, has;
   };
-  // Calls from several threads run side by side, each in memory of its own.
+  // Calls from several threads run side by side, each in memory of its own. Variables that are read
+  // where they lie stay among the inputs from call to call.
   struct Running {
     Executor executor;
     std::vector<Array> inputs, outputs;
-    bool busy = false, keeps;  // also what the reverse sweep reads
+    std::vector<std::size_t> given, made;  // places of those that each call brings, and that it makes
+    bool fixed = false, busy = false, keeps;  // also what the reverse sweep reads
     Running(const Program& program, const std::vector<Update>& updates, bool keeps_all)
         : executor(program, updates), keeps(keeps_all) {}
   };
 
   Running& free_executor(bool keeps);
   void bind(Running& running, std::span<const Var> arguments, int64_t rows);
+  void fix(Running& running);
   void execute(Running& running);
   void note_changes();
   int64_t copied_bytes() const;
@@ -106,8 +109,12 @@ class Replay : public std::enable_shared_from_this<Replay> {
   std::optional<Limit> limit_;
   IdlePool<Executor> pullers_;  // their rules may call Python, which may switch threads
   std::vector<Outside> variables_;
+  std::vector<std::size_t> bound_variables_;  // at each call: the copied ones
+  std::vector<Buffer*> changed_;              // those of variables that are assigned
+  bool changes_read_only_ = false;
   std::vector<Slot> slots_;
-  std::vector<Type> types_;
+  std::vector<std::size_t> read_slots_;  // whose gradient is an input
+  uint64_t fitted_at_ = 0;               // the epoch of gradients at which the slots were as recorded
   std::vector<Update> updates_;
   std::vector<std::unique_ptr<Running>> executors_;
 };

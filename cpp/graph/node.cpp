@@ -98,9 +98,15 @@ Var leaf_grad(const Value& value) {
   return {};
 }
 
+uint64_t& gradients_epoch() {
+  static uint64_t epoch = 1;
+  return epoch;
+}
+
 void set_grad(Value& value, Var grad) {
   if (Recording* recording = Recording::current(); recording && value.node && value.node->is_leaf())
     return recording->set_gradient(value.node, std::move(grad));
+  ++gradients_epoch();
   auto& grads = value.node->more().grads;
   for (auto& entry : grads)
     if (entry.first == value.index) {

@@ -73,6 +73,8 @@ Var detach(const Var& x);           // the same array, no history, no tangent
 void make_leaf(Value& value);       // wants a gradient from now on
 Var leaf_grad(const Value& value);  // of a leaf, or a retained one; null if there is none
 void set_grad(Value& value, Var grad);
+// Another number whenever a leaf gets a gradient or loses it.
+uint64_t& gradients_epoch();
 
 // Frees what a node keeps for a reverse sweep, which runs at the line `source`; the node itself
 // stays for inspection.

@@ -75,6 +75,9 @@ struct Laws {
   // Of a row that puts x into zeros, the name of the one that adds x there to a base: base + op(x) is
   // placed(base, x), but for the sign of a zero.
   const char* placed = nullptr;
+  // Of a row that updates parameters in turn (ops/optimise.h), the same for numbers that lie side by side:
+  // each tensor holds one number a parameter.
+  std::shared_ptr<const Op> by_number = {};
 };
 
 enum class Family { elementwise, linear, bilinear, reduction, general, fused };
@@ -115,6 +118,7 @@ struct Op {
   // Applied in this one's place where an input wants a gradient: ops that must prepare for it.
   std::function<Vars(std::span<const Var>)> followed = {};
   std::weak_ptr<const Op> self = {};  // of an op that is no row of the table: nodes keep it alive
+  bool packs = false;                 // copies single numbers side by side; a run may do so by their addresses
   const Program* body = nullptr;      // of an op that stands for a program; where it runs, its steps take its place
 
   bool variadic() const { return !inputs.empty() && inputs.back()[0] == '*'; }

@@ -9,6 +9,7 @@
 #include "kernels/copy.h"
 #include "kernels/denormals.h"
 #include "ops/families.h"
+#include "ops/optimise.h"
 #include "ops/rows.h"
 
 namespace wengert {
@@ -16,24 +17,7 @@ namespace {
 
 constexpr std::size_t max_states = 3;
 
-// Inputs are lr, counts, then p, g and the states of each parameter; outputs are counts, then p and
-// the states of each.
-struct Layout {
-  std::size_t states, params;
-
-  std::size_t inputs() const { return 2 + params * (2 + states); }
-  std::size_t outputs() const { return 1 + params * (1 + states); }
-  // Of parameter k: its place, its gradient's and those of its states.
-  std::size_t in_p(std::size_t k) const { return 2 + k * (2 + states); }
-  std::size_t in_g(std::size_t k) const { return in_p(k) + 1; }
-  std::size_t in_state(std::size_t k, std::size_t s) const { return in_p(k) + 2 + s; }
-  std::size_t out_p(std::size_t k) const { return 1 + k * (1 + states); }
-  std::size_t out_state(std::size_t k, std::size_t s) const { return out_p(k) + 1 + s; }
-};
-
-Layout layout_of(const Attrs& at) {
-  return {std::size_t(at.integer("states")), at.ints("which").size()};
-}
+using Layout = UpdateLayout;
 
 // The input that output o is the new value of.
 std::size_t renewed(const Layout& layout, std::size_t o) {
@@ -48,7 +32,7 @@ Types infer_update(const std::string& name, std::span<const Type> in, const Attr
   if (states < fewest || states > most)
     fail(ErrorKind::argument, name, ": states must be from ", fewest, " to ", most, "; got ",
          states);
-  const Layout layout = layout_of(at);
+  const Layout layout = update_layout(at);
   if (in.size() != layout.inputs())
     fail(ErrorKind::argument, name, ": ", layout.params, " parameters with ", states,
          " states each take ", layout.inputs(), " tensors: lr, counts, and ", 2 + states,
@@ -175,13 +159,8 @@ struct Update {
 
 double rate_of(const Call& call) { return *call.in[0].data<double>(); }
 
-// update(Update<T>) for each parameter.
-template <class F>
-void update_all(const Call& call, const F& update) {
-  const Layout layout = layout_of(call.attrs);
-  const Ints& which = call.attrs.ints("which");
-  const Readable in(call, layout);
-  const kernels::FlushDenormals flush;
+// The new values, so far like the old ones.
+void renew_all(const Call& call, const Layout& layout, const Readable& in) {
   auto renew = [&](std::size_t i, std::size_t o) {
     if (in[i].raw() != call.out[o].raw()) kernels::copy(in[i], call.out[o]);
   };
@@ -191,6 +170,16 @@ void update_all(const Call& call, const F& update) {
     for (std::size_t s = 0; s < layout.states; ++s)
       renew(layout.in_state(k, s), layout.out_state(k, s));
   }
+}
+
+// update(Update<T>) for each parameter.
+template <class F>
+void update_all(const Call& call, const F& update) {
+  const Layout layout = update_layout(call.attrs);
+  const Ints& which = call.attrs.ints("which");
+  const Readable in(call, layout);
+  const kernels::FlushDenormals flush;
+  renew_all(call, layout, in);
   int64_t* counts = call.out[0].data<int64_t>();
   auto one = [&]<class T>(TypeTag<T>, std::size_t k) {
     const Array& p = call.out[layout.out_p(k)];
@@ -207,6 +196,46 @@ void update_all(const Call& call, const F& update) {
       one(TypeTag<double>{}, k);
   }
 }
+
+// The same where number k of each tensor belongs to parameter k: runs of equal counts at once.
+template <class F>
+void update_numbers(const Call& call, const F& update) {
+  const Layout layout{update_layout(call.attrs).states, 1};
+  const Ints& which = call.attrs.ints("which");
+  const Readable in(call, layout);
+  const kernels::FlushDenormals flush;
+  renew_all(call, layout, in);
+  int64_t* counts = call.out[0].data<int64_t>();
+  for (const int64_t place : which) ++counts[place];
+  auto all = [&]<class T>(TypeTag<T>) {
+    const auto n = int64_t(which.size());
+    for (int64_t first = 0, last = 0; first < n; first = last) {
+      const int64_t count = counts[which[std::size_t(first)]];
+      while (last < n && counts[which[std::size_t(last)]] == count) ++last;
+      Update<T> u{call.out[1].data<T>() + first,
+                  in[layout.in_g(0)].template data<T>() + first,
+                  {},
+                  last - first,
+                  count};
+      for (std::size_t s = 0; s < layout.states; ++s)
+        u.states[s] = call.out[layout.out_state(0, s)].data<T>() + first;
+      update(u);
+    }
+  };
+  if (call.out[1].dtype() == DType::float32)
+    all(TypeTag<float>{});
+  else
+    all(TypeTag<double>{});
+}
+
+struct EachTensor {
+  template <class F>
+  void operator()(const Call& call, const F& update) const { update_all(call, update); }
+};
+struct EachNumber {
+  template <class F>
+  void operator()(const Call& call, const F& update) const { update_numbers(call, update); }
+};
 
 // Example k of the inputs: a slice of those that are mapped.
 Vars example(const Batched& b, int64_t k) {
@@ -232,7 +261,7 @@ Vars batch_update(const Batched& b) {
     outs[0] = broadcast_to(outs[0], {b.size, outs[0].shape()[0]});
     return outs;
   }
-  const Layout layout = layout_of(b.attrs);
+  const Layout layout = update_layout(b.attrs);
   std::vector<Vars> parts(layout.outputs());
   for (int64_t k = 0; k < b.size; ++k) {
     const Vars args = example(b, k);
@@ -246,9 +275,10 @@ Vars batch_update(const Batched& b) {
   return stacked;
 }
 
+// `step(call, each)` hands the formula of an update to `each`.
+template <class Step>
 Op update_row(std::string name, std::string doc, Schema params, int64_t fewest, int64_t most,
-              std::function<void(const Attrs&)> check, std::function<void(const Call&)> kernel,
-              int64_t flops_a_number) {
+              std::function<void(const Attrs&)> check, const Step& step, int64_t flops_a_number) {
   params.push_back({"which", AttrKind::ints, {}});
   params.push_back({"states", AttrKind::integer, fewest});
   Op op{.name = name,
@@ -262,7 +292,7 @@ Op update_row(std::string name, std::string doc, Schema params, int64_t fewest, 
     if (check) check(at);
     return infer_update(name, in, at, fewest, most);
   };
-  op.kernel = std::move(kernel);
+  op.kernel = [step](const Call& call) { step(call, EachTensor{}); };
   op.batch = batch_update;
   op.flops = [flops_a_number](std::span<const Type> in, std::span<const Type> out) {
     const std::size_t count = in.size() - 1 - out.size();  // each has one input more: g
@@ -272,15 +302,21 @@ Op update_row(std::string name, std::string doc, Schema params, int64_t fewest, 
     return flops_a_number * elements;
   };
   op.overwrites = [](int output, std::size_t, const Attrs& at) {
-    return int(renewed(layout_of(at), std::size_t(output)));
+    return int(renewed(update_layout(at), std::size_t(output)));
   };
+  Op by_number{.name = name, .inputs = op.inputs};
+  by_number.kernel = [step](const Call& call) { step(call, EachNumber{}); };
+  by_number.flops = op.flops;
+  by_number.overwrites = op.overwrites;  // one tensor of each kind: the first parameter's
+  op.laws.by_number = std::make_shared<const Op>(std::move(by_number));
   return op;
 }
 
 Param number(const char* name, double fallback) { return {name, AttrKind::real, fallback}; }
 Param flag(const char* name) { return {name, AttrKind::boolean, false}; }
 
-void sgd(const Call& call) {
+template <class Each>
+void sgd(const Call& call, const Each& each) {
   const Attrs& at = call.attrs;
   kernels::SgdStep step{.lr = rate_of(call),
                         .momentum = at.real("momentum"),
@@ -288,13 +324,14 @@ void sgd(const Call& call) {
                         .weight_decay = at.real("weight_decay"),
                         .nesterov = at.flag("nesterov"),
                         .maximize = at.flag("maximize")};
-  update_all(call, [&]<class T>(const Update<T>& u) {
+  each(call, [&]<class T>(const Update<T>& u) {
     step.first = u.count == 1;
     kernels::sgd_update<T>(u.p, u.g, u.states[0], u.n, step);
   });
 }
 
-void adam(const Call& call) {
+template <class Each>
+void adam(const Call& call, const Each& each) {
   const Attrs& at = call.attrs;
   kernels::AdamStep step{.lr = rate_of(call),
                          .beta1 = at.real("beta1"),
@@ -303,13 +340,14 @@ void adam(const Call& call) {
                          .weight_decay = at.real("weight_decay"),
                          .decoupled = at.flag("decoupled"),
                          .maximize = at.flag("maximize")};
-  update_all(call, [&]<class T>(const Update<T>& u) {
+  each(call, [&]<class T>(const Update<T>& u) {
     step.set_count(u.count);
     kernels::adam_update<T>(u.p, u.g, u.states[0], u.states[1], u.states[2], u.n, step);
   });
 }
 
-void rmsprop(const Call& call) {
+template <class Each>
+void rmsprop(const Call& call, const Each& each) {
   const Attrs& at = call.attrs;
   const bool centered = at.flag("centered");
   const kernels::RmsPropStep step{.lr = rate_of(call),
@@ -318,7 +356,7 @@ void rmsprop(const Call& call) {
                                   .weight_decay = at.real("weight_decay"),
                                   .momentum = at.real("momentum"),
                                   .maximize = at.flag("maximize")};
-  update_all(call, [&]<class T>(const Update<T>& u) {
+  each(call, [&]<class T>(const Update<T>& u) {
     kernels::rmsprop_update<T>(u.p, u.g, u.states[0], centered ? u.states[1] : nullptr,
                                step.momentum != 0 ? u.states[centered ? 2 : 1] : nullptr, u.n,
                                step);
@@ -394,20 +432,21 @@ std::vector<Op> optimise_rows() {
                    "sgd_update: momentum needs states=1; got momentum=", at.real("momentum"),
                    ", states=0");
           },
-          sgd, 8),
+          [](const Call& call, const auto& each) { sgd(call, each); }, 8),
       update_row("adam_update",
                  "A step of Adam, or with decoupled of AdamW, as optim.Adam takes it; the states "
                  "are the running means of g and g**2, and with a third (AMSGrad) the largest of "
                  "the latter.",
                  {number("beta1", 0.9), number("beta2", 0.999), number("eps", 1e-8),
                   number("weight_decay", 0), flag("decoupled"), flag("maximize")},
-                 2, 3, {}, adam, 18),
+                 2, 3, {}, [](const Call& call, const auto& each) { adam(call, each); }, 18),
       update_row("rmsprop_update",
                  "A step of optim.RMSProp; the states are the running mean of g**2, with centered "
                  "that of g, and with momentum the buffer.",
                  {number("alpha", 0.99), number("eps", 1e-8), number("weight_decay", 0),
                   number("momentum", 0), flag("centered"), flag("maximize")},
-                 1, 3, check_rmsprop, rmsprop, 12),
+                 1, 3, check_rmsprop,
+                 [](const Call& call, const auto& each) { rmsprop(call, each); }, 12),
       norm_row(),
   };
 }

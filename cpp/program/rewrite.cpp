@@ -5,22 +5,18 @@
 #include "program/layout.h"
 
 namespace wengert {
-namespace {
 
-// Whether nobody can change x: no tensor shows it, and its memory is our own.
-bool is_fixed(const Var& x) {
+bool is_fixed_constant(const Var& x) {
   if (x.is_abstract()) return false;
   const Buffer& buffer = *x->array.buffer();
   return !buffer.foreign && buffer.tensors == 0;
 }
 
-}  // namespace
-
 int64_t drop_neutral(Program& program, bool exact) {
   const LayoutRewriter layout(program);
   std::vector<Array> fixed(program.types.size());
   for (const auto& [id, x] : program.constants)
-    if (is_fixed(x)) fixed[std::size_t(id)] = x->array;
+    if (is_fixed_constant(x)) fixed[std::size_t(id)] = x->array;
   std::vector<ValueId> instead(program.types.size());
   std::iota(instead.begin(), instead.end(), ValueId(0));
   int64_t count = 0;
@@ -96,7 +92,7 @@ Rewritten rewrite(Program& program, bool exact) {
     tidy();
     out.simplified.unused -= out.neutral + out.placed;  // counted already
   }
-  out.rerolled = reroll(program);
+  out.rerolled = reroll(program, exact);
   return out;
 }
 

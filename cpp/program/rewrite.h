@@ -16,6 +16,9 @@ struct Rewritten {
 // `exact`: only rewrites that keep every bit, the sign of zeros and the order of sums included.
 Rewritten rewrite(Program& program, bool exact);
 
+// Whether nobody can change x: no tensor shows it, and its memory is our own.
+bool is_fixed_constant(const Var& x);
+
 // Drops steps whose result is an operand, given their constants: x + 0, x * 1, products with the identity.
 int64_t drop_neutral(Program& program, bool exact);
 
@@ -26,8 +29,10 @@ int64_t narrow(Program& program);
 // A sum with a box in zeros that nobody else reads adds to the box alone, and the zeros are not made.
 int64_t place_sums(Program& program);
 
-// Equal operations on many single numbers become one on a vector of them, level by level; to the bit.
-int64_t reroll(Program& program);
+// Equal operations on many single numbers become one on a vector of them, level by level. Unless `exact`,
+// sums of several numbers and of products are added up in another order: as reductions and products of
+// matrices where the numbers lie so.
+int64_t reroll(Program& program, bool exact);
 
 // Elementwise steps on transposed operands are carried out in the memory's order, and their result
 // is transposed instead, where only products and further such steps read it.

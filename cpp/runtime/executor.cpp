@@ -231,8 +231,18 @@ class Planner {
   void build_units() {
     for (std::size_t u = 0; u < units_.size(); ++u) {
       if (units_[u].grouped) build_group(u);
-      else build_kernel(program_.steps[units_[u].steps[0]]);
+      else if (const Step& step = program_.steps[units_[u].steps[0]]; step.op->packs) build_pack(step);
+      else build_kernel(step);
     }
+  }
+
+  void build_pack(const Step& step) {
+    Executor::Pack pack;
+    for (const ValueId id : step.ins) pack.ins.push_back(array(id));
+    pack.out = array(step.outs[0]);
+    to_.work_ += 2 * double(step.ins.size());
+    to_.units_.push_back({Executor::Unit::pack, to_.packs_.size(), cost_of(step)});
+    to_.packs_.push_back(std::move(pack));
   }
 
   void build_kernel(const Step& step) {
@@ -371,7 +381,9 @@ class Planner {
     for (std::size_t u = 0; u < to_.updates_.size(); ++u) {
       if (to_.update_rooms_[u].has_data()) to_.roomed_updates_.push_back(u);
       if (!to_.direct_[u]) to_.copied_updates_.push_back(u);
+      to_.loose_updates_.push_back(u);
     }
+    for (std::size_t i = 0; i < to_.inputs_.size(); ++i) to_.loose_inputs_.push_back(i);
   }
 
   Executor& to_;
@@ -403,22 +415,11 @@ Planned Executor::planned(const Program& program, std::vector<Update> updates) {
 
 void Executor::bind(std::span<const Array> inputs, std::span<const Array> outputs, const std::vector<bool>& stacked,
                     int64_t row) {
-  for (std::size_t i = 0; i < inputs_.size(); ++i) {
-    Input& own = inputs_[i];
-    const Array& given = inputs[i];
-    const bool in_place = given.is_contiguous();
-    if (!in_place) {
-      if (!(own.staged.has_data() && own.staged.type() == given.type())) own.staged = Array::empty(given.dtype(), given.shape());
-      kernels::copy(given, own.staged);
-    }
-    auto* data = static_cast<std::byte*>((in_place ? given : own.staged).raw());
-    if (i < stacked.size() && stacked[i]) data += row * int64_t(own.buffer->bytes);
-    own.buffer->data = data;
-    for (const Ref<Buffer>& buffer : own.also) buffer->data = data;
+  for (const std::size_t i : loose_inputs_) bind_input(i, inputs[i], i < stacked.size() && stacked[i] ? row : 0);
+  for (const std::size_t j : bound_results_) {
+    const Ref<Buffer>& buffer = results_[j].buffer;
+    buffer->data = static_cast<std::byte*>(outputs[j].raw()) + (stacked.empty() ? 0 : row * int64_t(buffer->bytes));
   }
-  for (std::size_t j = 0; j < results_.size(); ++j)
-    if (const Ref<Buffer>& buffer = results_[j].buffer)
-      buffer->data = static_cast<std::byte*>(outputs[j].raw()) + (stacked.empty() ? 0 : row * int64_t(buffer->bytes));
   for (State& state : states_) state.home = inputs_[state.input].buffer->data;
 }
 
@@ -464,9 +465,9 @@ void Executor::run(std::span<const Array> inputs, std::span<const Array> outputs
       results_[j].buffer->data += sign * int64_t(results_[j].buffer->bytes);
   }
   if (first < last) settle_states();
-  for (const Update& update : updates_) {
-    const Array& target = inputs[update.input];
-    if (!target.is_contiguous()) kernels::copy(inputs_[update.input].staged, target);
+  for (const std::size_t u : loose_updates_) {
+    const std::size_t i = updates_[u].input;
+    if (!inputs[i].is_contiguous()) kernels::copy(inputs_[i].staged, inputs[i]);
   }
 }
 
@@ -476,6 +477,11 @@ void Executor::step() {
 
 void Executor::run_unit(const Unit& unit) {
   if (unit.kind == Unit::group) return groups_[unit.index].run();
+  if (unit.kind == Unit::pack) {
+    Pack& pack = packs_[unit.index];
+    if (!pack.is_fixed) find_numbers(pack);
+    return move_numbers(pack.moves, itemsize(pack.out.dtype()));
+  }
   Kernel& kernel = kernels_[unit.index];
   if (kernel.op->evaluate) {
     Arrays given;  // Python may keep them
@@ -534,6 +540,8 @@ void Executor::finish(std::span<const Array> inputs, std::span<const Array> outp
     kernels::copy(update_rooms_[u].has_data() ? update_rooms_[u] : update_values_[u],
                   given.is_contiguous() ? given : own.staged);
   }
+  move_numbers(moves_[0], 4);
+  move_numbers(moves_[1], 8);
 }
 
 }  // namespace wengert

@@ -3,6 +3,7 @@
 #pragma once
 #include "kernels/group.h"
 #include "program/program.h"
+#include "runtime/numbers.h"
 
 namespace wengert {
 
@@ -41,6 +42,10 @@ class Executor {
   void run(std::span<const Array> inputs, std::span<const Array> outputs, const std::vector<bool>& stacked,
            int64_t first, int64_t last, bool backwards = false);
 
+  // Binds the inputs that are `fixed` for good, but for those that have to be copied: runs find them
+  // where they are now, and changed.
+  void fix(std::span<const Array> inputs, const std::vector<bool>& fixed);
+
   // The units in their order, timed over `repeats` runs; the inputs that updates change are changed.
   std::vector<UnitCost> profile(std::span<const Array> inputs, std::span<const Array> outputs, int repeats);
   std::vector<UnitCost> costs() const;
@@ -61,7 +66,7 @@ class Executor {
     std::vector<Array> ins, outs;
   };
   struct Unit {
-    enum Kind { kernel, group } kind;
+    enum Kind { kernel, group, pack } kind;
     std::size_t index;
     UnitCost cost;
   };
@@ -71,6 +76,13 @@ class Executor {
     Array staged;  // a copy, where what is given is not contiguous
     Type type;
     std::vector<Ref<Buffer>> also = {};
+  };
+  // Single numbers, from wherever they lie into a vector.
+  struct Pack {
+    std::vector<Array> ins;
+    Array out;
+    std::vector<NumberMove> moves;  // while all that is read stays where it is
+    bool is_fixed = false;
   };
   struct Result {
     Ref<Buffer> buffer;  // bound to the caller's memory; null: copied at the end
@@ -89,6 +101,8 @@ class Executor {
 
   Executor() = default;
   void bind(std::span<const Array> inputs, std::span<const Array> outputs, const std::vector<bool>& stacked, int64_t row);
+  void bind_input(std::size_t i, const Array& given, int64_t rows);
+  void find_numbers(Pack& pack) const;
   void run_unit(const Unit& unit);
   void step();
   void begin_step(std::span<const Array> outputs, int64_t row, int64_t next);
@@ -100,6 +114,7 @@ class Executor {
   std::vector<Unit> units_;
   std::vector<Kernel> kernels_;
   std::vector<kernels::TileGroup> groups_;
+  std::vector<Pack> packs_;
   std::vector<Input> inputs_;
   std::vector<Result> results_;
   std::vector<Update> updates_;
@@ -108,6 +123,8 @@ class Executor {
   std::vector<Array> update_values_;
   std::vector<Array> update_rooms_;   // for values that another update may overwrite
   std::vector<std::size_t> bound_results_, copied_results_, roomed_updates_, copied_updates_;  // places of such
+  std::vector<std::size_t> loose_inputs_, loose_updates_;  // bound at each run
+  std::vector<NumberMove> moves_[2];  // updates of 4 and 8 bytes that are copied between fixed places
   Array arena_;
   int64_t arena_bytes_ = 0, live_bytes_ = 0;
   bool calls_python_ = false;

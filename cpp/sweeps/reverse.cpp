@@ -63,6 +63,7 @@ void accumulate_leaf(Node& leaf, Var g) {
   if (!grad->tracked && !carries_tangent(grad) && !owned(grad)) grad = Var(kernels::contiguous_copy(grad.array()));
   grads.clear();
   grads.emplace_back(uint16_t(0), std::move(grad));
+  ++gradients_epoch();
 }
 
 class Sweep;
