@@ -194,3 +194,86 @@ def test_a_slice_that_others_read_keeps_its_zeros():
 
     same(f, X)
     assert names(wg.compile(f), X).count("unslice") == 1
+
+
+SIGNS = {
+    "a + -b": (lambda a, b, c: a + -b, ["subtract"]),
+    "-a + b": (lambda a, b, c: -a + b, ["subtract"]),
+    "a - -b": (lambda a, b, c: a - -b, ["add"]),
+    "-a - b": (lambda a, b, c: -a - b, ["negative", "subtract"]),
+    "-a + -b": (lambda a, b, c: -a + -b, ["negative", "subtract"]),
+    "a + -b c": (lambda a, b, c: a + -b * c, ["multiply", "subtract"]),
+    "a - b / -c": (lambda a, b, c: a - b / -c, ["divide", "add"]),
+    "-b -c": (lambda a, b, c: -b * -c, ["multiply"]),
+    "-b / -c + a": (lambda a, b, c: -b / -c + a, ["divide", "add"]),
+    "-b c alone": (lambda a, b, c: -b * c, ["negative", "multiply"]),
+    "-b c shown": (lambda a, b, c: (a + (d := -b * c), d), ["negative", "multiply", "add"]),
+    "-b c twice": (lambda a, b, c: (d := -b * c) + d, ["negative", "multiply", "add"]),
+    "-b c from a": (lambda a, b, c: -b * c - a, ["negative", "multiply", "subtract"]),
+    "a twice": (lambda a, b, c: (a + -b, -b * 2.0 + c), ["subtract", "multiply", "subtract"]),
+    "of one": (lambda a, b, c: (a + c * -b) + c * b, ["multiply", "subtract", "add"]),
+    "chained": (
+        lambda a, b, c: a - OPS.chain_multiply(-b, c) - OPS.chain_divide(b, -c),
+        ["chain_multiply", "add", "chain_divide", "add"],
+    ),
+    "broadcast": (lambda a, b, c: a + -b[0], ["negative", "add"]),
+}
+
+
+@pytest.mark.parametrize("name", SIGNS)
+def test_sums_take_up_signs(name):
+    f, expected = SIGNS[name]
+    a, b, c = X, np.cos(X), np.where(X > 0, X, 0.5)
+    b[0, :4], c[0, :4] = (0.0, -0.0, 1e300, 2.0), (1.0, -1.0, 3.0, -0.5)
+    a, b, c = wg.tensor(a), wg.tensor(b), wg.tensor(c)
+    same(f, a, b, c)
+    found = [
+        n for n in names(wg.compile(f), a, b, c) if n not in ("slice", "reshape", "broadcast_to")
+    ]
+    assert sorted(found) == sorted(expected)
+
+
+def test_signs_of_integers():
+    f = wg.compile(lambda a, b: (a + -b, a - -b, a + -b * a))
+    a, b = np.arange(5, dtype=np.int32), np.array([3, 0, -7, 2**31 - 1, -(2**31)], np.int32)
+    for x, y in zip(f(a, b), (a - b, a + b, a - b * a), strict=True):
+        assert x.dtype == wg.int32 and x.tolist() == y.tolist()
+
+
+JOINS = {
+    "halves": (((0, 25), (25, 25)), 1),
+    "out of order": (((20, 30), (5, 15), (0, 5)), 1),
+    "rows": (((0, 10), (10, 50)), 0),
+    "nothing in one": (((0, 25), (25, 0), (25, 25)), 1),
+}
+GAPS = {
+    "a gap": ((0, 20), (25, 25)),
+    "an overlap": ((0, 30), (20, 30)),
+    "a rest": ((0, 20), (20, 20)),
+}
+
+
+@pytest.mark.parametrize("name", JOINS)
+def test_slices_that_fill_an_array_are_put_side_by_side(name):
+    parts, axis = JOINS[name]
+
+    def loss(x):
+        y = x * 2.0
+        cut = [y[s : s + n] if axis == 0 else y[:, s : s + n] for s, n in parts]
+        return sum((wg.sin(part) ** (i + 1)).sum() for i, part in enumerate(cut))
+
+    f = wg.grad(loss)
+    same(f, X)
+    found = names(wg.compile(f), X)
+    assert "concat" in found and not {"unslice", "unslice_add"} & set(found)
+    assert "concat" not in names(wg.compile(f, exact=True), X)
+
+
+@pytest.mark.parametrize("name", GAPS)
+def test_other_slices_are_added(name):
+    f = wg.grad(lambda x: sum(wg.sin(2.0 * x[:, s : s + n]).sum() for s, n in GAPS[name]))
+    same(f, X)
+    assert "concat" not in names(wg.compile(f), X)
+    steps = wg.grad(lambda x: wg.sin(x[:, ::2]).sum() + wg.cos(x[:, 1::2]).sum())
+    same(steps, X)
+    assert "concat" not in names(wg.compile(steps), X)

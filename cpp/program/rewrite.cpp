@@ -87,8 +87,10 @@ Rewritten rewrite(Program& program, bool exact) {
   if (!exact) {
     out.transposed = move_transposes(program);
     out.placed = place_sums(program);
+    out.joined = join_boxes(program);
+    out.signs = fold_signs(program);
   }
-  if (out.neutral || out.narrowed || out.transposed || out.placed) {
+  if (out.neutral || out.narrowed || out.transposed || out.placed || out.joined || out.signs) {
     tidy();
     out.simplified.unused -= out.neutral + out.placed;  // counted already
   }

@@ -1,4 +1,5 @@
-// All rewrites of a program before it is planned. Names no op but views and the product of the chain rule.
+// All rewrites of a program before it is planned. Names no op but those that move, and the product of the
+// chain rule.
 #pragma once
 #include "program/simplify.h"
 
@@ -10,6 +11,8 @@ struct Rewritten {
   int64_t narrowed = 0;    // steps computed once for what was broadcast
   int64_t transposed = 0;  // steps carried out in the layout of their operands
   int64_t placed = 0;      // sums with what is zero almost everywhere, made where it is not
+  int64_t joined = 0;      // sums of boxes that are put side by side
+  int64_t signs = 0;       // negations that sums and products take up
   int64_t rerolled = 0;    // steps on single numbers that became lanes of others
 };
 
@@ -28,6 +31,12 @@ int64_t narrow(Program& program);
 
 // A sum with a box in zeros that nobody else reads adds to the box alone, and the zeros are not made.
 int64_t place_sums(Program& program);
+
+// A sum of boxes that fill an array becomes their concatenation.
+int64_t join_boxes(Program& program);
+
+// a + -b becomes a - b, and so on; a sign on a factor moves to the product where sums take it from there.
+int64_t fold_signs(Program& program);
 
 // Equal operations on many single numbers become one on a vector of them, level by level. Unless `exact`,
 // sums of several numbers and of products are added up in another order: as reductions and products of

@@ -42,7 +42,7 @@ def _row(name: str, program: Program) -> str:
 def explain_text(replay: Any, recorded: Program, program: Program) -> str:
     """Each pass with nodes, flops and bytes before and after, then the units of the replay."""
     identities, repeated, unused = replay.simplified
-    neutral, narrowed, transposed, placed, stacked, rerolled = replay.rewritten
+    neutral, narrowed, transposed, placed, joined, signs, stacked, rerolled = replay.rewritten
     units = [UnitCost(*cost) for cost in replay.costs]
     moved = sum(unit.bytes for unit in units)
     lines = [
@@ -53,6 +53,7 @@ def explain_text(replay: Any, recorded: Program, program: Program) -> str:
         "nodes gone",
         f"{'':12} {neutral} nodes that return an operand gone, {narrowed} computed before they are "
         f"broadcast, {transposed} before they are transposed, {placed} sums without zeros",
+        f"{'':12} {joined} sums of slices put side by side, {signs} signs moved into sums",
         f"{'':12} {replay.hoisted} steps earlier, to save memory",
         f"{'':12} {stacked} scans whose sums of products are one product",
         f"{'':12} {rerolled} nodes on single numbers put together",
