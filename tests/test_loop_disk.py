@@ -185,6 +185,41 @@ def test_files_have_no_name_and_are_closed(tmp_path):
     assert open_files(tmp_path) == {}
 
 
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+
+def test_few_files_and_threads_are_kept(tmp_path):
+    """Of a compiled loop whose sweeps come at once, late or never, its records lying anywhere."""
+    keep = wg.TwoLevel(1, directory=tmp_path, write_cost=1, read_cost=1)
+    f = wg.compile(lambda x: wg.scan(step, x, None, 40, checkpoint=keep)[0].sum())
+    x = wg.tensor(X0, requires_grad=True)
+    f(x).backward()
+    expected, before = x.grad, threads()
+    assert len(open_files(tmp_path)) == 1
+    elsewhere = []
+    for _ in range(30):
+        x.grad = None
+        y = f(x)
+        elsewhere.append(wg.zeros(y.size))
+        y.backward()
+        same(x.grad, expected)
+        assert len(open_files(tmp_path)) == 1 and threads() <= before
+    waiting = [f(x) for _ in range(30)]
+    assert len(open_files(tmp_path)) <= 8 and threads() <= before + 7
+    for y in waiting:  # the first ones begin from the initial state
+        x.grad = None
+        y.backward()
+        same(x.grad, expected)
+    assert len(open_files(tmp_path)) <= 2 and threads() <= before + 1
+    for _ in range(30):
+        f(x)
+    assert len(open_files(tmp_path)) <= 8
+    del f, y, waiting
+    gc.collect()
+    assert open_files(tmp_path) == {} and threads() < before
+
+
 def faulty(harm, at):
     """A body that does harm once, in its ``at``-th evaluation."""
     calls = [0]

@@ -246,3 +246,29 @@ def test_memory_is_bounded_and_replays_allocate_nothing():
 def test_wrong_calls(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+@pytest.mark.parametrize("keep", [wg.Budget("10GB"), wg.Binomial(10**9)])
+def test_slots_take_memory_when_they_are_used(keep):
+    x = wg.asarray(np.linspace(0.1, 1.0, 100))
+
+    def f(x, limit):
+        return wg.while_loop(
+            lambda s: s[0] < limit, lambda s: (s[0] + 1, wg.sin(s[1])), (0, x), checkpoint=keep
+        )[1].sum()
+
+    g = wg.grad(f)
+    for call in (g, wg.compile(g)):
+        call(x, 3)
+        for steps in (5, 1000):
+            before = wg.memory.live_bytes()
+            wg.memory.reset_peak()
+            found = call(x, steps)
+            peak = wg.memory.peak_bytes() - before
+            assert peak < 2.2 * steps * 800 + 20_000
+            expected = x
+            slope = np.ones(100)
+            for _ in range(steps):
+                slope, expected = slope * np.cos(expected.numpy()), wg.sin(expected)
+            np.testing.assert_allclose(found.numpy(), slope, rtol=1e-9)
+            del found, expected

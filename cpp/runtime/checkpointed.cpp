@@ -203,7 +203,7 @@ Vars forward_batch(const Forward& op, const Batched& b) {
   const std::size_t carry = loop.forward.carry, states = loop.shown + 1;
   for (std::size_t j = carry; j < loop.shown; ++j) outs[j] = mapped_in_front(outs[j]);
   outs[loop.shown] = broadcast_mapped(outs[loop.shown], b.size);
-  for (std::size_t k = 0; k < carry; ++k) outs[states + k] = mapped_in_front(outs[states + k]);
+  for (std::size_t k = 0; k < loop.stacks(); ++k) outs[states + k] = mapped_in_front(outs[states + k]);
   return outs;
 }
 
@@ -221,8 +221,8 @@ Vars apply_forward(std::shared_ptr<const Loop> loop, std::span<const Var> inputs
     Types out;
     for (std::size_t j = 0; j < own.shown; ++j)
       out.push_back(j < own.forward.carry ? own.type_of(program, j) : stacked(own.type_of(program, j), own.length));
-    out.push_back({DType::int64, {int64_t(Record::header) + own.slots}});
-    for (std::size_t k = 0; k < own.forward.carry; ++k) out.push_back(stacked(own.type_of(program, k), own.slots));
+    out.push_back({DType::int64, {int64_t(Record::header) + (own.test ? 0 : own.slots)}});
+    for (std::size_t k = 0; k < own.stacks(); ++k) out.push_back(stacked(own.type_of(program, k), own.slots));
     for (std::size_t k = 0; k < own.kept(); ++k) out.push_back(own.type_of(program, own.shown + k));
     return out;
   };
@@ -230,7 +230,7 @@ Vars apply_forward(std::shared_ptr<const Loop> loop, std::span<const Var> inputs
   op->flops = [self](std::span<const Type>, std::span<const Type>) {
     return flops_of(self->loop->forward.program) * std::max<int64_t>(self->loop->length, 1);
   };
-  if (mapped_from && self->loop->checkpoint.disk != 0) mapped_from->mapped.push_back(op);
+  if (mapped_from && (self->loop->test || self->loop->checkpoint.disk != 0)) mapped_from->mapped.push_back(op);
   op->joint_adjoint = [self](const Rule& r) { return forward_adjoint(*self, r); };
   op->tangent = [self](const Rule& r) { return forward_tangent(*self, r); };
   op->batch = [self](const Batched& b) { return forward_batch(*self, b); };
@@ -240,7 +240,7 @@ Vars apply_forward(std::shared_ptr<const Loop> loop, std::span<const Var> inputs
 
 // The same from scans that keep everything: what a sweep of the sweep follows.
 Vars plain_reverse(const Loop& loop, std::span<const Var> given) {
-  const std::size_t n = loop.inputs(), seeds = n + 1 + loop.forward.carry + loop.kept();
+  const std::size_t n = loop.inputs(), seeds = n + 1 + loop.stacks() + loop.kept();
   int64_t length = loop.length;
   if (loop.test) {
     if (given[n].is_abstract())
@@ -274,7 +274,7 @@ Vars reverse_tangent(const Reverse& op, const Rule& r) {
 
 Vars reverse_batch(const Reverse& op, const Batched& b) {
   const Loop& loop = *op.loop;
-  const std::size_t n = loop.inputs(), carry = loop.forward.carry, seeds = n + 1 + carry + loop.kept();
+  const std::size_t n = loop.inputs(), seeds = n + 1 + loop.stacks() + loop.kept();
   const bool forward = b.is_batched(int(n));  // or the loop ran once for all, and only cotangents are mapped
   const std::vector<bool> batched(b.batched.begin(), b.batched.begin() + std::ptrdiff_t(n));
   std::vector<Var> given(b.ins.begin(), b.ins.end());
@@ -283,7 +283,7 @@ Vars reverse_batch(const Reverse& op, const Batched& b) {
     std::copy(inputs.begin(), inputs.end(), given.begin());
     const Var& record = b.ins[n];
     given[n] = reshape(slice(record, {0, 0}, {1, record.shape()[1]}, {1, 1}), {record.shape()[1]});
-    for (std::size_t k = 0; k < carry; ++k) given[n + 1 + k] = steps_in_front(given[n + 1 + k]);
+    for (std::size_t k = 0; k < loop.stacks(); ++k) given[n + 1 + k] = steps_in_front(given[n + 1 + k]);
   } else {
     for (std::size_t i = 0; i < n; ++i)
       if (loop.is_row(i) && batched[i]) given[i] = steps_in_front(given[i]);

@@ -19,10 +19,12 @@ struct Loop {
   Checkpoint checkpoint;
   int64_t slots = 0;   // states that are stored in memory
   int64_t copies = 0;  // bytes of inputs that are not contiguous
-  // Operations that run this loop mapped, with states on disk that outlive their call.
+  // Operations that run this loop mapped, with states aside that outlive their call.
   mutable std::vector<std::shared_ptr<const Op>> mapped = {};
 
   std::size_t inputs() const { return forward.constants + forward.carry + forward.rows; }
+  // Of stored states, one a tensor; where nobody knows how many there will be, they lie aside.
+  std::size_t stacks() const { return test ? 0 : forward.carry; }
   // Of the last step, which is kept whole where it is known to be the last.
   std::size_t kept() const { return test ? 0 : forward.program.outputs.size() - shown; }
   bool is_carry(std::size_t input) const { return input >= forward.constants && input < forward.constants + forward.carry; }

@@ -51,31 +51,29 @@ void ForwardRun::operator()(const Call& call) {
 }
 
 // Where this record's states go on disk, if the loop has more than memory holds; null: nowhere.
-std::shared_ptr<DiskStates> ForwardRun::disk_states(const Array& record, double step_seconds) {
+std::shared_ptr<AsideStates> ForwardRun::disk_states(const Record& record, double step_seconds) {
   const Checkpoint& given = loop_.checkpoint;
   if (given.disk == 0 || loop_.slots >= loop_.length - 2) return nullptr;
-  const std::lock_guard lock(guard_);
-  std::shared_ptr<DiskStates>& states = disk_[record.raw()];
-  if (!states || states->file.failed()) {
-    states = std::make_shared<DiskStates>(loop_);
+  return disk_->enter(record, [&] {
+    auto states = std::make_shared<AsideStates>(loop_);
+    states->file.emplace(given.directory, states->types);
     TransferCost cost{given.write_cost, given.read_cost};
     if (cost.write < 0 || cost.read < 0) {
-      const auto [write, read] = states->file.measure();
+      const auto [write, read] = states->file->measure();
       const double step = std::max(step_seconds, 1e-9);
       if (cost.write < 0) cost.write = write / step;
       if (cost.read < 0) cost.read = read / step;
     }
     states->plan.emplace(loop_.length, loop_.slots, given.disk, cost);
-  }
-  return states;
+    return states;
+  });
 }
 
 void ForwardRun::run(const Call& call, Room& room, Executor& first, Executor& last) {
   const std::size_t first_carry = loop_.forward.constants, carry = loop_.forward.carry;
   std::vector<Array> inputs(call.in.begin(), call.in.end());
   std::vector<Array> outputs(call.out.begin(), call.out.begin() + std::ptrdiff_t(loop_.shown));
-  const Array& record_memory = call.out[loop_.shown];
-  const Record record(record_memory);
+  const Record record(call.out[loop_.shown]);
   record.clear();
   record.length() = loop_.length;
   room.copies.resize(inputs.size());
@@ -95,8 +93,7 @@ void ForwardRun::run(const Call& call, Room& room, Executor& first, Executor& la
       run_steps(loop_, first, inputs, outputs, at, at + 1);
       seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     }
-  const std::shared_ptr<DiskStates> disk = disk_states(record_memory, seconds);
-  if (disk) record.disk() = DiskStates::enter(disk);
+  const std::shared_ptr<AsideStates> disk = disk_states(record, seconds);
   LoopStates& states = room.states;
   states.begin({call.out.begin() + std::ptrdiff_t(loop_.shown + 1), call.out.begin() + std::ptrdiff_t(loop_.shown + 1 + carry)},
                loop_.slots, disk);
@@ -138,7 +135,7 @@ void OnlineRun::run(const Call& call, Room& room, Executor& test, Executor& body
   }
   for (std::size_t i = 0; i < inputs.size(); ++i) settle(inputs[i], room.copies[i]);
   LoopStates& states = room.states;
-  states.begin({call.out.begin() + std::ptrdiff_t(carry + 1), call.out.end()}, loop_.slots, nullptr);
+  states.begin({}, loop_.slots, states_->enter(record, [&] { return std::make_shared<AsideStates>(loop_); }));
   const std::vector<Array> no_outputs(carry), answers{room.answer};
   int64_t step = 0;
   while (true) {
@@ -210,11 +207,11 @@ void ReverseRun::operator()(const Call& call) {
 
 void ReverseRun::run(const Call& call, Room& room, Executor& tail, Executor& advance, Executor& both) {
   const std::size_t n = loop_.inputs(), carry = loop_.forward.carry, first_carry = loop_.forward.constants,
-                    first_row = first_carry + carry;
+                    first_row = first_carry + carry, first_kept = n + 1 + loop_.stacks();
   std::vector<Array> inputs(call.in.begin(), call.in.begin() + std::ptrdiff_t(n));
   for (std::size_t i = 0; i < n; ++i) settle(inputs[i], room.copies[i]);
-  const std::span<const Array> kept = call.in.subspan(n + 1 + carry, loop_.kept());
-  const std::span<const Array> seeds = call.in.subspan(n + 1 + carry + loop_.kept());
+  const std::span<const Array> kept = call.in.subspan(first_kept, loop_.kept());
+  const std::span<const Array> seeds = call.in.subspan(first_kept + loop_.kept());
   const std::span<const Array> row_seeds = seeds.subspan(loop_.carries.size());
   // The cotangents of the carry, and the sums of those of the constants, are changed where they stand.
   const std::span<const Array> running(call.out.data(), loop_.reverse.carry);
@@ -244,20 +241,23 @@ void ReverseRun::run(const Call& call, Room& room, Executor& tail, Executor& adv
     tail.run(given, outputs_at(row));
   }
 
-  std::vector<Array> stacks(call.in.begin() + std::ptrdiff_t(n + 1), call.in.begin() + std::ptrdiff_t(n + 1 + carry));
+  std::vector<Array> stacks(call.in.begin() + std::ptrdiff_t(n + 1), call.in.begin() + std::ptrdiff_t(first_kept));
   struct Taken {  // ends with the sweep, which uses the states up
     Record record;
     LoopStates& states;
     bool mine = record.take();
+    std::shared_ptr<AsideStates> aside = mine ? AsidePool::take(record) : nullptr;
     ~Taken() {
       states.end();
+      AsidePool::give_back(std::move(aside));
       if (mine) record.give_back();
     }
   } taken{record, room.states};
   if (!taken.mine)
     for (Array& x : stacks) x = Array::empty(x.dtype(), x.shape());
+  if (!taken.aside && loop_.test) taken.aside = std::make_shared<AsideStates>(loop_);
   LoopStates& states = room.states;
-  states.begin(std::move(stacks), loop_.slots, taken.mine ? DiskStates::find(record.disk()) : nullptr);
+  states.begin(std::move(stacks), loop_.slots, taken.aside);
   if (taken.mine) states.read(record);
   const std::vector<Array> initial(inputs.begin() + std::ptrdiff_t(first_carry), inputs.begin() + std::ptrdiff_t(first_row));
   std::vector<Array> advancing = inputs;

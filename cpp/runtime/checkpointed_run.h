@@ -1,7 +1,5 @@
 // How a checkpointed loop runs on memory: the executors of its steps, and the room they work in.
 #pragma once
-#include <map>
-
 #include "runtime/checkpointed.h"
 #include "runtime/loop_states.h"
 
@@ -20,17 +18,17 @@ class ForwardRun {
     std::vector<Array> copies;  // of inputs that are not contiguous
     LoopStates states;
   };
-  std::shared_ptr<DiskStates> disk_states(const Array& record, double step_seconds);
+  std::shared_ptr<AsideStates> disk_states(const Record& record, double step_seconds);
   void run(const Call& call, Room& room, Executor& first, Executor& last);
 
   const Loop& loop_;
   ExecutorPool first_, last_;
   IdlePool<Room> rooms_;
-  std::mutex guard_;
-  std::map<const void*, std::shared_ptr<DiskStates>> disk_;  // by where the record lies
+  std::shared_ptr<AsidePool> disk_ = std::make_shared<AsidePool>(8);  // each with a file and a thread
 };
 
-// The same for a loop that goes on while its test holds. Nothing is kept of a last step.
+// The same for a loop that goes on while its test holds. Nothing is kept of a last step, and the states are
+// in memory that grows with their number, as nobody knows how many there will be.
 class OnlineRun {
  public:
   explicit OnlineRun(const Loop& loop);
@@ -47,6 +45,7 @@ class OnlineRun {
   const Loop& loop_;
   ExecutorPool test_, body_;
   IdlePool<Room> rooms_;
+  std::shared_ptr<AsidePool> states_ = std::make_shared<AsidePool>(4096);
 };
 
 class ReverseRun {

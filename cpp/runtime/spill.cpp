@@ -11,8 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "kernels/copy.h"
-
 namespace wengert {
 namespace {
 
@@ -71,8 +69,8 @@ SpillTimes spill_times() {
   return times().all;
 }
 
-SpillFile::SpillFile(const std::string& directory, std::size_t state_bytes)
-    : directory_(directory.empty() ? temporary_directory() : directory), bytes_(state_bytes) {
+SpillFile::SpillFile(const std::string& directory)
+    : directory_(directory.empty() ? temporary_directory() : directory) {
   std::string folder = directory_ + "/wengert-XXXXXX";
   if (!mkdtemp(folder.data()))  // mode 0700
     fail_file(directory_, "cannot make a private directory", errno, "name a directory that can be written (wg.TwoLevel(directory=...))");
@@ -86,111 +84,146 @@ SpillFile::SpillFile(const std::string& directory, std::size_t state_bytes)
 
 SpillFile::~SpillFile() { close(file_); }
 
-void SpillFile::write(int64_t slot, const std::byte* state) {
-  if (std::size_t(slot) >= sums_.size()) sums_.resize(std::size_t(slot) + 1);
-  sums_[std::size_t(slot)] = checksum(state, bytes_);
-  for (std::size_t done = 0; done < bytes_;) {
-    const ssize_t n = pwrite(file_, state + done, bytes_ - done, off_t(slot) * off_t(bytes_) + off_t(done));
+void SpillFile::write(std::size_t slot, int64_t place, std::span<const std::byte> from) {
+  if (slot >= sums_.size()) sums_.resize(slot + 1);
+  sums_[slot] = checksum(from.data(), from.size());
+  for (std::size_t done = 0; done < from.size();) {
+    const ssize_t n = pwrite(file_, from.data() + done, from.size() - done, off_t(place) + off_t(done));
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) fail_file(directory_, "cannot write a state", n < 0 ? errno : ENOSPC, other_directory);
     done += std::size_t(n);
   }
 }
 
-void SpillFile::read(int64_t slot, std::byte* state) const {
-  for (std::size_t done = 0; done < bytes_;) {
-    const ssize_t n = pread(file_, state + done, bytes_ - done, off_t(slot) * off_t(bytes_) + off_t(done));
+void SpillFile::read(std::size_t slot, int64_t place, std::span<std::byte> to) const {
+  for (std::size_t done = 0; done < to.size();) {
+    const ssize_t n = pread(file_, to.data() + done, to.size() - done, off_t(place) + off_t(done));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) fail_file(directory_, "cannot read a state", errno, other_directory);
     if (n == 0) fail_file(directory_, "the file of states was cut short", 0, "nothing else may change it");
     done += std::size_t(n);
   }
-  if (checksum(state, bytes_) != sums_[std::size_t(slot)])
+  if (checksum(to.data(), to.size()) != sums_[slot])
     fail_file(directory_, "a state came back with other bits than were written", 0, "the disk or something else changed them");
 }
 
-Spill::Spill(const std::string& directory, const std::vector<Type>& types)
-    : file_(directory,
-            [&] {
-              std::size_t bytes = 0;
-              for (const Type& type : types) bytes += std::size_t(numel(type.shape)) * std::size_t(itemsize(type.dtype));
-              return bytes;
-            }()),
-      rooms_(rooms) {
-  std::size_t bytes = 0;
-  for (const Type& type : types) {
-    pieces_.push_back(std::size_t(numel(type.shape)) * std::size_t(itemsize(type.dtype)));
-    bytes += pieces_.back();
-  }
-  for (Room& room : rooms_) room.memory = Array::empty(DType::uint8, {int64_t(bytes)});
-}
-
-Spill::~Spill() {
-  if (!helper_.joinable()) return;
-  if (process_ != getpid()) {  // a fork has no helper
-    helper_.detach();
+Carrier::~Carrier() {
+  if (!helper_->thread.joinable()) return;
+  if (forked()) {  // the thread is the parent's, and so is what it waits for
+    (void)helper_.release();
     return;
   }
   {
-    const std::lock_guard lock(guard_);
+    const std::lock_guard lock(helper_->guard);
     stop_ = true;
   }
-  changed_.notify_all();
-  helper_.join();
+  helper_->changed.notify_all();
+  helper_->thread.join();
 }
 
-void Spill::start() {
-  if (helper_.joinable() && process_ == getpid()) return;
-  if (helper_.joinable()) fail(ErrorKind::file, "checkpoint on disk: the states belong to the process that forked this one");
-  process_ = getpid();
-  helper_ = std::thread([this] { work(); });
+bool Carrier::forked() const { return process_ != 0 && process_ != getpid(); }
+
+std::unique_lock<std::mutex> Carrier::lock() const {
+  if (forked()) fail(ErrorKind::file, "checkpoint on disk: the states belong to the process that forked this one");
+  return std::unique_lock(helper_->guard);
 }
 
-void Spill::raise() {
+uint64_t Carrier::ask(const Request& request) {
+  const auto own = lock();
+  if (error_) std::rethrow_exception(error_);
+  if (!helper_->thread.joinable()) {
+    process_ = getpid();
+    helper_->thread = std::thread([this] { work(); });
+  }
+  requests_.push_back(request);
+  helper_->changed.notify_all();
+  return ++asked_;
+}
+
+uint64_t Carrier::write(std::size_t slot, int64_t place, std::span<const std::byte> from) {
+  return ask({slot, place, {const_cast<std::byte*>(from.data()), from.size()}, true});
+}
+
+uint64_t Carrier::read(std::size_t slot, int64_t place, std::span<std::byte> to) { return ask({slot, place, to, false}); }
+
+bool Carrier::done(uint64_t number) {
+  const auto own = lock();
+  return done_ >= number;
+}
+
+void Carrier::wait(uint64_t number) {
+  const auto start = Clock::now();
+  auto own = lock();
+  if (done_ < number) {
+    helper_->changed.wait(own, [&] { return done_ >= number; });
+    count({.waited = since(start)});
+  }
   if (error_) std::rethrow_exception(error_);
 }
 
-bool Spill::failed() {
-  const std::lock_guard lock(guard_);
+void Carrier::check() {
+  const auto own = lock();
+  if (error_) std::rethrow_exception(error_);
+}
+
+void Carrier::settle() {
+  auto own = lock();
+  helper_->changed.wait(own, [&] { return done_ == asked_; });
+}
+
+bool Carrier::failed() {
+  if (forked()) return true;
+  const auto own = lock();
   return bool(error_);
 }
 
-void Spill::work() {
-  std::unique_lock lock(guard_);
+void Carrier::work() {
+  std::unique_lock own(helper_->guard);
   while (true) {
-    Room* next = nullptr;
-    for (Room& room : rooms_)
-      if ((room.phase == Room::to_write || room.phase == Room::to_read) && (!next || room.turn < next->turn)) next = &room;
+    helper_->changed.wait(own, [&] { return stop_ || !requests_.empty(); });
     if (stop_) return;
-    if (!next) {
-      changed_.wait(lock);
-      continue;
+    const Request next = requests_.front();
+    requests_.pop_front();
+    if (!error_) {
+      own.unlock();
+      const auto start = Clock::now();
+      std::exception_ptr failed;
+      try {
+        if (next.writes) file_.write(next.slot, next.place, next.memory);
+        else file_.read(next.slot, next.place, next.memory);
+      } catch (...) {
+        failed = std::current_exception();
+      }
+      const auto moved = int64_t(next.memory.size());
+      count({.worked = since(start), .written = next.writes ? moved : 0, .read = next.writes ? 0 : moved});
+      own.lock();
+      error_ = failed;
     }
-    const bool writes = next->phase == Room::to_write;
-    auto* memory = static_cast<std::byte*>(next->memory.raw());
-    // A room that is being written may be read from meanwhile.
-    if (!writes) next->phase = Room::working;
-    lock.unlock();
-    const auto start = Clock::now();
-    std::exception_ptr failed;
-    try {
-      if (writes) file_.write(next->slot, memory);
-      else file_.read(next->slot, memory);
-    } catch (...) {
-      failed = std::current_exception();
-    }
-    lock.lock();
-    const int64_t moved = next->memory.size();
-    count({.worked = since(start), .written = writes ? moved : 0, .read = writes ? 0 : moved});
-    next->phase = failed ? Room::idle : Room::ready;
-    if (failed) error_ = failed;
-    changed_.notify_all();
+    ++done_;
+    helper_->changed.notify_all();
   }
+}
+
+std::pair<double, double> Carrier::measure(std::span<std::byte> memory) {
+  std::fill(memory.begin(), memory.end(), std::byte(0));
+  const auto start = Clock::now();
+  file_.write(0, 0, memory);
+  const double write = since(start);
+  file_.read(0, 0, memory);
+  return {write, since(start) - write};
+}
+
+Spill::Spill(const std::string& directory, const std::vector<Type>& types) : rooms_(rooms), carrier_(directory) {
+  for (const Type& type : types) {
+    pieces_.push_back(std::size_t(numel(type.shape)) * std::size_t(itemsize(type.dtype)));
+    bytes_ += pieces_.back();
+  }
+  for (Room& room : rooms_) room.memory = Array::empty(DType::uint8, {int64_t(bytes_)});
 }
 
 Spill::Room* Spill::holding(int64_t slot) {
   for (Room& room : rooms_)
-    if (room.phase != Room::idle && room.slot == slot) return &room;
+    if (room.slot == slot) return &room;
   return nullptr;
 }
 
@@ -198,93 +231,61 @@ Spill::Room* Spill::holding(int64_t slot) {
 Spill::Room* Spill::spare() {
   Room* found = nullptr;
   for (Room& room : rooms_) {
-    if (room.phase == Room::idle) return &room;
-    if (room.phase == Room::ready && !(found && found->turn < room.turn)) found = &room;
+    if (room.slot < 0) return &room;
+    if (carrier_.done(room.number) && !(found && found->number < room.number)) found = &room;
   }
   return found;
 }
 
-Spill::Room& Spill::wait_for_room(std::unique_lock<std::mutex>& lock) {
-  const auto start = Clock::now();
-  while (true) {
-    raise();
-    if (Room* found = spare()) {
-      count({.waited = since(start)});
-      found->turn = ++turn_;
-      return *found;
-    }
-    changed_.wait(lock);
+Spill::Room& Spill::wait_for_room() {
+  carrier_.check();
+  Room* found = spare();
+  if (!found) {
+    found = &*std::min_element(rooms_.begin(), rooms_.end(), [](const Room& a, const Room& b) { return a.number < b.number; });
+    carrier_.wait(found->number);
   }
+  found->slot = -1;
+  return *found;
 }
 
 void Spill::store(int64_t slot, std::span<const Array> state) {
-  start();
-  std::unique_lock lock(guard_);
-  while (Room* old = holding(slot)) {  // a state that this one replaces
-    raise();
-    if (old->phase == Room::ready) old->phase = Room::idle;
-    else changed_.wait(lock);
+  if (Room* old = holding(slot)) {  // a state that this one replaces
+    carrier_.wait(old->number);
+    old->slot = -1;
   }
-  Room& room = wait_for_room(lock);
-  room.slot = slot;
-  room.phase = Room::working;
-  lock.unlock();
+  Room& room = wait_for_room();
   auto* to = static_cast<std::byte*>(room.memory.raw());
   for (std::size_t k = 0; k < pieces_.size(); ++k) {
     if (pieces_[k]) std::memcpy(to, state[k].raw(), pieces_[k]);
     to += pieces_[k];
   }
-  lock.lock();
-  room.phase = Room::to_write;
-  changed_.notify_all();
+  room.number = carrier_.write(std::size_t(slot), slot * int64_t(bytes_), memory_of(room));
+  room.slot = slot;
+  room.reads = false;
+}
+
+void Spill::read_into(Room& room, int64_t slot) {
+  room.slot = -1;
+  room.number = carrier_.read(std::size_t(slot), slot * int64_t(bytes_), memory_of(room));
+  room.slot = slot;
+  room.reads = true;
 }
 
 void Spill::fetch(int64_t slot) {
-  start();
-  const std::lock_guard lock(guard_);
   if (holding(slot)) return;
-  Room* room = spare();
-  if (!room) return;
-  room->slot = slot;
-  room->turn = ++turn_;
-  room->phase = Room::to_read;
-  changed_.notify_all();
+  if (Room* room = spare()) read_into(*room, slot);
 }
 
 void Spill::load(int64_t slot, std::span<const Array> state) {
-  fetch(slot);
-  std::unique_lock lock(guard_);
-  const auto start = Clock::now();
-  const Room* room = nullptr;
-  while (true) {
-    raise();
-    room = holding(slot);
-    if (room && (room->phase == Room::ready || room->phase == Room::to_write)) break;
-    if (room) {
-      changed_.wait(lock);
-      continue;
-    }
-    Room& own = wait_for_room(lock);
-    own.slot = slot;
-    own.phase = Room::to_read;
-    changed_.notify_all();
-  }
-  count({.waited = since(start)});
+  carrier_.check();
+  Room* room = holding(slot);
+  if (!room) read_into(*(room = &wait_for_room()), slot);
+  if (room->reads) carrier_.wait(room->number);  // what is being written can be read
   const auto* from = static_cast<const std::byte*>(room->memory.raw());
   for (std::size_t k = 0; k < pieces_.size(); ++k) {
     if (pieces_[k]) std::memcpy(state[k].raw(), from, pieces_[k]);
     from += pieces_[k];
   }
-}
-
-std::pair<double, double> Spill::measure() {
-  auto* memory = static_cast<std::byte*>(rooms_[0].memory.raw());
-  std::memset(memory, 0, std::size_t(rooms_[0].memory.size()));
-  const auto start = Clock::now();
-  file_.write(0, memory);
-  const double write = since(start);
-  file_.read(0, memory);
-  return {write, since(start) - write};
 }
 
 }  // namespace wengert
