@@ -23,8 +23,16 @@ py::list costs_object(const std::vector<UnitCost>& costs) {
   return out;
 }
 
-// (way, limit, bytes before and after, flops and seconds added, plans tried, what they looked at, values); a value is (name,
-// dtype, shape, bytes, times made again, source).
+// (directory, bytes or -1, latency, seconds a byte written and read), or None.
+using DiskGiven = std::optional<std::tuple<std::string, int64_t, double, double, double>>;
+std::optional<Disk> disk_of(const DiskGiven& given) {
+  if (!given) return {};
+  const auto& [directory, bytes, latency, write, read] = *given;
+  return Disk{directory, bytes, latency, write, read};
+}
+
+// (way, limit, bytes before and after, flops and seconds added, plans tried, what they looked at, values, seconds of
+// the disk); a value is (name, dtype, shape, bytes, times made again, source, on disk).
 py::object scheduled_object(const Replay& replay) {
   const std::optional<Scheduled>& found = replay.scheduled();
   if (!found) return py::none();
@@ -32,9 +40,9 @@ py::object scheduled_object(const Replay& replay) {
   for (const Scheduled::Value& value : found->values)
     values.append(py::make_tuple(value.name, py::reinterpret_steal<py::object>(dtype_object(value.type.dtype)),
                                  std::vector<int64_t>(value.type.shape.begin(), value.type.shape.end()), value.bytes,
-                                 value.times, show_source(value.source)));
+                                 value.times, show_source(value.source), value.on_disk));
   return py::make_tuple(found->name, found->limit, found->before, found->after, found->flops, found->seconds, found->plans,
-                        found->looked, values);
+                        found->looked, values, found->moving);
 }
 
 // Of two tensors over the same bytes one is changed: the other must have been read before.
@@ -80,9 +88,9 @@ Pull cut_pull(Program& program, std::size_t middle, const Recording& recording, 
 }
 
 // Calls f once on abstract tensors like `arguments`, of which a caller wants the gradients of those
-// that are `followed`: (f's result, Replay). `limit`: bytes, and flops and bytes a second.
+// that are `followed`: (f's result, Replay). `limit`: bytes, flops and bytes a second, the disk.
 py::tuple record(py::function f, const List& arguments, const std::vector<bool>& followed, py::function flatten,
-                 const std::optional<std::tuple<int64_t, double, double>>& limit, bool exact) {
+                 const std::optional<std::tuple<int64_t, double, double, DiskGiven>>& limit, bool exact) {
   Recording recording;
   List placeholders, targets;
   std::vector<int> places;  // of the targets, among arguments and variables
@@ -156,8 +164,8 @@ py::tuple record(py::function f, const List& arguments, const std::vector<bool>&
   }
   std::optional<Limit> within;
   if (limit) {
-    const auto& [bytes, flops, bandwidth] = *limit;
-    within = Limit{.bytes = bytes, .flops = flops, .bandwidth = bandwidth};
+    const auto& [bytes, flops, bandwidth, disk] = *limit;
+    within = Limit{.bytes = bytes, .flops = flops, .bandwidth = bandwidth, .disk = disk_of(disk)};
     for (const Var& x : arguments)
       if (!x.array().is_contiguous()) within->taken += x.array().size() * itemsize(x.dtype());
   }
@@ -224,12 +232,12 @@ void bind_compile(py::module_& m) {
       .def_property_readonly("live_bytes", [](const Replay& r) { return r.executor().live_bytes(); })
       .def_property_readonly("arena_bytes", [](const Replay& r) { return r.executor().arena_bytes(); })
       .def_property_readonly("schedule", scheduled_object)
-      .def("curve", [](const Replay& r, double flops, double bandwidth) {
+      .def("curve", [](const Replay& r, double flops, double bandwidth, const DiskGiven& disk) {
         py::list out;
-        for (const CurvePoint& point : r.curve(flops, bandwidth))
+        for (const CurvePoint& point : r.curve({.bytes = 0, .flops = flops, .bandwidth = bandwidth, .disk = disk_of(disk)}))
           out.append(py::make_tuple(point.bytes, point.seconds, point.name));
         return out;
-      })
+      }, py::arg("flops"), py::arg("bandwidth"), py::arg("disk") = py::none())
       .def_property_readonly("units", [](const Replay& r) { return r.executor().units(); });
   bind_fast_call(m);
   m.def("_record", record);

@@ -141,6 +141,17 @@ void bind_control(py::module_& m) {
     const TwoLevelPlan plan(length, memory, disk, {write, read});
     return plan.cost(length, plan.disk(), stored);
   });
+  // Seconds to write and to read so many bytes, the best of a few times.
+  m.def("_measure_spill", [](const std::string& directory, int64_t bytes) {
+    Carrier carrier(directory);
+    Array memory = Array::empty(DType::uint8, {bytes});
+    std::pair<double, double> best;
+    for (int i = 0; i < 3; ++i) {
+      const auto [write, read] = carrier.measure({memory.data<std::byte>(), std::size_t(bytes)});
+      best = i == 0 ? std::pair{write, read} : std::pair{std::min(best.first, write), std::min(best.second, read)};
+    }
+    return std::vector<double>{best.first, best.second};
+  });
   m.def("_spill_times", [] {
     const SpillTimes times = spill_times();
     return std::vector<double>{times.worked, times.waited, double(times.written), double(times.read)};

@@ -101,8 +101,7 @@ int64_t Replay::copied_bytes() const {
   return out;
 }
 
-std::vector<CurvePoint> Replay::curve(double flops, double bandwidth) const {
-  Limit limit{.bytes = 0, .flops = flops, .bandwidth = bandwidth};
+std::vector<CurvePoint> Replay::curve(Limit limit) const {
   const int64_t least = pull_ ? least_within(pull_->program, {}, limit) : 0;
   limit.taken = copied_bytes();
   std::vector<CurvePoint> out;

@@ -62,7 +62,7 @@ class Replay : public std::enable_shared_from_this<Replay> {
   int64_t stacked() const { return stacked_; }
   bool exact() const { return exact_; }
   const std::optional<Scheduled>& scheduled() const { return scheduled_; }
-  std::vector<CurvePoint> curve(double flops, double bandwidth) const;
+  std::vector<CurvePoint> curve(Limit limit) const;
   const Executor& executor() const { return executors_[0]->executor; }
 
  private:

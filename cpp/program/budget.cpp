@@ -25,20 +25,16 @@ std::vector<double> roofline(const Program& program, const Storage& storage, dou
 
 // Candidates, of which none depends on the budget but those made in `fit`: so the least of them is the
 // least budget, and more bytes never cost time.
-Fitter::Fitter(const Program& program, std::vector<double> seconds, Measure measure)
+Fitter::Fitter(const Program& program, std::vector<double> seconds, Measure measure, std::optional<OnDisk> on_disk)
     : program_(program), seconds_(std::move(seconds)), measure_(std::move(measure)), storage_(storage_of(program)),
-      usual_(roofline(program, storage_, 5e10, 1e10)) {
-  Order as_it_is(program.steps.size());
-  std::iota(as_it_is.begin(), as_it_is.end(), 0u);
+      usual_(roofline(program, storage_, 5e10, 1e10)), on_disk_(std::move(on_disk)) {
+  Order as_it_is = order_of(program.steps.size());
   const Peak peak = peak_of(program, storage_, as_it_is);
-  add({.name = "all stored", .order = std::move(as_it_is), .kept = {}, .seconds = 0, .bytes = -1});
+  add({.name = "all stored", .order = std::move(as_it_is), .choice = {}, .seconds = 0, .bytes = -1});
   if (peak.bytes == 0) return;
   division_.emplace(program_, storage_, usual_, peak.place);
   const Division& d = *division_;
-  constexpr int cuts = 20;
-  Cuts cuts_there(program_, storage_, usual_, peak.place);
-  for (const Cuts::Kept& kept : cuts_there.hull(cuts)) add("minimum cut", kept.buffers);
-  cut_ = cuts_there.edges_looked_at();
+  for (Choice& choice : cuts(usual(), 0, 20)) add("minimum cut", std::move(choice.kept));
   add("dear ones stored", keep_dear(d));
   add("segments", keep_segments(d, std::size_t(std::sqrt(double(peak.place)))));
   for (std::size_t count = 2; count <= std::min<std::size_t>(d.given.size(), 256); count += (count + 1) / 2)
@@ -54,24 +50,78 @@ Fitter::Fitter(const Program& program, std::vector<double> seconds, Measure meas
     for (Order& order : chain->orders(6)) add(made("chain", std::move(order)));
     chains_.push_back(std::move(chain));
   }
+  if (!on_disk_) return;
+  division_->at_end = on_disk_->at_end;
+  add_on_disk();
 }
 
-Fitter::Candidate Fitter::made(std::string name, std::vector<bool> kept) const {
-  Candidate out{.name = std::move(name), .order = division_->order(kept), .kept = std::move(kept)};
+// Optimal choices by prices of bytes; with `part` > 0, values may go to disk, where that part of the moves
+// delays the steps.
+std::vector<Choice> Fitter::cuts(const Machine& machine, double part, int most) {
+  std::vector<double> moving;
+  if (part > 0)
+    for (const int64_t bytes : storage_.bytes) moving.push_back(part * machine.disk.both(bytes));
+  Cuts found(program_, storage_, machine.seconds, division_->frontier, std::move(moving));
+  std::vector<Choice> out;
+  for (Cuts::Kept& kept : found.hull(most)) out.push_back({std::move(kept.buffers), std::move(kept.on_disk)});
+  cut_ += found.edges_looked_at();
+  return out;
+}
+
+void Fitter::add_on_disk() {
+  const Division& d = *division_;
+  auto add_both = [&](const Choice& choice) {
+    double largest = 0, all = 0;
+    for (const int32_t b : d.movable) {
+      if (!choice.on_disk[std::size_t(b)]) continue;
+      largest = std::max(largest, double(storage_.bytes[std::size_t(b)]));
+      all += double(storage_.bytes[std::size_t(b)]);
+    }
+    for (const double window : {0.0, std::min(4 * largest, all)}) {
+      Choice own = choice;
+      own.window = window;
+      add(made("on disk", std::move(own), usual()));
+    }
+  };
+  for (const double part : {1.0, 0.2})
+    for (const Choice& choice : cuts(usual(), part, 8)) add_both(choice);
+  std::vector<bool> wanted(storage_.bytes.size(), false);
+  double all = 0;
+  for (const int32_t b : d.movable)
+    if (d.first_late[std::size_t(b)] >= 0) {
+      wanted[std::size_t(b)] = true;
+      all += double(storage_.bytes[std::size_t(b)]);
+    }
+  const std::vector<bool> none(wanted.size(), false);
+  for (const double part : {1.0, 0.75, 0.5, 0.25, 0.125}) {
+    Choice choice{wanted, on_disk_first(d, wanted, part * all)};
+    for (std::size_t b = 0; b < wanted.size(); ++b) choice.kept[b] = choice.kept[b] && !choice.on_disk[b];
+    add_both(choice);
+  }
+  add_both({none, keep_dear(d)});
+  add_both({none, keep_segments(d, std::size_t(std::sqrt(double(d.frontier))))});
+}
+
+Fitter::Candidate Fitter::made(std::string name, Choice choice, const Machine& machine) const {
+  if (!choice.on_disk.empty() && on_disk_->disk.bytes >= 0) {
+    const std::vector<bool> fits = on_disk_first(*division_, choice.on_disk, double(on_disk_->disk.bytes));
+    for (std::size_t b = 0; b < fits.size(); ++b)
+      if (choice.on_disk[b] && !fits[b]) choice.kept[b] = true;
+    choice.on_disk = fits;
+  }
+  Candidate out{.name = std::move(name), .order = division_->order(choice, machine), .choice = std::move(choice)};
   out.seconds = added_seconds(out.order);
   return out;
 }
 
 Fitter::Candidate Fitter::made(std::string name, Order order) const {
   const double seconds = added_seconds(order);
-  return {.name = std::move(name), .order = std::move(order), .kept = {}, .seconds = seconds, .bytes = -1};
+  return {.name = std::move(name), .order = std::move(order), .choice = {}, .seconds = seconds, .bytes = -1};
 }
-
-void Fitter::add(std::string name, std::vector<bool> kept) { add(made(std::move(name), std::move(kept))); }
 
 void Fitter::add(Candidate candidate) {
   std::size_t hash = candidate.order.size();
-  for (const uint32_t s : candidate.order) hash = hash * 1000003u ^ s;
+  for (const Entry& entry : candidate.order) hash = hash * 1000003u ^ (entry.number * 4u + entry.move);
   if (known_.insert(hash).second) candidates_.push_back(std::move(candidate));
 }
 
@@ -86,13 +136,7 @@ int64_t Fitter::bytes_of(Candidate& candidate) {
 }
 
 double Fitter::added_seconds(const Order& order) const {
-  double out = 0;
-  std::vector<bool> done(program_.steps.size(), false);
-  for (const uint32_t s : order) {
-    if (done[s]) out += seconds_[s];
-    done[s] = true;
-  }
-  return out;
+  return std::max(seconds_of(program_, storage_, own(), order) - own_seconds(), 0.0);
 }
 
 double Fitter::own_seconds() const { return std::accumulate(seconds_.begin(), seconds_.end(), 0.0); }
@@ -115,18 +159,22 @@ int64_t Fitter::least() {
 
 // What the fast one keeps up to some step, and the small one after it, or the other way round.
 void Fitter::add_mixed(const Candidate& small, const Candidate& fast, int64_t budget, std::vector<Candidate>& to) {
+  const bool moves = !small.choice.on_disk.empty() || !fast.choice.on_disk.empty();
   for (const bool fast_first : {true, false}) {
     std::size_t low = 0, high = division_->frontier;  // steps that go the fast way: fits, and what may not
     std::optional<Candidate> best;
     for (int i = 0; i < 7 && high - low > 1; ++i) {
       const std::size_t middle = low + (high - low) / 2;
-      std::vector<bool> kept = small.kept;
-      for (const int32_t b : division_->given) {
+      Choice choice = small.choice;
+      choice.on_disk.resize(moves ? storage_.bytes.size() : 0, false);
+      for (const int32_t b : division_->movable) {
         const auto made_at = std::size_t(storage_.maker[std::size_t(b)]);
         const bool first = fast_first ? made_at < middle : made_at >= division_->frontier - middle;
-        if (first) kept[std::size_t(b)] = fast.kept[std::size_t(b)];
+        if (!first) continue;
+        choice.kept[std::size_t(b)] = fast.choice.kept[std::size_t(b)];
+        if (moves) choice.on_disk[std::size_t(b)] = !fast.choice.on_disk.empty() && fast.choice.on_disk[std::size_t(b)];
       }
-      Candidate mixed = made(small.name + ", mixed", std::move(kept));
+      Candidate mixed = made(small.name + ", mixed", std::move(choice), own());
       if (bytes_of(mixed) <= budget) {
         low = middle;
         if (!best || mixed.seconds < best->seconds) best = std::move(mixed);
@@ -138,32 +186,58 @@ void Fitter::add_mixed(const Candidate& small, const Candidate& fast, int64_t bu
   }
 }
 
-// Stores more of what is made again, the most seconds a byte first, as long as that fits.
+// Stores more of what is made again or on disk, the most seconds a byte first, as long as that fits.
 void Fitter::add_stored(const Candidate& from, int64_t budget, std::vector<Candidate>& to) {
   std::vector<bool> again(program_.steps.size(), false), done(program_.steps.size(), false);
-  for (const uint32_t s : from.order) {
+  for (const auto& [s, move] : from.order) {
+    if (move != Transfer::none) continue;
     again[s] = done[s];
     done[s] = true;
   }
   std::vector<std::pair<double, int32_t>> gains;
-  for (const int32_t b : division_->given) {
+  for (const int32_t b : division_->movable) {
     const auto i = std::size_t(b);
-    if (!from.kept[i] && again[std::size_t(storage_.maker[i])] && storage_.bytes[i] > 0)
-      gains.emplace_back(-seconds_[std::size_t(storage_.maker[i])] / double(storage_.bytes[i]), b);
+    const auto bytes = double(storage_.bytes[i]);
+    if (!from.choice.on_disk.empty() && from.choice.on_disk[i])
+      gains.emplace_back(-own().disk.both(storage_.bytes[i]) / bytes, b);
+    else if (!storage_.fixed[i] && !from.choice.kept[i] && again[std::size_t(storage_.maker[i])])
+      gains.emplace_back(-seconds_[std::size_t(storage_.maker[i])] / bytes, b);
   }
   std::sort(gains.begin(), gains.end());
   std::size_t low = 0, high = gains.size() + 1;
   for (int i = 0; i < 7 && high - low > 1; ++i) {
     const std::size_t middle = low + (high - low) / 2;
-    std::vector<bool> kept = from.kept;
-    for (std::size_t k = 0; k < middle; ++k) kept[std::size_t(gains[k].second)] = true;
-    Candidate more = made(from.name + ", filled", std::move(kept));
+    Choice choice = from.choice;
+    for (std::size_t k = 0; k < middle; ++k) {
+      const auto b = std::size_t(gains[k].second);
+      choice.kept[b] = true;
+      if (!choice.on_disk.empty()) choice.on_disk[b] = false;
+    }
+    Candidate more = made(from.name + ", filled", std::move(choice), own());
     if (bytes_of(more) <= budget) {
       low = middle;
       to.push_back(std::move(more));
     } else {
       high = middle;
     }
+  }
+}
+
+// Lets more bytes wait to be written and be read ahead, as long as that fits.
+void Fitter::add_windows(const Candidate& from, int64_t budget, std::vector<Candidate>& to) {
+  double all = 0, largest = 0;
+  for (const int32_t b : division_->movable) {
+    if (!from.choice.on_disk[std::size_t(b)]) continue;
+    all += double(storage_.bytes[std::size_t(b)]);
+    largest = std::max(largest, double(storage_.bytes[std::size_t(b)]));
+  }
+  for (double window = all; window >= largest && window > 0; window /= 2) {
+    Choice choice = from.choice;
+    choice.window = window;
+    Candidate wider = made(from.name, std::move(choice), own());
+    if (bytes_of(wider) > budget) continue;
+    to.push_back(std::move(wider));
+    return;
   }
 }
 
@@ -181,20 +255,20 @@ std::optional<Fit> Fitter::fit(int64_t budget) {
       found = i;
       break;
     }
-    if (!candidates_[i].kept.empty()) fast = i;
+    if (!candidates_[i].choice.kept.empty()) fast = i;
   }
   if (!found) return {};
   std::vector<Candidate> more;
   // The first that fits and keeps values across the peak, mixed with the last that is faster.
   for (const std::size_t i : by_time) {
-    if (candidates_[i].kept.empty() || bytes_of(candidates_[i]) > budget) continue;
+    if (candidates_[i].choice.kept.empty() || bytes_of(candidates_[i]) > budget) continue;
     if (fast < by_time.size()) add_mixed(candidates_[i], candidates_[fast], budget, more);
     break;
   }
   std::size_t low = 0, high = giving_up_.size();  // given up: too little, and what may do
   for (int i = 0; i < 8 && high - low > 1; ++i) {
     const std::size_t middle = low + (high - low) / 2;
-    Candidate given = made("given up at the peak", keep_after(*division_, {giving_up_.data(), middle}));
+    Candidate given = made("given up at the peak", {keep_after(*division_, {giving_up_.data(), middle})}, own());
     if (bytes_of(given) <= budget) {
       high = middle;
       more.push_back(std::move(given));
@@ -203,15 +277,20 @@ std::optional<Fit> Fitter::fit(int64_t budget) {
     }
   }
   // Cuts by the times of this machine, the fastest first.
-  std::vector<Candidate> own;
-  for (Cuts::Kept& kept : Cuts(program_, storage_, seconds_, division_->frontier).hull(20))
-    own.push_back(made("minimum cut", std::move(kept.buffers)));
-  for (std::size_t i = 0; i < own.size(); ++i) {
-    if (bytes_of(own[i]) > budget) continue;
-    if (i > 0) add_mixed(own[i], own[i - 1], budget, more);
-    more.push_back(std::move(own[i]));
-    break;
-  }
+  auto add_cuts = [&](double part, int count) {
+    std::vector<Candidate> made_by;
+    for (Choice& choice : cuts(own(), part, count))
+      made_by.push_back(made(part > 0 ? "on disk" : "minimum cut", std::move(choice), own()));
+    for (std::size_t i = 0; i < made_by.size(); ++i) {
+      if (bytes_of(made_by[i]) > budget) continue;
+      if (i > 0) add_mixed(made_by[i], made_by[i - 1], budget, more);
+      more.push_back(std::move(made_by[i]));
+      break;
+    }
+  };
+  add_cuts(0, 20);
+  if (on_disk_)
+    for (const double part : {1.0, 0.3}) add_cuts(part, 10);
   for (const auto& chain : chains_)
     for (const double part : {1.0, 0.95, 0.9, 0.8, 0.65}) {
       const auto limit = int64_t(part * double(budget));
@@ -224,7 +303,9 @@ std::optional<Fit> Fitter::fit(int64_t budget) {
   auto faster = [](const Candidate& a, const Candidate& b) { return a.seconds < b.seconds; };
   more.push_back(candidates_[*found]);
   const Candidate best = *std::min_element(more.begin(), more.end(), faster);
-  if (!best.kept.empty()) add_stored(best, budget, more);
+  if (!best.choice.kept.empty()) add_stored(best, budget, more);
+  if (const Candidate now = *std::min_element(more.begin(), more.end(), faster); !now.choice.on_disk.empty())
+    add_windows(now, budget, more);
   return fit_of(*std::min_element(more.begin(), more.end(), faster));
 }
 

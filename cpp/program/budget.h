@@ -1,5 +1,6 @@
-// Keeps a program within a limit of bytes: decides for each value whether it is stored or made again,
-// so that the plan of memory fits and the time added is least among the candidates. Names no op.
+// Keeps a program within a limit of bytes: decides for each value whether it is stored, made again or on
+// disk for a while, so that the plan of memory fits and the time added is least among the candidates. Names
+// no op.
 #pragma once
 #include <functional>
 #include <memory>
@@ -19,13 +20,19 @@ struct Fit {
   std::string name;     // of the candidate
   Order order;
   int64_t bytes = 0;    // as measured
-  double seconds = 0;   // predicted, of what is carried out again
+  double seconds = 0;   // predicted, of what is carried out again and of waiting for the disk
+};
+
+// Leave to use a disk.
+struct OnDisk {
+  Disk disk;
+  std::vector<bool> at_end;  // steps that come when all is read back: they change what the caller sees
 };
 
 class Fitter {
  public:
   // `seconds`: what each step takes here, for the choice among candidates.
-  Fitter(const Program& program, std::vector<double> seconds, Measure measure);
+  Fitter(const Program& program, std::vector<double> seconds, Measure measure, std::optional<OnDisk> on_disk = {});
   Fitter(const Fitter&) = delete;
 
   // The cheapest that takes at most `budget` bytes; none if there is no such one.
@@ -47,25 +54,32 @@ class Fitter {
   struct Candidate {
     std::string name;
     Order order;
-    std::vector<bool> kept;  // across the peak, for those that are no more than that
+    Choice choice;           // across the peak, for those that are no more than that
     double seconds = 0;
     int64_t bytes = -1;      // not measured yet
   };
   int64_t measure(const Order& order);
   double added_seconds(const Order& order) const;
   int64_t bytes_of(Candidate& candidate);
-  void add(std::string name, std::vector<bool> kept);
+  void add(std::string name, std::vector<bool> kept) { add(made(std::move(name), {std::move(kept)}, usual())); }
   void add(Candidate candidate);
+  void add_on_disk();
   void add_mixed(const Candidate& small, const Candidate& fast, int64_t budget, std::vector<Candidate>& to);
   void add_stored(const Candidate& from, int64_t budget, std::vector<Candidate>& to);
-  Candidate made(std::string name, std::vector<bool> kept) const;
+  void add_windows(const Candidate& from, int64_t budget, std::vector<Candidate>& to);
+  std::vector<Choice> cuts(const Machine& machine, double part, int most);
+  Candidate made(std::string name, Choice choice, const Machine& machine) const;
   Candidate made(std::string name, Order order) const;
+  // Candidates are made for a usual machine, so that they are the same on each, and for this one.
+  Machine usual() const { return {usual_}; }
+  Machine own() const { return {seconds_, on_disk_ ? on_disk_->disk : Disk()}; }
 
   const Program& program_;
   std::vector<double> seconds_;
   Measure measure_;
   Storage storage_;
-  std::vector<double> usual_;  // what steps take on a usual machine: candidates are the same on each
+  std::vector<double> usual_;  // what steps take on a usual machine
+  std::optional<OnDisk> on_disk_;
   std::optional<Division> division_;
   std::vector<int32_t> giving_up_;
   std::vector<std::unique_ptr<ChainOf>> chains_;

@@ -13,19 +13,11 @@ Division::Division(const Program& p, const Storage& s, std::span<const double> t
       if (i < frontier) last_early[b] = int32_t(i);
       else if (first_late[b] < 0) first_late[b] = int32_t(i);
     }
-  for (std::size_t b = 0; b < storage.bytes.size(); ++b)
-    if (!storage.fixed[b] && storage.maker[b] >= 0 && std::size_t(storage.maker[b]) < frontier)
-      given.push_back(int32_t(b));
-}
-
-Order Division::order(const std::vector<bool>& kept) const {
-  OrderMaker maker(program, storage);
-  maker.run(0, frontier);
-  for (const int32_t b : given)
-    if (!kept[std::size_t(b)]) maker.give_up(b);
-  maker.run(frontier, program.steps.size());
-  looked += maker.steps_looked_at();
-  return maker.order();
+  for (std::size_t b = 0; b < storage.bytes.size(); ++b) {
+    if (storage.maker[b] < 0 || std::size_t(storage.maker[b]) >= frontier) continue;
+    if (!storage.fixed[b]) given.push_back(int32_t(b));
+    if (storage.bytes[b] > 0) movable.push_back(int32_t(b));
+  }
 }
 
 std::vector<int64_t> Division::widths() const {
@@ -147,8 +139,7 @@ std::vector<int32_t> giving_up(const Division& d) {
     for (const ValueId id : d.program.steps[std::size_t(d.storage.maker[std::size_t(b)])].ins)
       made_from[std::size_t(d.storage.home[std::size_t(id)])].push_back(b);
   Closure closure(d, kept);
-  using Entry = std::pair<double, int32_t>;
-  std::priority_queue<Entry> queue;
+  std::priority_queue<std::pair<double, int32_t>> queue;
   std::vector<double> newest(d.storage.bytes.size(), -1);
   auto ask = [&](int32_t b) {
     const auto i = std::size_t(b);

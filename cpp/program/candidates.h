@@ -6,6 +6,18 @@
 
 namespace wengert {
 
+// What becomes of the buffers made before the frontier that are wanted after it: kept, on disk meanwhile, or
+// else made again.
+struct Choice {
+  std::vector<bool> kept, on_disk = {};  // the latter empty: nothing
+  double window = 0;  // bytes that may wait in memory until they are written, and as many read ahead
+};
+
+struct Machine {
+  std::span<const double> seconds;  // of each step
+  Disk disk = {};
+};
+
 // What all candidates look at. The peak divides the program: what was made before it and is read
 // from it on is what there is to give up.
 struct Division {
@@ -15,11 +27,13 @@ struct Division {
   std::size_t frontier;
   std::vector<int32_t> last_early, first_late;  // readers of each buffer on either side, or -1
   std::vector<int32_t> given;                   // buffers made before the frontier, not fixed, in order
+  std::vector<int32_t> movable;                 // the same with the fixed ones that take memory
+  std::vector<bool> at_end;                     // steps that come when all is read back; or empty
   mutable int64_t looked = 0;                   // at steps and values, to show that planning is linear
 
   Division(const Program& p, const Storage& s, std::span<const double> t, std::size_t at);
   // Before the frontier all, then again what is not kept and is wanted.
-  Order order(const std::vector<bool>& kept) const;
+  Order order(const Choice& choice, const Machine& machine) const;
   // Bytes that steps before the frontier hand over to each other at each place.
   std::vector<int64_t> widths() const;
   // At most `count` + 1 places from 0 to the frontier, of about equal time apart and narrow.
@@ -34,6 +48,12 @@ std::vector<bool> keep_dear(const Division& d);
 // Buffers in the order in which to give them up, the most bytes and time alive for each second of making
 // them again first.
 std::vector<int32_t> giving_up(const Division& d);
+// What goes to disk where `room` bytes are left at most: of `wanted`, the first made first, as they are away
+// for longest.
+std::vector<bool> on_disk_first(const Division& d, const std::vector<bool>& wanted, double room);
+// Seconds that an order takes, with steps and moves side by side: a step waits for what it reads, and what
+// ends a move for the move.
+double seconds_of(const Program& program, const Storage& storage, const Machine& machine, const Order& order);
 std::vector<bool> keep_after(const Division& d, std::span<const int32_t> given_up);
 
 // The program as a chain of at most `stages` stages between narrow places, and the optima for it.

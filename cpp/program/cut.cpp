@@ -15,9 +15,11 @@ constexpr double most = 1e15;  // of all that is finite
 
 // On the source's side of the cut are the buffers that are needed again and the steps that are carried
 // out again. A needed buffer that its step does not make again is stored: the edge from the one to the
-// other costs its bytes at the price. A step carried out again costs its time, and what it reads is needed.
-Cuts::Cuts(const Program& program, const Storage& storage, std::span<const double> seconds, std::size_t frontier)
-    : program_(program), storage_(storage), seconds_(seconds), frontier_(frontier),
+// other costs its bytes at the price, or its moves to a disk and back where those are cheaper. A step carried
+// out again costs its time, and what it reads is needed.
+Cuts::Cuts(const Program& program, const Storage& storage, std::span<const double> seconds, std::size_t frontier,
+           std::vector<double> moving)
+    : program_(program), storage_(storage), seconds_(seconds), frontier_(frontier), moving_(std::move(moving)),
       node_of_(storage.bytes.size(), -1), node_of_step_(program.steps.size(), -1), of_(2) {
   double sum = 0;
   for (std::size_t s = 0; s < frontier; ++s) sum += seconds[s];
@@ -117,21 +119,33 @@ bool Cuts::push() {
 
 Cuts::Kept Cuts::at(double price) {
   for (std::size_t e = 0; e < edges_.size(); ++e) edges_[e].room = rooms_[e];
-  for (const auto& [edge, buffer] : prices_)
-    edges_[edge].room = int64_t(std::min(price * scale_ * double(storage_.bytes[buffer]), most));
+  auto moves = [&](std::size_t buffer) {
+    return !moving_.empty() && moving_[buffer] < price * double(storage_.bytes[buffer]);
+  };
+  for (const auto& [edge, buffer] : prices_) {
+    const double seconds = moves(buffer) ? moving_[buffer] : price * double(storage_.bytes[buffer]);
+    edges_[edge].room = int64_t(std::min(scale_ * seconds, most));
+  }
   while (level()) {
     next_.assign(of_.size(), 0);
     while (push()) {}
   }
   Kept out;
   out.buffers.assign(storage_.bytes.size(), false);
+  if (!moving_.empty()) out.on_disk.assign(storage_.bytes.size(), false);
   auto on_source_side = [&](int32_t node) { return node >= 0 && level_[std::size_t(node)] >= 0; };
   for (const int32_t b : buffers_) {
     const auto maker = std::size_t(storage_.maker[std::size_t(b)]);
     const bool again = on_source_side(node_of_step_[maker]);
     const bool needed = on_source_side(node_of_[std::size_t(b)]);
-    out.buffers[std::size_t(b)] = needed && !again;
-    if (needed && !again) out.bytes += storage_.bytes[std::size_t(b)];
+    if (!needed || again) continue;
+    if (moves(std::size_t(b))) {
+      out.on_disk[std::size_t(b)] = true;
+      out.seconds += moving_[std::size_t(b)];
+    } else {
+      out.buffers[std::size_t(b)] = true;
+      out.bytes += storage_.bytes[std::size_t(b)];
+    }
   }
   for (std::size_t s = 0; s < frontier_; ++s)
     if (on_source_side(node_of_step_[s])) out.seconds += seconds_[s];

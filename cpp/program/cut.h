@@ -1,5 +1,5 @@
 // What to store at a point of a program so that bytes stored, at a price, and time spent on making the
-// rest again are least together: a minimum cut. Names no op.
+// rest again, or on moving it to a disk and back, are least together: a minimum cut. Names no op.
 #pragma once
 #include "program/order.h"
 
@@ -8,12 +8,15 @@ namespace wengert {
 // The steps before `frontier` may be carried out again for those from it on.
 class Cuts {
  public:
-  Cuts(const Program& program, const Storage& storage, std::span<const double> seconds, std::size_t frontier);
+  // `moving`: seconds for each buffer, or nothing where there is no disk.
+  Cuts(const Program& program, const Storage& storage, std::span<const double> seconds, std::size_t frontier,
+       std::vector<double> moving = {});
 
   struct Kept {
     std::vector<bool> buffers;  // of those made before the frontier
-    int64_t bytes = 0;          // of them that are needed again
-    double seconds = 0;         // of the steps carried out again
+    std::vector<bool> on_disk;  // the same
+    int64_t bytes = 0;          // of the buffers
+    double seconds = 0;         // of the steps carried out again, and of moves
   };
   // The optimum at `price` seconds a byte.
   Kept at(double price);
@@ -35,6 +38,7 @@ class Cuts {
   const Storage& storage_;
   std::span<const double> seconds_;
   std::size_t frontier_;
+  std::vector<double> moving_;
   std::vector<int32_t> buffers_;       // that steps before the frontier make
   std::vector<int32_t> node_of_;       // of each buffer: it is needed after the frontier
   std::vector<int32_t> node_of_step_;  // the step is carried out again

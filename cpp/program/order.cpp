@@ -50,18 +50,24 @@ Storage storage_of(const Program& program) {
   return out;
 }
 
+Order order_of(std::size_t steps) {
+  Order out;
+  for (std::size_t s = 0; s < steps; ++s) out.push_back({uint32_t(s)});
+  return out;
+}
+
 Peak peak_of(const Program& program, const Storage& storage, const Order& order) {
   // A copy of a buffer lives from the entry that makes it to the last that reads it.
   std::vector<int32_t> copy_of_value(program.types.size(), -1);
   std::vector<int32_t> buffer_of_copy;
   std::vector<std::size_t> last, born;
   for (std::size_t i = 0; i < order.size(); ++i) {
-    const Step& step = program.steps[order[i]];
+    const Step& step = program.steps[order[i].number];
     for (const ValueId id : step.ins)
       if (const int32_t copy = copy_of_value[std::size_t(id)]; copy >= 0) last[std::size_t(copy)] = i;
     for (const ValueId id : step.outs) {
       const auto buffer = std::size_t(storage.home[std::size_t(id)]);
-      if (storage.is_view[order[i]]) {
+      if (storage.is_view[order[i].number]) {
         copy_of_value[std::size_t(id)] = copy_of_value[std::size_t(step.ins[0])];
         continue;
       }
@@ -87,7 +93,7 @@ Peak peak_of(const Program& program, const Storage& storage, const Order& order)
   return out;
 }
 
-Program carry_out(const Program& program, const Storage& storage, const Order& order) {
+Program carry_out(const Program& program, const Storage& storage, const Order& order, const std::string& directory) {
   Program out;
   out.types = program.types;
   out.inputs = program.inputs;
@@ -102,7 +108,29 @@ Program carry_out(const Program& program, const Storage& storage, const Order& o
   std::iota(now.begin(), now.end(), ValueId(0));
   std::vector<bool> done(program.steps.size(), false);
   bool repeating = false, repeated = false;
-  for (const uint32_t s : order) {
+  std::vector<ValueId> written(storage.bytes.size(), -1);  // what says that a buffer is on disk, or on its way
+  std::vector<int64_t> slots(storage.bytes.size(), -1);
+  int64_t next_slot = 0;
+  auto move = [&](Transfer::Kind kind, std::size_t buffer) {
+    const auto x = std::size_t(storage.values[buffer][0]);
+    const Step& maker = program.steps[std::size_t(storage.maker[buffer])];
+    if (kind == Transfer::spill) slots[buffer] = next_slot++;
+    const Op& op = transfer_op(kind);
+    Step step{.op = &op, .attrs = make_attrs(op, {{"slot", slots[buffer]}, {"directory", directory}}), .ins = {}, .outs = {},
+              .source = maker.source, .region = maker.region};
+    if (kind != Transfer::fetch) step.ins.push_back(now[x]);
+    if (kind != Transfer::spill) step.ins.push_back(written[buffer]);
+    const ValueId made = out.new_value(kind == Transfer::fetch ? program.types[x] : Type{DType::uint8, {0}});
+    step.outs = {made};
+    (kind == Transfer::fetch ? now[x] : written[buffer]) = made;
+    repeated = repeated || kind == Transfer::fetch;
+    out.steps.push_back(std::move(step));
+  };
+  for (const auto& [s, kind] : order) {
+    if (kind != Transfer::none) {
+      move(kind, s);
+      continue;
+    }
     Step step = program.steps[s];
     for (ValueId& id : step.ins) id = now[std::size_t(id)];
     if (done[s]) {
@@ -113,7 +141,7 @@ Program carry_out(const Program& program, const Storage& storage, const Order& o
       for (ValueId& id : step.outs) {
         const auto was = std::size_t(id);
         id = out.new_value(program.types[was]);
-        if (!storage.fixed[std::size_t(storage.home[was])]) now[was] = id;
+        if (storage.is_view[s] || !storage.fixed[std::size_t(storage.home[was])]) now[was] = id;
       }
     } else {
       repeating = false;
@@ -127,13 +155,25 @@ Program carry_out(const Program& program, const Storage& storage, const Order& o
 }
 
 OrderMaker::OrderMaker(const Program& program, const Storage& storage)
-    : program_(program), storage_(storage), there_(program.types.size(), false) {
+    : program_(program), storage_(storage), there_(program.types.size(), false), on_disk_(storage.bytes.size(), false) {
   for (std::size_t id = 0; id < there_.size(); ++id) there_[id] = storage.maker_of[id] < 0;
 }
 
-void OrderMaker::give_up(int32_t buffer) {
-  if (storage_.fixed[std::size_t(buffer)]) return;
+void OrderMaker::forget(int32_t buffer) {
   for (const ValueId id : storage_.values[std::size_t(buffer)]) there_[std::size_t(id)] = false;
+}
+
+void OrderMaker::give_up(int32_t buffer) {
+  if (!storage_.fixed[std::size_t(buffer)]) forget(buffer);
+}
+
+void OrderMaker::spill(int32_t buffer) { order_.push_back({uint32_t(buffer), Transfer::spill}); }
+
+void OrderMaker::end_spill(int32_t buffer) { order_.push_back({uint32_t(buffer), Transfer::end_spill}); }
+
+void OrderMaker::leave_on_disk(int32_t buffer) {
+  on_disk_[std::size_t(buffer)] = true;
+  forget(buffer);
 }
 
 void OrderMaker::want(int32_t buffer) {
@@ -146,6 +186,11 @@ void OrderMaker::run(std::size_t first, std::size_t last) {
   for (std::size_t s = first; s < last; ++s) make(s);
 }
 
+bool OrderMaker::fetched(ValueId id) const {
+  return on_disk_[std::size_t(storage_.home[std::size_t(id)])] &&
+         !storage_.is_view[std::size_t(storage_.maker_of[std::size_t(id)])];
+}
+
 void OrderMaker::make(std::size_t step) {
   pending_.assign(1, step);
   while (!pending_.empty()) {
@@ -153,7 +198,7 @@ void OrderMaker::make(std::size_t step) {
     const std::size_t before = pending_.size();
     ++looked_;
     for (const ValueId id : program_.steps[s].ins)
-      if (!there_[std::size_t(id)]) pending_.push_back(std::size_t(storage_.maker_of[std::size_t(id)]));
+      if (!there_[std::size_t(id)] && !fetched(id)) pending_.push_back(std::size_t(storage_.maker_of[std::size_t(id)]));
     if (pending_.size() > before) {  // in the order of the program
       std::sort(pending_.begin() + std::ptrdiff_t(before), pending_.end(), std::greater<>());
       continue;
@@ -162,7 +207,12 @@ void OrderMaker::make(std::size_t step) {
     bool wanted = s == step;
     for (const ValueId id : program_.steps[s].outs) wanted = wanted || !there_[std::size_t(id)];
     if (!wanted) continue;  // asked for twice
-    order_.push_back(uint32_t(s));
+    for (const ValueId id : program_.steps[s].ins)
+      if (!there_[std::size_t(id)]) {
+        order_.push_back({uint32_t(storage_.home[std::size_t(id)]), Transfer::fetch});
+        there_[std::size_t(id)] = true;
+      }
+    order_.push_back({uint32_t(s)});
     for (const ValueId id : program_.steps[s].outs) there_[std::size_t(id)] = true;
   }
 }

@@ -70,27 +70,49 @@ std::vector<double> seconds_of(const Program& program, const Limit& limit) {
   return out;
 }
 
+// The steps that make new values of inputs, and what reads those: they come when nothing can fail any more.
+std::vector<bool> changing(const Program& program, const std::vector<Update>& updates) {
+  std::vector<bool> value(program.types.size(), false), out(program.steps.size(), false);
+  for (const Update& update : updates) value[std::size_t(program.outputs[update.output])] = true;
+  for (std::size_t s = 0; s < out.size(); ++s) {
+    const Step& step = program.steps[s];
+    for (const ValueId id : step.outs) out[s] = out[s] || value[std::size_t(id)];
+    for (const ValueId id : step.ins) out[s] = out[s] || value[std::size_t(id)];
+    if (out[s])
+      for (const ValueId id : step.outs) value[std::size_t(id)] = true;
+  }
+  return out;
+}
+
 Fitter fitter_of(const Program& program, const std::vector<Update>& updates, const Limit& limit) {
+  std::optional<OnDisk> on_disk;
+  if (limit.disk) on_disk = OnDisk{*limit.disk, changing(program, updates)};
   return Fitter(program, seconds_of(program, limit),
                 [&updates, taken = limit.taken](const Program& planned) {
                   return taken + Executor::planned(planned, updates).bytes;
-                });
+                },
+                std::move(on_disk));
 }
 
-// Values that the order makes again, and those that others could have given up but that stay.
-void describe(const Fitter& fitter, const Order& order, Scheduled& out) {
+// Values that the order makes again or has on disk, and those that others could have given up but that stay.
+void describe(const Fitter& fitter, const Order& order, const Limit& limit, Scheduled& out) {
   const Program& program = fitter.program();
   const Storage& storage = fitter.storage();
   std::vector<int64_t> times(program.steps.size(), -1);
-  for (const uint32_t s : order) ++times[s];
-  std::vector<bool> given_up(storage.bytes.size(), false);
+  std::vector<bool> on_disk(storage.bytes.size(), false), given_up(storage.bytes.size(), false);
+  for (const auto& [number, move] : order) {
+    if (move == Transfer::none) ++times[number];
+    if (move == Transfer::spill) on_disk[number] = true;
+    if (move == Transfer::spill) out.moving += limit.disk->to_write(storage.bytes[number]);
+    if (move == Transfer::fetch) out.moving += limit.disk->to_read(storage.bytes[number]);
+  }
   for (const int32_t b : fitter.across_peak()) given_up[std::size_t(b)] = true;
   for (std::size_t b = 0; b < storage.bytes.size(); ++b) {
     const int32_t maker = storage.maker[b];
-    if (maker < 0 || storage.fixed[b] || (times[std::size_t(maker)] == 0 && !given_up[b])) continue;
+    if (maker < 0 || !(on_disk[b] || (!storage.fixed[b] && (times[std::size_t(maker)] > 0 || given_up[b])))) continue;
     const Step& step = program.steps[std::size_t(maker)];
     out.values.push_back({step.op->name, program.types[std::size_t(storage.values[b][0])], storage.bytes[b],
-                          times[std::size_t(maker)], step.source});
+                          times[std::size_t(maker)], step.source, on_disk[b]});
   }
   for (std::size_t s = 0; s < times.size(); ++s) out.flops += times[s] * program.flops(program.steps[s]);
 }
@@ -117,8 +139,8 @@ Scheduled keep_within(Program& program, const std::vector<Update>& updates, cons
   out.seconds = found->seconds;
   out.plans = fitter.plans();
   out.looked = fitter.looked();
-  describe(fitter, found->order, out);
-  program = carry_out(program, fitter.storage(), found->order);
+  describe(fitter, found->order, limit, out);
+  program = carry_out(program, fitter.storage(), found->order, limit.disk ? limit.disk->directory : std::string());
   return out;
 }
 

@@ -10,6 +10,7 @@ struct Limit {
   double flops, bandwidth;  // what the machine does in a second at best
   int64_t taken = 0;        // of the bytes, by copies of inputs
   int64_t least = 0;        // that another program under the same limit needs
+  std::optional<Disk> disk = {};  // leave to use one
 };
 
 // What became of a program under a limit.
@@ -17,16 +18,18 @@ struct Scheduled {
   std::string name;  // of the way that was the cheapest
   int64_t limit = 0, before = 0, after = 0;  // bytes
   int64_t flops = 0;                         // of what is carried out again
-  double seconds = 0;                        // predicted, of the same
+  double seconds = 0;                        // predicted, of the same and of waiting for the disk
+  double moving = 0;                         // predicted, of the disk itself
   std::size_t plans = 0;                     // that were tried
   int64_t looked = 0;                        // at steps, edges and values, for that
-  // Values that are stored across the peak, or made again.
+  // Values that are stored across the peak, made again, or on disk meanwhile.
   struct Value {
     std::string name;
     Type type;
     int64_t bytes;
     int64_t times;  // made again; 0: stored
     uint32_t source;
+    bool on_disk;
   };
   std::vector<Value> values;
 };

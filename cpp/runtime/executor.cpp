@@ -1,12 +1,9 @@
 #include "runtime/executor.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cstring>
 #include <unordered_map>
 #include <unordered_set>
 
-#include "kernels/copy.h"
 #include "runtime/placement.h"
 #include "runtime/planner.h"
 
@@ -49,6 +46,7 @@ class Planner {
  private:
   void plan() {
     find_lives();
+    find_quiet();
     bind_inputs();
     bind_updates();
     bind_outputs();
@@ -78,6 +76,20 @@ class Planner {
         }
       }
     for (const ValueId id : program_.outputs) ++shown_[home(id)];
+  }
+
+  // From which unit on nothing is waited for from the disk: only then may inputs change.
+  void find_quiet() {
+    std::unordered_set<const Buffer*> fetched;
+    for (std::size_t u = 0; u < units_.size(); ++u)
+      for (const std::size_t s : units_[u].steps) {
+        const Step& step = program_.steps[s];
+        for (const ValueId id : step.ins)
+          if (fetched.erase(home(id))) quiet_ = u;
+        const Transfer::Kind move = transfer_of(step);
+        if (move == Transfer::end_spill) quiet_ = u;
+        if (move == Transfer::fetch) fetched.insert(home(step.outs[0]));
+      }
   }
 
   void bind_inputs() {
@@ -161,8 +173,9 @@ class Planner {
       const Buffer* old = input.buffer().get();
       Life& life = lives_[own];
       bool direct = !life.outside && is_whole(value) && value.type() == input.type();
-      if (direct && !keep_in_rows(update.input, value)) {
-        direct = !bound_states_.contains(own) && !shown_.contains(old) && may_overwrite(own, old, makers_.at(own));
+      if (direct && (quiet_ > 0 || !keep_in_rows(update.input, value))) {
+        direct = makers_.at(own) >= quiet_ && !bound_states_.contains(own) && !shown_.contains(old) &&
+                 may_overwrite(own, old, makers_.at(own));
         if (direct) {
           life.outside = true;
           to_.inputs_[update.input].also.push_back(value.buffer());
@@ -229,10 +242,21 @@ class Planner {
   }
 
   void build_units() {
+    std::unordered_map<const Buffer*, std::size_t> fetched;  // not waited for yet: places of moves
     for (std::size_t u = 0; u < units_.size(); ++u) {
+      for (const std::size_t s : units_[u].steps)
+        for (const ValueId id : program_.steps[s].ins)
+          if (const auto found = fetched.find(home(id)); found != fetched.end()) {
+            Executor::DiskMove move = to_.disk_moves_[found->second];
+            move.kind = Executor::DiskMove::end_fetch;
+            add_disk_move(std::move(move), "end_fetch");
+            fetched.erase(found);
+          }
+      const Step& step = program_.steps[units_[u].steps[0]];
       if (units_[u].grouped) build_group(u);
-      else if (const Step& step = program_.steps[units_[u].steps[0]]; step.op->packs) build_pack(step);
-      else build_kernel(step);
+      else if (step.op->packs) build_pack(step);
+      else if (transfer_of(step) == Transfer::none) build_kernel(step);
+      else if (build_disk_move(step) == Transfer::fetch) fetched[home(step.outs[0])] = to_.disk_moves_.size() - 1;
     }
   }
 
@@ -243,6 +267,33 @@ class Planner {
     to_.work_ += 2 * double(step.ins.size());
     to_.units_.push_back({Executor::Unit::pack, to_.packs_.size(), cost_of(step)});
     to_.packs_.push_back(std::move(pack));
+  }
+
+  void add_disk_move(Executor::DiskMove move, std::string label) {
+    constexpr double worth_a_release = 1 << 15;
+    to_.work_ += worth_a_release;
+    UnitCost cost{.label = std::move(label)};
+    const bool begins = move.kind == Executor::DiskMove::spill || move.kind == Executor::DiskMove::fetch;
+    if (begins) cost.bytes = int64_t(move.value.buffer()->bytes);
+    to_.units_.push_back({Executor::Unit::disk, to_.disk_moves_.size(), std::move(cost)});
+    to_.disk_moves_.push_back(std::move(move));
+  }
+
+  Transfer::Kind build_disk_move(const Step& step) {
+    const Transfer::Kind kind = transfer_of(step);
+    const auto slot = std::size_t(step.attrs.integer("slot"));
+    const Array& value = array(kind == Transfer::fetch ? step.outs[0] : step.ins[0]);
+    if (kind == Transfer::spill) {
+      to_.directory_ = step.attrs.text("directory");
+      to_.asked_.push_back(0);
+      places_.push_back(file_bytes_);
+      file_bytes_ += int64_t(value.buffer()->bytes);
+    }
+    const auto own = kind == Transfer::spill       ? Executor::DiskMove::spill
+                     : kind == Transfer::end_spill ? Executor::DiskMove::end_spill
+                                                   : Executor::DiskMove::fetch;
+    add_disk_move({own, value, slot, places_[slot]}, step.op->name);
+    return kind;
   }
 
   void build_kernel(const Step& step) {
@@ -402,6 +453,9 @@ class Planner {
   std::unordered_map<const Buffer*, std::size_t> place_of_;  // among the intervals
   std::vector<Buffer*> inside_;
   int64_t arena_bytes_ = 0, room_bytes_ = 0;
+  std::size_t quiet_ = 0;
+  std::vector<int64_t> places_;  // in the file, by slot
+  int64_t file_bytes_ = 0;
 };
 
 Executor::Executor(const Program& program, std::vector<Update> updates) {
@@ -411,137 +465,6 @@ Executor::Executor(const Program& program, std::vector<Update> updates) {
 Planned Executor::planned(const Program& program, std::vector<Update> updates) {
   Executor none;
   return Planner(none, program, std::move(updates)).planned();
-}
-
-void Executor::bind(std::span<const Array> inputs, std::span<const Array> outputs, const std::vector<bool>& stacked,
-                    int64_t row) {
-  for (const std::size_t i : loose_inputs_) bind_input(i, inputs[i], i < stacked.size() && stacked[i] ? row : 0);
-  for (const std::size_t j : bound_results_) {
-    const Ref<Buffer>& buffer = results_[j].buffer;
-    buffer->data = static_cast<std::byte*>(outputs[j].raw()) + (stacked.empty() ? 0 : row * int64_t(buffer->bytes));
-  }
-  for (State& state : states_) state.home = inputs_[state.input].buffer->data;
-}
-
-// `next`: the row of the step after this one; -1: there is none.
-void Executor::begin_step(std::span<const Array> outputs, int64_t row, int64_t next) {
-  for (const State& state : states_) {
-    if (state.before < 0) continue;
-    Buffer& input = *inputs_[state.input].buffer;
-    const auto bytes = int64_t(input.bytes);
-    auto* rows = static_cast<std::byte*>(outputs[std::size_t(state.before)].raw());
-    if (input.data == state.home && bytes) std::memcpy(rows + row * bytes, state.home, input.bytes);
-    input.data = rows + row * bytes;
-    state.value->data = next < 0 ? state.home : rows + next * bytes;
-  }
-}
-
-void Executor::end_step() {
-  for (const State& state : states_)
-    if (state.before < 0) inputs_[state.input].buffer->data = state.value->data;
-}
-
-void Executor::settle_states() {
-  for (const State& state : states_)
-    if (const Buffer& input = *inputs_[state.input].buffer; state.before < 0 && input.bytes)
-      std::memcpy(state.home, input.data, input.bytes);
-}
-
-void Executor::run(std::span<const Array> inputs, std::span<const Array> outputs,
-                   const std::vector<bool>& stacked, int64_t first, int64_t last, bool backwards) {
-  const bool rows = !stacked.empty();
-  const bool moves = std::find(stacked.begin(), stacked.end(), true) != stacked.end();
-  const int64_t start = backwards ? last - 1 : first, sign = backwards ? -1 : 1;
-  bind(inputs, outputs, stacked, start);
-  for (int64_t count = first, row = start; count < last; ++count, row += sign) {
-    begin_step(outputs, rows ? row : 0, count + 1 < last ? row + sign : -1);
-    step();
-    finish(inputs, outputs, rows, row);
-    end_step();
-    if (!rows) continue;
-    for (std::size_t i = 0; moves && i < inputs_.size() && i < stacked.size(); ++i)
-      if (stacked[i]) inputs_[i].buffer->data += sign * int64_t(inputs_[i].buffer->bytes);
-    for (const std::size_t j : bound_results_)
-      results_[j].buffer->data += sign * int64_t(results_[j].buffer->bytes);
-  }
-  if (first < last) settle_states();
-  for (const std::size_t u : loose_updates_) {
-    const std::size_t i = updates_[u].input;
-    if (!inputs[i].is_contiguous()) kernels::copy(inputs_[i].staged, inputs[i]);
-  }
-}
-
-void Executor::step() {
-  for (const Unit& unit : units_) run_unit(unit);
-}
-
-void Executor::run_unit(const Unit& unit) {
-  if (unit.kind == Unit::group) return groups_[unit.index].run();
-  if (unit.kind == Unit::pack) {
-    Pack& pack = packs_[unit.index];
-    if (!pack.is_fixed) find_numbers(pack);
-    return move_numbers(pack.moves, itemsize(pack.out.dtype()));
-  }
-  Kernel& kernel = kernels_[unit.index];
-  if (kernel.op->evaluate) {
-    Arrays given;  // Python may keep them
-    for (const Array& in : kernel.ins) given.push_back(kernels::contiguous_copy(in));
-    const Arrays made = kernel.op->evaluate({given.data(), given.size()});
-    for (std::size_t i = 0; i < made.size(); ++i) kernels::copy(made[i], kernel.outs[i]);
-  } else {
-    kernel.op->kernel({.in = kernel.ins, .out = kernel.outs, .attrs = *kernel.attrs});
-  }
-}
-
-int64_t Executor::bytes() const {
-  int64_t total = arena_bytes_;
-  for (const Array& room : update_rooms_)
-    if (room.has_data()) total += room.size() * itemsize(room.dtype());
-  return total;
-}
-
-std::vector<UnitCost> Executor::costs() const {
-  std::vector<UnitCost> out;
-  for (const Unit& unit : units_) out.push_back(unit.cost);
-  return out;
-}
-
-std::vector<UnitCost> Executor::profile(std::span<const Array> inputs, std::span<const Array> outputs, int repeats) {
-  using Clock = std::chrono::steady_clock;
-  std::vector<UnitCost> out = costs();
-  for (int repeat = 0; repeat < repeats; ++repeat) {
-    bind(inputs, outputs, {}, 0);
-    begin_step(outputs, 0, -1);
-    for (std::size_t u = 0; u < units_.size(); ++u) {
-      const auto start = Clock::now();
-      run_unit(units_[u]);
-      const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-      out[u].seconds = repeat == 0 ? seconds : std::min(out[u].seconds, seconds);
-    }
-    finish(inputs, outputs, false, 0);
-    end_step();
-    settle_states();
-  }
-  return out;
-}
-
-// Copies what was not written where it belongs: results first, as updates may overwrite them.
-void Executor::finish(std::span<const Array> inputs, std::span<const Array> outputs, bool rows, int64_t row) {
-  for (const std::size_t j : copied_results_) {
-    const Array& value = results_[j].value;
-    kernels::copy(value, rows ? outputs[j].view(value.shape(), contiguous_strides(value.shape()),
-                                                outputs[j].offset() + row * value.size())
-                              : outputs[j]);
-  }
-  for (const std::size_t u : roomed_updates_) kernels::copy(update_values_[u], update_rooms_[u]);
-  for (const std::size_t u : copied_updates_) {
-    const Input& own = inputs_[updates_[u].input];
-    const Array& given = inputs[updates_[u].input];
-    kernels::copy(update_rooms_[u].has_data() ? update_rooms_[u] : update_values_[u],
-                  given.is_contiguous() ? given : own.staged);
-  }
-  move_numbers(moves_[0], 4);
-  move_numbers(moves_[1], 8);
 }
 
 }  // namespace wengert

@@ -2,8 +2,9 @@
 // reads and writes, so that a run makes no object and takes no memory. Names no op.
 #pragma once
 #include "kernels/group.h"
-#include "program/program.h"
+#include "program/transfer.h"
 #include "runtime/numbers.h"
+#include "runtime/spill.h"
 
 namespace wengert {
 
@@ -28,7 +29,8 @@ struct Planned {
 
 class Executor {
  public:
-  // The program must outlive it. What both hold is not counted here: a loop makes executors of its body
+  // The program must outlive it. A run whose values cannot be moved to disk or back fails before it changes
+  // an input. What both hold is not counted here: a loop makes executors of its body
   // without the interpreter lock.
   Executor(const Program& program, std::vector<Update> updates);
   // The `arena_bytes` and `units` of such an executor, worked out without taking memory.
@@ -65,8 +67,14 @@ class Executor {
     const Attrs* attrs;
     std::vector<Array> ins, outs;
   };
+  struct DiskMove {  // of a value
+    enum Kind { spill, end_spill, fetch, end_fetch } kind;
+    Array value;
+    std::size_t slot;
+    int64_t place;  // in the file
+  };
   struct Unit {
-    enum Kind { kernel, group, pack } kind;
+    enum Kind { kernel, group, pack, disk } kind;
     std::size_t index;
     UnitCost cost;
   };
@@ -103,7 +111,9 @@ class Executor {
   void bind(std::span<const Array> inputs, std::span<const Array> outputs, const std::vector<bool>& stacked, int64_t row);
   void bind_input(std::size_t i, const Array& given, int64_t rows);
   void find_numbers(Pack& pack) const;
+  void begin_disk();
   void run_unit(const Unit& unit);
+  void run_disk(const DiskMove& move);
   void step();
   void begin_step(std::span<const Array> outputs, int64_t row, int64_t next);
   void end_step();
@@ -115,6 +125,9 @@ class Executor {
   std::vector<Kernel> kernels_;
   std::vector<kernels::TileGroup> groups_;
   std::vector<Pack> packs_;
+  std::vector<DiskMove> disk_moves_;
+  std::vector<uint64_t> asked_;  // by slot: what the carrier has been asked for last
+  std::string directory_;
   std::vector<Input> inputs_;
   std::vector<Result> results_;
   std::vector<Update> updates_;
@@ -129,6 +142,7 @@ class Executor {
   int64_t arena_bytes_ = 0, live_bytes_ = 0;
   bool calls_python_ = false;
   double work_ = 0;
+  std::unique_ptr<Carrier> carrier_;  // ends before the memory it works on
 };
 
 }  // namespace wengert

@@ -15,6 +15,7 @@ import numpy as np
 from . import _core, arguments, byte_size, tree
 from ._core import ArgumentError, ArgumentTypeError, ShapeError, Tensor, TraceError
 from .functions import stack
+from .loop_checkpoints import Budget, Checkpoint, TwoLevel
 from .program import Program
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Compiled(_core._FastCall):
         self,
         f: Callable,
         static_argnums: int | Sequence[int],
-        memory_budget: int | None = None,
+        memory_budget: int | TwoLevel | None = None,
         exact: bool = False,
     ) -> None:
         functools.update_wrapper(self, f, updated=())
@@ -141,11 +142,20 @@ class Compiled(_core._FastCall):
                     )
             return leaves
 
-        limit = None if self._budget is None else (self._budget, *_ceilings())
+        limit = None if self._budget is None else (_bytes(self._budget), *_ceilings(), self._disk())
         result, replay = _core._record(
             call, tensors, _followed(tensors), results, limit, self._exact
         )
         return replay, tree.flatten(result)[1]
+
+    def _disk(self) -> tuple[str, int, float, float, float] | None:
+        """Where values may go while they wait: directory, bytes and what moving takes."""
+        budget = self._budget
+        if not isinstance(budget, TwoLevel):
+            return None
+        directory = budget._plan().get("directory", "")
+        most = -1 if budget.disk is None else byte_size.parse("compile", budget.disk)
+        return directory, most, *_moving(directory)
 
     def _key(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> tuple[Any, ...]:
         types = tuple([(x.dtype, x.shape, _core._is_number(x)) for x in tensors])
@@ -295,7 +305,7 @@ class Compiled(_core._FastCall):
     def explain(self, *args: Any, **kwargs: Any) -> str:
         """What became of a call with these arguments: nodes, flops and bytes as recorded,
         simplified and grouped, then each unit of the replay (operations that run together) with
-        its cost. Under a ``memory_budget`` also what is stored and what is computed again.
+        its cost. Under a ``memory_budget`` also what is stored, on disk and computed again.
 
         >>> text = wg.compile(lambda x: wg.sin(x) * x + 1.0).explain(wg.ones(1000))
         >>> print(text.splitlines()[-1])
@@ -338,7 +348,7 @@ class _Method:
 
 
 def _compiled(
-    f: Callable, static_argnums: Sequence[int], memory_budget: int | None, exact: bool
+    f: Callable, static_argnums: Sequence[int], memory_budget: int | TwoLevel | None, exact: bool
 ) -> Compiled:
     return Compiled(f, static_argnums, memory_budget, exact)
 
@@ -372,11 +382,51 @@ def _ceilings() -> tuple[float, float]:
     return ceilings()
 
 
+@functools.cache
+def _moving(directory: str) -> tuple[float, float, float]:
+    """Seconds of a move to disk or back whatever its size, and seconds a byte written and read,
+    measured once a process."""
+    small, large = 1 << 12, 1 << 23
+    start = _core._measure_spill(directory, small)
+    write, read = _core._measure_spill(directory, large)
+    latency = min(*start, write, read)
+    return latency, (write - latency) / large, (read - latency) / large
+
+
+def _budget(given: Any) -> int | TwoLevel:
+    """A memory budget: bytes, or bytes with a disk beside them."""
+    where = "compile: 'memory_budget'"
+    if isinstance(given, Budget):
+        return byte_size.parse(where, given.size)
+    if not isinstance(given, Checkpoint):
+        return byte_size.parse(where, given)
+    if not isinstance(given, TwoLevel):
+        raise ArgumentTypeError(f"{where}: takes bytes, Budget or TwoLevel; got {given!r:.60}")
+    for name in ("memory", "disk"):
+        size = getattr(given, name)
+        if not isinstance(size, str) and not (name == "disk" and size is None):
+            raise ArgumentTypeError(
+                f"{where}: 'TwoLevel.{name}' takes bytes as a string, such as '64MB', as there are "
+                f"no states to count; got {size!r:.60}"
+            )
+    for name in ("write_cost", "read_cost"):
+        if getattr(given, name) is not None:
+            raise ArgumentTypeError(
+                f"{where}: 'TwoLevel.{name}' is measured, as there are no steps to count it in; "
+                f"leave it out; got {getattr(given, name)}"
+            )
+    return given
+
+
+def _bytes(budget: int | TwoLevel) -> int:
+    return byte_size.parse("compile", budget.memory) if isinstance(budget, TwoLevel) else budget
+
+
 def compile(
     f: Callable | None = None,
     *,
     static_argnums: int | Sequence[int] = (),
-    memory_budget: int | str | None = None,
+    memory_budget: int | str | Budget | TwoLevel | None = None,
     exact: bool = False,
 ) -> Callable[..., Any]:
     """f, recorded at its first call and replayed in C++ from then on.
@@ -406,6 +456,15 @@ def compile(
     reached raises a ``wg.ArgumentError`` that states it. Operations of the user's own, loops and
     branches are never carried out again.
 
+    With ``memory_budget=wg.TwoLevel(memory="64MB", directory=...)`` values may also wait in a file
+    (of at most ``disk`` bytes, if given), where that is cheaper by prediction or the only way:
+    written as soon as they are made, from where they lie, and read back before they are read, by a
+    thread of its own for each thread that calls. What is on its way stays in memory and counts. The
+    speed of the directory is measured once a process. The file is as private and as fleeting as
+    that of a loop (see `TwoLevel`); a full disk, a refused directory or changed bits raise a
+    ``wg.FileError`` and leave all tensors as before that call (in ``run``, that step), as what a
+    call changes is changed when all is read back.
+
     >>> step = wg.compile(lambda x: wg.sin(x) * x)
     >>> step(wg.tensor([0.0, 1.0]))
     tensor([0.      , 0.841471])
@@ -419,5 +478,5 @@ def compile(
     if not isinstance(exact, bool):
         raise ArgumentTypeError(f"compile: 'exact' takes a bool; got {exact!r:.60}")
     if memory_budget is not None:
-        memory_budget = byte_size.parse("compile: 'memory_budget'", memory_budget)
+        memory_budget = _budget(memory_budget)
     return Compiled(f, static_argnums, memory_budget, exact)

@@ -72,7 +72,7 @@ def explain_text(replay: Any, recorded: Program, program: Program) -> str:
 
 
 class Value(NamedTuple):
-    """What a schedule stores (``times`` is 0) or computes again."""
+    """What a schedule stores (``times`` is 0), computes again, or has on disk for a while."""
 
     name: str
     dtype: Any
@@ -80,6 +80,7 @@ class Value(NamedTuple):
     bytes: int
     times: int
     source: str
+    on_disk: bool
 
 
 class Schedule:
@@ -96,24 +97,30 @@ class Schedule:
         plans: int,
         looked: int,
         values: list[tuple],
+        moving: float,
     ) -> None:
         self.way, self.budget, self.plans, self.looked = way, budget, plans, looked
         self.before, self.after = before, after
-        self.flops, self.seconds = flops, seconds
+        self.flops, self.seconds, self.moving = flops, seconds, moving
         self.values = [Value(*value) for value in values]
 
 
 def schedule_lines(schedule: Schedule, most: int = 4) -> list[str]:
-    """What is stored and what is computed again, the most bytes first, and the price."""
+    """What is stored, on disk and computed again, the most bytes first, and the price."""
     lines = [
         f"{'budget':<12} {_amount(schedule.budget, 'B')}: {_amount(schedule.before, 'B')} before, "
         f"{_amount(schedule.after, 'B')} after, the cheapest of {schedule.plans} plans: "
         f"{schedule.way}"
     ]
-    stored = [value for value in schedule.values if not value.times]
-    again = [value for value in schedule.values if value.times]
+    stored = [value for value in schedule.values if not value.times and not value.on_disk]
+    spilled = [value for value in schedule.values if value.on_disk]
+    again = [value for value in schedule.values if value.times and not value.on_disk]
     price = f", +{_amount(schedule.flops, 'flop')}, +{schedule.seconds * 1e3:.3g} ms predicted"
-    for name, values, more in (("stored", stored, ""), ("again", again, price)):
+    parts = [("stored", stored, ""), ("again", again, price)]
+    if spilled:
+        moving = f", {schedule.moving * 1e3:.3g} ms to write and read beside the rest predicted"
+        parts.insert(1, ("on disk", spilled, moving))
+    for name, values, more in parts:
         total = sum(value.bytes for value in values)
         lines.append(f"{name:<12} {len(values):>6} values  {_amount(total, 'B'):>10}{more}")
         alike: dict[tuple, list[Value]] = {}

@@ -89,7 +89,8 @@ def memory_curve(f: Callable, *args: Any, points: int = 8, **kwargs: Any) -> Mem
     f is recorded once a point and each recording is timed (the best of three runs, the sum over
     its units) on copies of what it changes, so that nothing is changed. Predicted seconds are those
     of measured ceilings of arithmetic and memory. Raises ``wg.ArgumentError`` unless ``points`` is
-    an int of 2 or more.
+    an int of 2 or more. Of an f compiled with a ``wg.TwoLevel`` for a budget, values may go to its
+    disk.
 
     >>> def loss(x):
     ...     for _ in range(20):
@@ -104,16 +105,19 @@ def memory_curve(f: Callable, *args: Any, points: int = 8, **kwargs: Any) -> Mem
     points = arguments.integer("memory_curve", "points", points, 2)
     static: tuple[int, ...] = ()
     exact = False
+    budget: Any = 0
+    disk = None
     if isinstance(f, Compiled):
-        static, exact, f = tuple(f._static), f._exact, f.__wrapped__
+        static, exact, budget, disk = tuple(f._static), f._exact, f._budget, f._disk()
+        f = f.__wrapped__
     whole = Compiled(f, static, None, exact)
     replay = whole._replay(args, kwargs)[0]
-    ceilings = _ceilings()
-    found = replay.curve(*ceilings)
+    found = replay.curve(*_ceilings(), disk)
     chosen = sorted({round(i * (len(found) - 1) / (points - 1)) for i in range(points)})
     made = []
     for i in reversed(chosen):
-        replay, tensors = Compiled(f, static, found[i][0], exact)._replay(args, kwargs)
+        own = dataclasses.replace(budget, memory=f"{found[i][0]}B") if disk else found[i][0]
+        replay, tensors = Compiled(f, static, own, exact)._replay(args, kwargs)
         schedule = Schedule(*replay.schedule)
         predicted = found[0][1] + schedule.seconds
         measured = sum(cost[3] for cost in replay.profile(tensors, 3))
