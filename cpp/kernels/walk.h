@@ -22,13 +22,23 @@ inline int64_t element_offset(const Steps& sizes, const Steps& strides, int64_t 
 template <class T>
 void gather(const T* base, const Steps& sizes, const Steps& strides, int64_t first, int64_t n, T* to) {
   const int64_t inner = sizes.back(), stride = strides.back();
-  while (n > 0) {
-    const int64_t run = std::min(n, inner - first % inner);
-    const T* from = base + element_offset(sizes, strides, first);
+  int64_t offset = element_offset(sizes, strides, first);
+  Steps index = sizes;  // along each axis
+  for (std::size_t axis = sizes.size(); axis-- > 0; first /= sizes[axis]) index[axis] = first % sizes[axis];
+  for (int64_t at = index.back(); n > 0; at = 0) {
+    const int64_t run = std::min(n, inner - at);
+    const T* from = base + offset;
     if (stride == 0) std::fill(to, to + run, *from);
     else
       for (int64_t i = 0; i < run; ++i) to[i] = from[i * stride];
-    to += run, first += run, n -= run;
+    to += run, n -= run;
+    offset -= at * stride;
+    for (std::size_t axis = sizes.size() - 1; axis-- > 0;) {
+      offset += strides[axis];
+      if (++index[axis] < sizes[axis]) break;
+      offset -= sizes[axis] * strides[axis];
+      index[axis] = 0;
+    }
   }
 }
 

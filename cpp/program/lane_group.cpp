@@ -65,6 +65,11 @@ class Group {
     return {home.vector, home.lane};
   }
 
+  // What comes from outside, such as weights, is the left factor; then constants, then what was made.
+  std::pair<int, int> side_of(ValueId id) const {
+    return lanes_.is_outside(id) ? std::pair(0, 0) : std::pair(1, lanes_.home(id).vector);
+  }
+
   // The terms of each item in the order of where they lie; factors likewise.
   void sort_terms() {
     const bool is_dot = items_[0]->kind == Item::dot;
@@ -80,7 +85,7 @@ class Group {
       lanes_.house(like_, numbers);
     }
     for (std::size_t i = 0; is_dot && i < count; ++i)
-      if (rank(sides_[1][i]).first < rank(sides_[0][i]).first) std::swap(sides_[0][i], sides_[1][i]);
+      if (side_of(sides_[1][i]) < side_of(sides_[0][i])) std::swap(sides_[0][i], sides_[1][i]);
     std::vector<std::size_t> order(terms_);
     std::vector<ValueId> before(terms_);
     for (std::size_t first = 0; first < count; first += terms_) {
@@ -283,12 +288,12 @@ class Group {
   }
 
   // Axes that only one factor has are its rows or columns, the others are walked. The items take the
-  // order of the result.
+  // order of the result: that of rows of weights, or else the one nearer to the program's.
   bool emit_product(const std::vector<Operand>& operands) {
     static const Op &matmul = find_op("matmul"), &chain_matmul = find_op("chain_matmul");
     static const Op& multiply = find_op("multiply");
     if (sizes_.size() - item_axes_ > 1) return false;
-    const LaneView a = view_of(operands[0], 0), b = view_of(operands[1], 1);
+    LaneView a = view_of(operands[0], 0), b = view_of(operands[1], 1);
     std::size_t row = SIZE_MAX, column = SIZE_MAX;
     for (std::size_t axis = 0; axis < item_axes_; ++axis) {
       const bool of_a = a.strides[axis] != 0, of_b = b.strides[axis] != 0;
@@ -296,6 +301,10 @@ class Group {
       if (of_b && !of_a) column = axis;
     }
     if ((row == SIZE_MAX ? 1 : sizes_[row]) * (column == SIZE_MAX ? 1 : sizes_[column]) < least_product) return false;
+    if (row != SIZE_MAX && column != SIZE_MAX && !lanes_.is_outside(operands[0].ids[0]) && apart(row) < apart(column)) {
+      std::swap(row, column);
+      std::swap(a, b);
+    }
     std::vector<std::size_t> batch;
     for (std::size_t axis = 0; axis < item_axes_; ++axis)
       if (axis != row && axis != column) batch.push_back(axis);
@@ -321,6 +330,13 @@ class Group {
     permute_items(batch);
     settle(made);
     return true;
+  }
+
+  // How far in the program neighbours along the axis are.
+  std::size_t apart(std::size_t axis) const {
+    const Ints dense = contiguous_strides(Shape(sizes_.begin(), sizes_.begin() + item_axes_));
+    const std::size_t first = items_[0]->like, next = items_[std::size_t(dense[axis])]->like;
+    return std::max(first, next) - std::min(first, next);
   }
 
   void permute_items(const std::vector<std::size_t>& axes) {
