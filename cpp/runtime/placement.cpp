@@ -89,7 +89,7 @@ int64_t most_live(const std::vector<Interval>& intervals) {
 
 int64_t place_intervals(std::vector<Interval>& intervals) {
   const std::size_t count = intervals.size();
-  const int64_t least = most_live(intervals), fair = least + least / 16;
+  const int64_t least = most_live(intervals), good = least + least / 4096, fair = least + least / 16;
   FirstFit fit(intervals);
   int64_t total = INT64_MAX;
   const auto attempt = [&](const Order& order) {
@@ -102,15 +102,16 @@ int64_t place_intervals(std::vector<Interval>& intervals) {
   };
   const auto bytes = [&](std::size_t i) { return intervals[i].bytes; };
   const auto life = [&](std::size_t i) { return double(intervals[i].last) - double(intervals[i].first) + 1; };
+  // The longest lives first leave the short ones one place after the other: it is in the cache.
   Order order = descending(count, life);
   int64_t height = attempt(order);
-  if (total > least) height = attempt(order = descending(count, [&](std::size_t i) { return double(bytes(i)) * life(i); }));
-  if (total > least) height = attempt(order = descending(count, bytes));
+  if (total > good) height = attempt(order = descending(count, [&](std::size_t i) { return double(bytes(i)) * life(i); }));
+  if (total > good) height = attempt(order = descending(count, bytes));
   // A walk over orders: what sticks out goes first, or any one goes elsewhere; a slightly higher arena is on the way.
   std::minstd_rand random;  // equal programs have equal plans
   std::vector<int64_t> offsets = fit.offsets();
   const std::size_t spent = fit.comparisons();
-  for (int step = 0; total > (step < few_steps ? least : fair) && fit.comparisons() - spent < most_comparisons; ++step) {
+  for (int step = 0; total > (step < few_steps ? good : fair) && fit.comparisons() - spent < most_comparisons; ++step) {
     Order tried = order;
     if (step % 4 == 0) {
       std::stable_partition(tried.begin(), tried.end(), [&](std::size_t i) { return offsets[i] + bytes(i) > least; });
