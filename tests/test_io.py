@@ -270,5 +270,9 @@ def test_only_files_are_replaced(tmp_path):
     with pytest.raises(wg.FileError, match="no regular file"):
         wg.save(pipe, {"x": wg.ones(1)})
     assert pipe.is_fifo()
+    for path in ("", f"{tmp_path}/", f"{tmp_path}/new/"):
+        with pytest.raises(wg.FileError, match="names no file"):
+            wg.save(path, {"x": wg.ones(1)})
+    assert os.listdir(tmp_path) == ["pipe"]
     with pytest.raises(wg.ArgumentError, match="null"):
         wg.save("a\0b", {})

@@ -35,7 +35,10 @@ class Planner {
     plan();
   }
 
-  Planned planned() const { return {arena_bytes_ + room_bytes_, units_.size()}; }
+  Planned planned() const {
+    const std::size_t unit = peak_of(intervals_).unit;
+    return {arena_bytes_ + room_bytes_, units_.size(), unit < units_.size() ? units_[unit].steps[0] : 0};
+  }
 
   void build() {
     take_memory();
@@ -409,7 +412,7 @@ class Planner {
       interval.last = std::max(interval.last, life.last);
     }
     arena_bytes_ = place_intervals(intervals_);
-    to_.live_bytes_ = most_live(intervals_) + room_bytes_;
+    to_.live_bytes_ = peak_of(intervals_).bytes + room_bytes_;
   }
 
   void take_memory() {

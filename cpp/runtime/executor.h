@@ -25,6 +25,7 @@ struct UnitCost {
 struct Planned {
   int64_t bytes;
   std::size_t units;
+  std::size_t peak;  // a step with the most bytes alive
 };
 
 class Executor {

@@ -76,20 +76,22 @@ Order descending(std::size_t count, Key&& key) {
 
 }  // namespace
 
-int64_t most_live(const std::vector<Interval>& intervals) {
+Peak peak_of(const std::vector<Interval>& intervals) {
   std::map<std::size_t, int64_t> change;  // of the bytes alive, from a unit on
   for (const Interval& interval : intervals) {
     change[interval.first] += interval.bytes;
     if (interval.last != SIZE_MAX) change[interval.last + 1] -= interval.bytes;
   }
-  int64_t live = 0, most = 0;
-  for (const auto& [unit, bytes] : change) most = std::max(most, live += bytes);
-  return most;
+  Peak out;
+  int64_t live = 0;
+  for (const auto& [unit, bytes] : change)
+    if (live += bytes; live > out.bytes) out = {live, unit};
+  return out;
 }
 
 int64_t place_intervals(std::vector<Interval>& intervals) {
   const std::size_t count = intervals.size();
-  const int64_t least = most_live(intervals), good = least + least / 4096, fair = least + least / 16;
+  const int64_t least = peak_of(intervals).bytes, good = least + least / 4096, fair = least + least / 16;
   FirstFit fit(intervals);
   int64_t total = INT64_MAX;
   const auto attempt = [&](const Order& order) {

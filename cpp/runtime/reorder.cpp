@@ -6,7 +6,6 @@ namespace wengert {
 namespace {
 
 constexpr std::size_t most_steps = 64, farthest = 8;
-constexpr int most_plans = 1000;
 
 // Whether the step reads nothing that those of [first, last) make. Python code keeps its turn.
 bool may_pass(const Step& step, const Step* first, const Step* last) {
@@ -22,25 +21,28 @@ bool may_pass(const Step& step, const Step* first, const Step* last) {
 
 int64_t reorder(Program& program, const std::vector<Update>& updates) {
   std::vector<Step>& steps = program.steps;
-  if (steps.size() > most_steps) return 0;
-  int64_t moves = 0;
-  int plans = 0;
+  if (steps.size() > most_steps || steps.empty()) return 0;
   Planned best = Executor::planned(program, updates);
-  for (std::size_t from = 1; from < steps.size() && plans < most_plans;) {
-    bool better = false;
-    for (std::size_t to = from; !better && to-- > 0 && from - to <= farthest;) {
-      if (!may_pass(steps[from], &steps[to], &steps[from])) break;
-      const auto first = steps.begin() + std::ptrdiff_t(to), middle = steps.begin() + std::ptrdiff_t(from);
-      std::rotate(first, middle, middle + 1);
-      const Planned found = Executor::planned(program, updates);
-      ++plans;
-      better = found.bytes < best.bytes && found.units <= best.units;
-      if (better) best = found;
-      else std::rotate(first, first + 1, middle + 1);
-    }
-    moves += better;
-    from = better ? 1 : from + 1;
-  }
+  // One move that helps: across the peak, as what changes elsewhere leaves it as it is.
+  const auto move = [&] {
+    const std::size_t peak = best.peak, end = std::min(steps.size(), peak + farthest + 1);
+    for (std::size_t from = std::max<std::size_t>(peak, 1); from < end; ++from)
+      for (std::size_t to = from; to-- > 0 && from - to <= farthest;) {
+        if (!may_pass(steps[from], &steps[to], &steps[from])) break;
+        if (to > peak) continue;
+        const auto first = steps.begin() + std::ptrdiff_t(to), middle = steps.begin() + std::ptrdiff_t(from);
+        std::rotate(first, middle, middle + 1);
+        const Planned found = Executor::planned(program, updates);
+        if (found.bytes < best.bytes && found.units <= best.units) {
+          best = found;
+          return true;
+        }
+        std::rotate(first, first + 1, middle + 1);
+      }
+    return false;
+  };
+  int64_t moves = 0;
+  while (moves < int64_t(steps.size()) && move()) ++moves;
   return moves;
 }
 

@@ -114,6 +114,8 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
         raise ArgumentTypeError(f"save: the path is a str or PathLike; got {path!r}")
     if "\0" in os.fsdecode(path):
         raise ArgumentError(f"save: a path has no null characters; got {path!r}")
+    if not os.path.basename(os.fsdecode(path)):
+        raise FileError(f"save: cannot write '{os.fspath(path)}': it names no file")
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
     if os.path.exists(target) and not os.path.isfile(target):
