@@ -21,7 +21,7 @@ bool is_whole(const Array& array) {
 struct Life {
   std::size_t made = 0, last = 0;
   bool outside = false;           // an input, a constant, or bound to an output
-  const Buffer* within = nullptr; // shares the memory of another buffer, which ends where it begins
+  const Buffer* within = nullptr; // the first of those that share its memory, each ending where the next begins
 };
 
 }  // namespace
@@ -32,6 +32,10 @@ class Planner {
   Planner(Executor& to, const Program& program, std::vector<Update> updates)
       : to_(to), program_(program), arrays_(lay_out(program)), units_(plan_units(program, arrays_)) {
     to_.updates_ = std::move(updates);
+    lives_.reserve(arrays_.size());
+    makers_.reserve(arrays_.size());
+    readers_.reserve(arrays_.size());
+    item_sizes_.reserve(arrays_.size());
     plan();
   }
 
@@ -231,7 +235,7 @@ class Planner {
               const Life& life = lives_[old];
               if (own.within || old == home(made) || life.outside || life.made >= u || life.last != u || taken[old]) continue;
               if (!may_overwrite(home(made), old, u)) continue;
-              own.within = old;
+              own.within = life.within ? life.within : old;
               taken[old] = true;
             }
         }
@@ -390,19 +394,26 @@ class Planner {
   }
 
   const Buffer* root(const Buffer* buffer) const {
-    while (lives_.at(buffer).within) buffer = lives_.at(buffer).within;
-    return buffer;
+    const Buffer* first = lives_.at(buffer).within;
+    return first ? first : buffer;
   }
 
   void place() {
     // In the order of the values, so that equal programs have equal plans.
-    std::unordered_set<const Buffer*> seen;
-    for (const Array& x : arrays_)
-      if (x.has_data() && !lives_[x.buffer().get()].outside && seen.insert(x.buffer().get()).second)
-        inside_.push_back(x.buffer().get());
-    std::stable_sort(inside_.begin(), inside_.end(), [&](const Buffer* a, const Buffer* b) {
-      return lives_[a].made != lives_[b].made ? lives_[a].made < lives_[b].made : a->bytes > b->bytes;
+    struct Placed {
+      std::size_t made;
+      Buffer* buffer;
+    };
+    std::vector<Placed> placed;
+    std::unordered_set<const Buffer*> seen(2 * arrays_.size());
+    for (const Array& x : arrays_) {
+      if (!x.has_data() || !seen.insert(x.buffer().get()).second) continue;
+      if (const Life& life = lives_[x.buffer().get()]; !life.outside) placed.push_back({life.made, x.buffer().get()});
+    }
+    std::stable_sort(placed.begin(), placed.end(), [](const Placed& a, const Placed& b) {
+      return a.made != b.made ? a.made < b.made : a.buffer->bytes > b.buffer->bytes;
     });
+    for (const Placed& own : placed) inside_.push_back(own.buffer);
     for (const Buffer* buffer : inside_) {
       const Life& life = lives_[buffer];
       const auto [found, is_new] = place_of_.emplace(root(buffer), intervals_.size());

@@ -1,6 +1,7 @@
 #include "runtime/planner.h"
 
 #include <algorithm>
+#include <map>
 #include <unordered_map>
 
 namespace wengert {
@@ -17,6 +18,8 @@ bool is_elementwise(const Step& step) {
 std::vector<PlannedUnit> plan_units(const Program& program, const std::vector<Array>& arrays) {
   std::vector<PlannedUnit> units;
   std::unordered_map<const Buffer*, std::size_t> made_in;  // the unit that writes a buffer
+  std::map<std::pair<uint32_t, int64_t>, std::vector<std::size_t>> groups;  // of a region and a size, in order
+  made_in.reserve(arrays.size());
   for (std::size_t s = 0; s < program.steps.size(); ++s) {
     const Step& step = program.steps[s];
     const auto array = [&](ValueId id) -> const Array& { return arrays[std::size_t(id)]; };
@@ -24,20 +27,19 @@ std::vector<PlannedUnit> plan_units(const Program& program, const std::vector<Ar
     const bool is_view = step.ins.size() == 1 && array(step.ins[0]).buffer() == out.buffer();
     if (is_view) continue;
     std::size_t earliest = 0;  // the first unit this step may join or follow
-    bool joinable = is_elementwise(step);
-    std::vector<std::size_t> sources;
+    const bool joinable = is_elementwise(step);
     for (const ValueId id : step.ins) {
       const auto found = made_in.find(array(id).buffer().get());
-      if (found == made_in.end()) continue;
-      earliest = std::max(earliest, found->second);
-      sources.push_back(found->second);
+      if (found != made_in.end()) earliest = std::max(earliest, found->second);
     }
     std::size_t chosen = units.size();
-    for (std::size_t u = earliest; joinable && u < units.size(); ++u) {
+    std::vector<std::size_t>* alike = joinable ? &groups[{step.region, out.size()}] : nullptr;
+    const auto from = alike ? std::size_t(std::lower_bound(alike->begin(), alike->end(), earliest) - alike->begin()) : 0;
+    for (std::size_t k = from; alike && k < alike->size(); ++k) {
+      const std::size_t u = (*alike)[k];
       const PlannedUnit& unit = units[u];
-      if (!unit.grouped || unit.steps.size() >= most_members) continue;
+      if (unit.steps.size() >= most_members) continue;
       const Array& shaped = array(program.steps[unit.steps[0]].outs[0]);
-      if (shaped.size() != out.size() || program.steps[unit.steps[0]].region != step.region) continue;
       const bool same_shape = shaped.shape() == out.shape();
       bool fits = true;
       for (const ValueId id : step.ins) {
@@ -54,7 +56,10 @@ std::vector<PlannedUnit> plan_units(const Program& program, const std::vector<Ar
         break;
       }
     }
-    if (chosen == units.size()) units.push_back({{}, joinable});
+    if (chosen == units.size()) {
+      units.push_back({{}, joinable});
+      if (alike) alike->push_back(chosen);
+    }
     units[chosen].steps.push_back(s);
     for (const ValueId id : step.outs) made_in[array(id).buffer().get()] = chosen;
   }
