@@ -4,6 +4,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "ops/pairs.h"
 #include "runtime/placement.h"
 #include "runtime/planner.h"
 
@@ -337,6 +338,36 @@ class Planner {
     return -1;
   }
 
+  // A result that one later member alone reads is made by that member, where there is a tile for both.
+  // `steps` of the members: null where they are more than that.
+  static void fuse_pairs(kernels::TileGroup& group, std::size_t operands, std::vector<const Step*> steps) {
+    auto& members = group.members;
+    std::vector<int> uses(operands, 0);
+    for (const auto& member : members)
+      for (const int in : member.ins) ++uses[std::size_t(in)];
+    for (std::size_t m = 0; m < members.size(); ++m) {
+      if (!steps[m] || steps[m]->ins.size() != 2) continue;
+      for (std::size_t place = 0; place < 2; ++place) {
+        const int made = members[m].ins[place];
+        std::size_t k = 0;
+        while (k < m && members[k].made != made) ++k;
+        if (k == m || !steps[k] || uses[std::size_t(made)] != 1 || members[k].output >= 0) continue;
+        // Arrays that the first one reads must not be overwritten before the second runs.
+        const bool reads_arrays = members[k].ins[0] < int(group.reads.size()) || members[k].ins.back() < int(group.reads.size());
+        const auto writes = [](const auto& member) { return member.output >= 0; };
+        if (reads_arrays && std::any_of(members.begin() + std::ptrdiff_t(k), members.begin() + std::ptrdiff_t(m), writes)) continue;
+        const kernels::Tile tile = pair_tile(*steps[k]->op, *steps[m]->op, int(place), members[m].dtype);
+        if (!tile) continue;
+        members[m].ins = {members[k].ins[0], members[k].ins[1], members[m].ins[1 - place]};
+        members[m].tile = tile;
+        members.erase(members.begin() + std::ptrdiff_t(k));
+        steps.erase(steps.begin() + std::ptrdiff_t(k));
+        steps[--m] = nullptr;
+        break;
+      }
+    }
+  }
+
   void build_group(std::size_t u) {
     kernels::TileGroup group;
     group.shape = array(program_.steps[units_[u].steps[0]].outs[0]).shape();
@@ -356,6 +387,7 @@ class Planner {
     }
     const int first = int(group.reads.size());  // results are numbered like the steps
     std::vector<int> member_at;                  // of each step so far
+    std::vector<const Step*> alone;              // of each member, if it makes that step's result only
     for (std::size_t i = 0; i < units_[u].steps.size(); ++i) {
       const Step& step = program_.steps[units_[u].steps[i]];
       const bool stays = !read_elsewhere(step.outs[0], u);
@@ -363,6 +395,7 @@ class Planner {
       to_.work_ += double(array(step.outs[0]).size());
       if (const int twin = stays ? find_twin(units_[u].steps, i, group, member_at) : -1; twin >= 0) {
         group.members[std::size_t(twin)].twin_made = first + int(i);
+        alone[std::size_t(twin)] = nullptr;
         member_at.push_back(twin);
         continue;
       }
@@ -378,7 +411,9 @@ class Planner {
       }
       member_at.push_back(int(group.members.size()));
       group.members.push_back(std::move(member));
+      alone.push_back(&step);
     }
+    fuse_pairs(group, std::size_t(first) + units_[u].steps.size(), std::move(alone));
     group.place_scratch();
     group.prepare();
     UnitCost cost;
