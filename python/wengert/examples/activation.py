@@ -13,6 +13,8 @@ import numpy as np
 
 import wengert as wg
 
+from .options import positive
+
 Swish = Callable[[wg.Tensor, wg.Tensor], wg.Tensor]
 
 
@@ -73,13 +75,6 @@ def fit(f: Swish, x: wg.Tensor, y: wg.Tensor, seed: int, steps: int) -> tuple[fl
         optimizer.step()
         optimizer.zero_grad()
     return loss.item(), beta.detach()
-
-
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1; got {value}")
-    return value
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -13,6 +13,8 @@ import numpy as np
 
 import wengert as wg
 
+from .options import positive
+
 STORED, MISSING, FORWARD, BACKWARD, NOTHING = "*", "?", "-->", "<==", "   "
 
 
@@ -86,13 +88,6 @@ def draw(blocks: int, stored: Collection[int], forward: Sequence[int]) -> list[t
         )
     pictures.append((line(blocks, dict.fromkeys(every, BACKWARD), whole), "backward, complete"))
     return pictures
-
-
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1; got {value}")
-    return value
 
 
 def numbers(text: str) -> list[int]:

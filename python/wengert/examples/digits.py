@@ -21,6 +21,8 @@ import numpy as np
 import wengert as wg
 from wengert import nn
 
+from .options import picture_path, positive
+
 SIZES = (64, 64, 64, 10)
 BATCH = 32
 NOISE = 0.3  # standard deviation, added to pixels in [0, 1] so that no picture is seen twice
@@ -169,26 +171,6 @@ def draw(
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set(color=color, linewidth=2 if wrong[i] else 0.5)
     figure.savefig(path, dpi=150, bbox_inches="tight", pad_inches=0.15)
-
-
-def picture_path(text: str) -> Path:
-    path = Path(text)
-    if path.suffix not in (".pdf", ".png", ".svg"):
-        raise argparse.ArgumentTypeError(f"must end in .png, .pdf or .svg; got '{text}'")
-    existed = path.exists()
-    try:
-        path.open("ab").close()
-    except OSError as error:
-        raise argparse.ArgumentTypeError(f"cannot write '{text}': {error.strerror}") from None
-    if not existed:
-        path.unlink()
-    return path
-
-
-def positive(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1; got {text}")
-    return int(text)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -19,6 +19,8 @@ from pathlib import Path
 import wengert as wg
 from wengert import nn
 
+from .options import positive
+
 BATCH = 32
 
 
@@ -104,13 +106,6 @@ def demonstrate(options: argparse.Namespace) -> None:
     print(f"files     {', '.join(left)}")
     same = whole.stdout.split()[1] == resumed.stdout.splitlines()[-1].split()[1]
     print(f"the states are {'the same, to the bit' if same else 'different'}")
-
-
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1; got {value}")
-    return value
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

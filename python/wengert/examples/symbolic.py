@@ -16,7 +16,7 @@ import numpy as np
 
 import wengert as wg
 
-from .digits import picture_path, positive
+from .options import picture_path, positive
 
 
 def chapter(x: Any, a: Any, b: Any) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 import wengert as wg
 from wengert import nn
 
-from .digits import picture_path, positive
+from .options import picture_path, positive
 
 
 def make_model(activation: Callable[[], nn.Module], depth: int, width: int) -> nn.Sequential:
