@@ -301,7 +301,7 @@ def harmed_training(folder, harm, at, again=6):
         wg.tensor(draw.standard_normal((40, 40)) * 0.2, requires_grad=True) for _ in range(again)
     ]
     optimizer = wg.optim.Adam(weights, lr=1e-2)
-    x = wg.tensor(draw.standard_normal((500, 40)))
+    x = wg.tensor(draw.standard_normal((2000, 40)))
 
     def step(x):
         h = x

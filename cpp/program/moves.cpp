@@ -112,7 +112,7 @@ std::vector<bool> on_disk_first(const Division& d, const std::vector<bool>& want
 }
 
 double seconds_of(const Program& program, const Storage& storage, const Machine& machine, const Order& order) {
-  constexpr double asking = 3e-6;  // what it takes to hand a move over, and to wait for it
+  constexpr double asking = 1e-5;  // what it takes to wake the helper, and to be woken by it
   double now = 0, idle = 0;        // when this step is done, and the helper
   std::vector<double> written(storage.bytes.size(), 0), there(storage.bytes.size(), 0);
   for (const auto& [number, kind] : order) {
