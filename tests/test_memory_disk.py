@@ -344,6 +344,11 @@ def test_values_that_change_on_disk_leave_all_as_it_was(harm, words, disk, tmp_p
         assert os.listdir(tmp_path) == []
     losses += [compiled(x), compiled(x)]
     same_bits((losses, state()), expected)
+    before = state()
+    at[0] = True
+    with pytest.raises(wg.FileError, match=words):
+        compiled.run(x, steps=3)  # in its first step
+    same_bits(state(), before)
 
 
 def test_a_directory_that_goes_or_was_never_there(disk, tmp_path):
