@@ -154,7 +154,7 @@ def test_unrolled_integrator():
 @st.composite
 def tables(draw):
     """Layers of sums of products; which numbers each reads steps evenly along two axes and along
-    the terms, with a few exceptions or none."""
+    the terms, with a few exceptions or none; some are subtracted."""
     layers = []
     count = 12
     for _ in range(draw(st.integers(1, 3))):
@@ -177,25 +177,25 @@ def tables(draw):
                 if odd and (i * columns + j) % odd == odd - 1:
                     places[-1][0] = (places[-1][0] * 5 + 1) % count
                 layer.append(places)
-        bias = draw(st.booleans())
-        layers.append((layer, bias, draw(st.sampled_from([wg.tanh, wg.sin, wg.nn.relu]))))
+        bias, every = draw(st.booleans()), draw(st.sampled_from([1, 2, 3, 99]))
+        layers.append((layer, bias, every, draw(st.sampled_from([wg.tanh, wg.sin, wg.nn.relu]))))
         count += rows * columns
     return layers
 
 
 def carry_out(program, values, repeats):
     values = list(values)
-    for layer, bias, activation in program:
+    for layer, bias, every, activation in program:
         sums = []
         for n, terms in enumerate(layer):
             total = values[n % 12] if bias else None
-            for places in terms:
-                term = (
-                    values[places[0]] * 0.5
-                    if len(places) == 1
-                    else values[places[0]] * values[places[1]]
-                )
-                total = term if total is None else total + term
+            for k, places in enumerate(terms):
+                factors = [values[p] for p in places]
+                term = factors[0] * 0.5 if len(places) == 1 else factors[0] * factors[1]
+                if total is None:
+                    total = term
+                    continue
+                total = total + term if (k + 1) % every else total - term
             sums.append(total)
         for _ in range(repeats):
             sums = [activation(s) for s in sums]
@@ -207,9 +207,7 @@ def carry_out(program, values, repeats):
 @given(tables(), st.integers(0, 100), st.sampled_from(["float64", "float32"]))
 def test_random_sums(program, seed, dtype):
     xs = numbers(np.random.default_rng(seed).normal(size=12), dtype)
-    repeats = 1 + 300 // sum(
-        len(layer) for layer, _, _ in program
-    )  # enough of them to be looked at
+    repeats = 1 + 300 // sum(len(layer) for layer, *_ in program)  # so many are looked at
 
     def loss(*xs):
         values = carry_out(program, xs, repeats)

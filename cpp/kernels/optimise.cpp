@@ -38,6 +38,25 @@ struct SgdLoop {
   }
 };
 
+struct CountLoop {
+  template <int>
+  [[gnu::always_inline]] static bool run(int64_t* counts, const int64_t* places, int64_t n) {
+    int64_t apart = 0, unequal = 0;  // from one after the other; from the first
+    for (int64_t k = 0; k < n; ++k) apart |= places[k] - places[0] - k;
+    if (apart != 0) {
+      for (int64_t k = 0; k < n; ++k) ++counts[places[k]];
+      return false;
+    }
+    int64_t* own = counts + places[0];
+    const int64_t first = own[0];
+    for (int64_t k = 0; k < n; ++k) {
+      unequal |= own[k] ^ first;
+      ++own[k];
+    }
+    return unequal == 0;
+  }
+};
+
 template <class T>
 struct Adam {
   T shrink, weight_decay, sign;  // p *= shrink; g = sign g + weight_decay p
@@ -194,6 +213,10 @@ void scale_in_place(T* x, int64_t n, double factor) {
   parallel::parallel_for(n, grain, [&](int64_t begin, int64_t end) {
     for_isa<ScaleLoop>(x + begin, end - begin, T(factor));
   });
+}
+
+bool advance_counts(int64_t* counts, const int64_t* places, int64_t n) {
+  return for_isa<CountLoop>(counts, places, n);
 }
 
 template <class T>

@@ -53,6 +53,9 @@ template <class T>
 void rmsprop_update(T* p, const T* g, T* square, T* mean, T* buffer, int64_t n,
                     const RmsPropStep& step);
 
+// Adds 1 to the counts at n distinct places; whether they are known to be equal then.
+bool advance_counts(int64_t* counts, const int64_t* places, int64_t n);
+
 // x *= factor; and the sum of x[i]^2, the same for any number of threads.
 template <class T>
 void scale_in_place(T* x, int64_t n, double factor);

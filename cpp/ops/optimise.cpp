@@ -197,24 +197,6 @@ void update_all(const Call& call, const F& update) {
   }
 }
 
-// Adds 1 to the counts at these distinct places; whether they are known to be equal then.
-bool count_all(int64_t* counts, const Ints& which) {
-  const auto n = int64_t(which.size());
-  const int64_t* places = which.data();
-  int64_t apart = 0;  // from one after the other
-  for (int64_t k = 0; k < n; ++k) apart |= places[k] - places[0] - k;
-  if (apart != 0) {
-    for (const int64_t place : which) ++counts[place];
-    return false;
-  }
-  int64_t* own = counts + places[0];
-  for (int64_t k = 0; k < n; ++k) ++own[k];
-  const int64_t first = own[0];
-  int64_t unequal = 0;
-  for (int64_t k = 0; k < n; ++k) unequal |= own[k] ^ first;
-  return unequal == 0;
-}
-
 // The same where number k of each tensor belongs to parameter k: runs of equal counts at once.
 template <class F>
 void update_numbers(const Call& call, const F& update) {
@@ -225,7 +207,7 @@ void update_numbers(const Call& call, const F& update) {
   renew_all(call, layout, in);
   int64_t* counts = call.out[0].data<int64_t>();
   const auto n = int64_t(which.size());
-  const bool alike = count_all(counts, which);
+  const bool alike = kernels::advance_counts(counts, which.data(), n);
   auto all = [&]<class T>(TypeTag<T>) {
     for (int64_t first = 0, last = 0; first < n; first = last) {
       const int64_t count = counts[which[std::size_t(first)]];

@@ -48,12 +48,12 @@ class Finder {
            std::all_of(step.ins.begin(), step.ins.end(), is_like_it);
   }
 
-  // Additions are roots, or parts of the only addition that reads them.
+  // Additions and subtractions are roots, or parts of the only one that reads them.
   void assign_roles() {
     static const Op &multiply = find_op("multiply"), &chain_multiply = find_op("chain_multiply");
     for (std::size_t s = program_.steps.size(); s-- > 0;) {
       const Step& step = program_.steps[s];
-      const bool is_sum = !step.own_op && step.op->laws.sums;
+      const bool is_sum = !step.own_op && (step.op->laws.sums || step.op == &subtract_);
       const bool is_product = step.op == &multiply || step.op == &chain_multiply;
       if (!(is_sum || is_product) || !is_float_step(step)) continue;
       const auto out = std::size_t(step.outs[0]);
@@ -65,43 +65,79 @@ class Finder {
     }
   }
 
+  // The numbers, and the steps of products, that are added up, or subtracted.
+  struct Terms {
+    std::vector<ValueId> numbers;
+    std::vector<std::size_t> products;
+  };
+
   // The items of a sum of three numbers or two products, or none. The steps they stand for are inner ones.
   std::vector<Item> open(std::size_t root) {
-    std::vector<std::size_t> parts, products;
-    std::vector<ValueId> terms, pending{program_.steps[root].ins[1], program_.steps[root].ins[0]};
+    struct Pending {
+      ValueId id;
+      bool negative;
+    };
+    std::vector<std::size_t> parts;
+    std::vector<Pending> pending;
+    Terms added, subtracted;
+    const auto expand = [&](std::size_t s, bool negative) {
+      const Step& step = program_.steps[s];
+      pending.push_back({step.ins[1], negative != (step.op == &subtract_)});
+      pending.push_back({step.ins[0], negative});
+    };
+    expand(root, false);
     while (!pending.empty()) {
-      const ValueId id = pending.back();
+      const auto [id, negative] = pending.back();
       pending.pop_back();
       const std::size_t s = maker_[std::size_t(id)];
+      Terms& terms = negative ? subtracted : added;
       if (s != none && roles_[s] == Role::part) {
         parts.push_back(s);
-        pending.push_back(program_.steps[s].ins[1]);
-        pending.push_back(program_.steps[s].ins[0]);
+        expand(s, negative);
       } else if (s != none && roles_[s] == Role::product) {
-        products.push_back(s);
+        terms.products.push_back(s);
       } else {
-        terms.push_back(id);
+        terms.numbers.push_back(id);
       }
     }
+    const std::size_t count = parts.size() + 2;
     std::vector<Item> items;
+    const ValueId out = program_.steps[root].outs[0];
+    for (Terms* terms : {&added, &subtracted}) open_products(root, *terms, items);
+    if (count < 3 && items.empty()) return {};
+    for (const std::size_t s : parts) roles_[s] = Role::inner;
+    if (subtracted.numbers.empty()) {
+      add_up(root, added, out, items);
+      return items;
+    }
+    const ValueId more = add_up(root, added, -1, items), less = add_up(root, subtracted, -1, items);
+    items.push_back({.kind = Item::step, .joins = true, .like = root, .op = &subtract_, .ins = {more, less}, .out = out});
+    return items;
+  }
+
+  // Products become dots where there are several of a kind; all are numbers then.
+  void open_products(std::size_t root, Terms& terms, std::vector<Item>& items) {
+    auto& products = terms.products;
     std::stable_sort(products.begin(), products.end(), [&](std::size_t a, std::size_t b) { return name(a) < name(b); });
     for (std::size_t first = 0, last = 0; first < products.size(); first = last) {
       while (last < products.size() && program_.steps[products[last]].op == program_.steps[products[first]].op) ++last;
       if (last - first >= 2) items.push_back(dot(root, {products.begin() + std::ptrdiff_t(first), last - first}));
-      else terms.push_back(program_.steps[products[first]].outs[0]);
+      terms.numbers.push_back(last - first >= 2 ? items.back().out : program_.steps[products[first]].outs[0]);
     }
-    if (terms.size() < 3 && items.empty()) return {};
-    for (const std::size_t s : parts) roles_[s] = Role::inner;
-    const Step& like = program_.steps[root];
-    if (terms.empty() && items.size() == 1) {
-      items[0].out = like.outs[0];
-      return items;
+  }
+
+  // The sum of the numbers as `out`, or as any value if that is -1; returns which.
+  ValueId add_up(std::size_t root, const Terms& terms, ValueId out, std::vector<Item>& items) {
+    if (terms.numbers.size() == 1) {
+      if (out < 0) return terms.numbers[0];
+      items.back().out = out;  // the only dot
+      return out;
     }
-    for (const Item& item : items) terms.push_back(item.out);
-    const auto additions = int64_t(terms.size()) - 1;
-    items.push_back({.kind = additions == 1 ? Item::step : Item::sum, .joins = true, .like = root, .op = like.op,
-                     .ins = std::move(terms), .out = like.outs[0], .steps = additions});
-    return items;
+    if (out < 0) out = program_.new_value(program_.types[std::size_t(terms.numbers[0])]);
+    const auto additions = int64_t(terms.numbers.size()) - 1;
+    items.push_back({.kind = additions == 1 ? Item::step : Item::sum, .joins = true, .like = root, .op = &add_,
+                     .ins = terms.numbers, .out = out, .steps = additions});
+    return out;
   }
 
   const std::string& name(std::size_t s) const { return program_.steps[s].op->name; }
@@ -117,6 +153,7 @@ class Finder {
     return item;
   }
 
+  const Op &add_ = find_op("add"), &subtract_ = find_op("subtract");
   Program& program_;
   std::vector<int> uses_;
   std::vector<std::size_t> reader_, maker_;

@@ -20,8 +20,8 @@ struct Item {
 // An elementwise step on single numbers.
 bool is_scalar_step(const Program& program, const Step& step);
 
-// In topological order. Unless `exact`, additions are joined to sums of as many numbers as nobody else
-// reads a part of, and products that only a sum reads to its dots.
+// In topological order. Unless `exact`, additions and subtractions are joined to sums of as many numbers as
+// nobody else reads a part of, and products that only a sum reads to its dots.
 std::vector<Item> find_items(Program& program, bool exact);
 
 }  // namespace wengert

@@ -68,7 +68,7 @@ class Reroller {
       const Item& item = items_[i];
       for (const ValueId id : item.ins) depth_[i] = std::max(depth_[i], depth_of[std::size_t(id)]);
       depth_of[std::size_t(item.out)] = depth_[i] + 1;
-      if (item.kind == Item::step)
+      if (!item.joins)
         for (const ValueId id : program_.steps[item.like].outs) depth_of[std::size_t(id)] = depth_[i] + 1;
       order.push_back(i);
     }
@@ -80,6 +80,12 @@ class Reroller {
 
   static bool is_enough(const Items& items) {
     return !items.empty() && items.size() * items[0]->terms() >= least_lanes;
+  }
+
+  const Attrs& attrs_of(const Item& item) const {
+    static const Attrs none;
+    const Step& like = program_.steps[item.like];
+    return item.op == like.op ? like.attrs : none;
   }
 
   // Items that may be lanes of one operation, in the order of the program.
@@ -98,12 +104,12 @@ class Reroller {
       if (item.kind == Item::step)
         for (const ValueId id : item.ins) dtypes = dtypes * 16 + 1 + uint64_t(program_.types[std::size_t(id)].dtype);
       else dtypes = uint64_t(program_.types[std::size_t(item.out)].dtype);
-      const std::size_t attrs = item.kind == Item::step ? like.attrs.hash() : 0;
-      const Key key{item.kind, item.op, like.region, dtypes, item.terms(), attrs};
+      const Attrs& attrs = attrs_of(item);
+      const Key key{item.kind, item.op, like.region, dtypes, item.terms(), attrs.hash()};
       const auto [found, is_new] = places.emplace(key, out.size());
       if (is_new) out.emplace_back();
       Items& alike = out[found->second];
-      const bool same = alike.empty() || item.kind != Item::step || program_.steps[alike[0]->like].attrs == like.attrs;
+      const bool same = alike.empty() || attrs_of(*alike[0]) == attrs;
       (same ? alike : others).push_back(&item);
     }
     return out;
@@ -174,6 +180,7 @@ class Reroller {
       Step step = like;
       step.ins.clear();
       for (const ValueId id : item.ins) step.ins.push_back(number(like, id));
+      if (item.joins) step.op = item.op, step.attrs = attrs_of(item), step.outs = {item.out};
       for (const ValueId id : step.outs) lanes_->make_number(id);
       return lanes_->keep(std::move(step));
     }

@@ -90,8 +90,8 @@ class Executor {
   struct Pack {
     std::vector<Array> ins;
     Array out;
-    std::vector<NumberMove> moves;  // while all that is read stays where it is
-    bool is_fixed = false;
+    std::vector<const std::byte*> from;  // where they are
+    bool is_fixed = false;               // for good
   };
   struct Result {
     Ref<Buffer> buffer;  // bound to the caller's memory; null: copied at the end

@@ -37,7 +37,7 @@ void Executor::fix(std::span<const Array> inputs, const std::vector<bool>& fixed
   std::erase_if(loose_updates_, [&](std::size_t u) { return stays[updates_[u].input]; });
   for (Pack& pack : packs_) {
     const auto moves = [&](const Array& x) { return moving.contains(x.buffer().get()); };
-    pack.is_fixed = !moves(pack.out) && std::none_of(pack.ins.begin(), pack.ins.end(), moves);
+    pack.is_fixed = std::none_of(pack.ins.begin(), pack.ins.end(), moves);
     if (pack.is_fixed) find_numbers(pack);
   }
   // What is copied at the end, from a place in the arena to a fixed one.
@@ -54,13 +54,8 @@ void Executor::fix(std::span<const Array> inputs, const std::vector<bool>& fixed
 }
 
 void Executor::find_numbers(Pack& pack) const {
-  auto* to = static_cast<std::byte*>(pack.out.raw());
-  const int width = itemsize(pack.out.dtype());
-  pack.moves.clear();
-  for (const Array& x : pack.ins) {
-    pack.moves.push_back({static_cast<const std::byte*>(x.raw()), to});
-    to += width;
-  }
+  pack.from.clear();
+  for (const Array& x : pack.ins) pack.from.push_back(static_cast<const std::byte*>(x.raw()));
 }
 
 }  // namespace wengert

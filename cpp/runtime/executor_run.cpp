@@ -92,7 +92,7 @@ void Executor::run_unit(const Unit& unit) {
   if (unit.kind == Unit::pack) {
     Pack& pack = packs_[unit.index];
     if (!pack.is_fixed) find_numbers(pack);
-    return move_numbers(pack.moves, itemsize(pack.out.dtype()));
+    return pack_numbers(pack.from, static_cast<std::byte*>(pack.out.raw()), itemsize(pack.out.dtype()));
   }
   if (unit.kind == Unit::disk) return run_disk(disk_moves_[unit.index]);
   Kernel& kernel = kernels_[unit.index];
