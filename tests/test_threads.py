@@ -98,6 +98,37 @@ def test_independent_products_have_the_same_bits():
         assert with_threads(count, compiled, x) == expected
 
 
+@pytest.mark.parametrize("value", [1.0, np.nan, np.inf])
+def test_products_of_one_matrix_run_side_by_side(value):
+    rng = np.random.default_rng(0)
+    g, x, h = rng.normal(size=(1600, 256)), rng.normal(size=(1600, 64)), rng.normal(size=(1600, 64))
+    g[3, 5], x[7, 2], h[:, 4] = value, value, 0.0
+    args = [wg.tensor(t.astype(np.float32)) for t in (g, x, h)]
+
+    def adjoints(g, x, h):
+        product = wg._core.ops.chain_matmul
+        return product(g.T, x), product(g.T, h), product(g.T, x + h)
+
+    compiled = wg.compile(adjoints, exact=True)
+    assert "chain_matmul | chain_matmul" in compiled.explain(*args)
+    expected = with_threads(1, adjoints, *args)
+    for count in THREADS:
+        assert with_threads(count, compiled, *args) == expected
+    together(*[lambda: [compiled(*args) for _ in range(5)]] * 3)
+    assert with_threads(2, compiled, *args) == expected
+
+
+def test_products_that_wait_for_each_other_do_not():
+    a, b = (wg.tensor(np.random.default_rng(i).normal(size=(280, 280))) for i in range(2))
+
+    def f(a, b):
+        return a @ (a @ b)
+
+    compiled = wg.compile(f, exact=True)
+    assert "|" not in compiled.explain(a, b)
+    assert with_threads(2, compiled, a, b) == with_threads(1, f, a, b)
+
+
 def together(*jobs):
     """Runs the jobs at once, each in a thread of its own; raises what one of them raised."""
     errors = []

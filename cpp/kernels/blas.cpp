@@ -267,6 +267,11 @@ void gemm_row_major(T alpha, const Matrix<const T>& a, const Matrix<const T>& b,
 
 void initialise() { scipy_openblas_set_num_threads(1); }
 
+bool is_one_task(int64_t m, int64_t n, int64_t k) {
+  const Tiles tile = tiles_for(m, n, k);
+  return tile.rows == m && tile.cols == n;
+}
+
 const char* config() {
   static const std::string text =
       std::string(scipy_openblas_get_config()) + ", core " + scipy_openblas_get_corename();

@@ -36,6 +36,9 @@ template <class T>
 void gemm(std::type_identity_t<T> alpha, const ConstMatrix<T>& a, const ConstMatrix<T>& b,
           std::type_identity_t<T> beta, const Matrix<T>& c);
 
+// Whether `gemm` leaves a product (m, k) @ (k, n) to one thread.
+bool is_one_task(int64_t m, int64_t n, int64_t k);
+
 // The same for each of `batch` items, whose matrices lie stride_a, stride_b, stride_c elements
 // apart; stride_a and stride_b may be 0 (shared), stride_c may not.
 template <class T>

@@ -262,6 +262,7 @@ class Planner {
           }
       const Step& step = program_.steps[units_[u].steps[0]];
       if (units_[u].grouped) build_group(u);
+      else if (units_[u].steps.size() > 1) build_tasks(units_[u]);
       else if (step.op->packs) build_pack(step);
       else if (transfer_of(step) == Transfer::none) build_kernel(step);
       else if (build_disk_move(step) == Transfer::fetch) fetched[home(step.outs[0])] = to_.disk_moves_.size() - 1;
@@ -304,14 +305,40 @@ class Planner {
     return kind;
   }
 
-  void build_kernel(const Step& step) {
+  Executor::Kernel kernel_of(const Step& step) {
     Executor::Kernel kernel{.op = step.op, .own_op = step.own_op, .attrs = &step.attrs, .ins = {}, .outs = {}};
     for (const ValueId id : step.ins) kernel.ins.push_back(array(id)), to_.work_ += double(array(id).size());
     for (const ValueId id : step.outs) kernel.outs.push_back(array(id)), to_.work_ += double(array(id).size());
     to_.work_ += double(program_.flops(step)) / 16;
     to_.calls_python_ |= bool(step.op->evaluate);
+    return kernel;
+  }
+
+  void build_kernel(const Step& step) {
     to_.units_.push_back({Executor::Unit::kernel, to_.kernels_.size(), cost_of(step)});
-    to_.kernels_.push_back(std::move(kernel));
+    to_.kernels_.push_back(kernel_of(step));
+  }
+
+  void build_tasks(const PlannedUnit& unit) {
+    Executor::Tasks tasks;
+    UnitCost cost;
+    for (const std::size_t s : unit.steps) {
+      const UnitCost own = cost_of(program_.steps[s]);
+      cost.label += (cost.label.empty() ? "" : " | ") + own.label;
+      cost.flops += own.flops;
+      cost.bytes += own.bytes;
+      tasks.kernels.push_back(kernel_of(program_.steps[s]));
+      for (auto* arrays : {&tasks.kernels.back().ins, &tasks.kernels.back().outs})
+        for (Array& x : *arrays) {
+          const Ref<Buffer> planned = x.buffer();
+          const Ref<Buffer> own_buffer =
+              Array::foreign(nullptr, planned->bytes, false, x.dtype(), x.shape(), x.strides(), [] {}).buffer();
+          x = Array(own_buffer, x.dtype(), x.shape(), x.strides(), x.offset());
+          tasks.views.emplace_back(own_buffer, planned);
+        }
+    }
+    to_.units_.push_back({Executor::Unit::tasks, to_.tasks_.size(), std::move(cost)});
+    to_.tasks_.push_back(std::move(tasks));
   }
 
   UnitCost cost_of(const Step& step) const {

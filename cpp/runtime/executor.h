@@ -68,6 +68,12 @@ class Executor {
     const Attrs* attrs;
     std::vector<Array> ins, outs;
   };
+  // Kernels that threads share. Counts of references are not atomic, so each has buffers of its own, which
+  // look at those of the plan.
+  struct Tasks {
+    std::vector<Kernel> kernels;
+    std::vector<std::pair<Ref<Buffer>, Ref<Buffer>>> views;
+  };
   struct DiskMove {  // of a value
     enum Kind { spill, end_spill, fetch, end_fetch } kind;
     Array value;
@@ -75,7 +81,7 @@ class Executor {
     int64_t place;  // in the file
   };
   struct Unit {
-    enum Kind { kernel, group, pack, disk } kind;
+    enum Kind { kernel, group, pack, disk, tasks } kind;
     std::size_t index;
     UnitCost cost;
   };
@@ -114,6 +120,7 @@ class Executor {
   void find_numbers(Pack& pack) const;
   void begin_disk();
   void run_unit(const Unit& unit);
+  static void run_kernel(Kernel& kernel);
   void run_disk(const DiskMove& move);
   void step();
   void begin_step(std::span<const Array> outputs, int64_t row, int64_t next);
@@ -124,6 +131,7 @@ class Executor {
   friend class Planner;
   std::vector<Unit> units_;
   std::vector<Kernel> kernels_;
+  std::vector<Tasks> tasks_;
   std::vector<kernels::TileGroup> groups_;
   std::vector<Pack> packs_;
   std::vector<DiskMove> disk_moves_;

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels/copy.h"
+#include "kernels/tasks.h"
 #include "runtime/executor.h"
 
 namespace wengert {
@@ -95,7 +96,13 @@ void Executor::run_unit(const Unit& unit) {
     return pack_numbers(pack.from, static_cast<std::byte*>(pack.out.raw()), itemsize(pack.out.dtype()));
   }
   if (unit.kind == Unit::disk) return run_disk(disk_moves_[unit.index]);
-  Kernel& kernel = kernels_[unit.index];
+  if (unit.kind == Unit::kernel) return run_kernel(kernels_[unit.index]);
+  Tasks& tasks = tasks_[unit.index];
+  for (const auto& [own, planned] : tasks.views) own->data = planned->data;
+  parallel::run_tasks(int64_t(tasks.kernels.size()), [&](int64_t i) { run_kernel(tasks.kernels[std::size_t(i)]); });
+}
+
+void Executor::run_kernel(Kernel& kernel) {
   if (kernel.op->evaluate) {
     Arrays given;  // Python may keep them
     for (const Array& in : kernel.ins) given.push_back(kernels::contiguous_copy(in));

@@ -4,13 +4,25 @@
 #include <map>
 #include <unordered_map>
 
+#include "kernels/blas.h"
+
 namespace wengert {
 namespace {
 
-constexpr std::size_t most_members = 48;
+constexpr std::size_t most_members = 48, most_products = 8;
+constexpr int64_t worth_a_task = 1 << 24;  // operations
 
 bool is_elementwise(const Step& step) {
   return step.op->tiles && !step.own_op && step.outs.size() == 1;
+}
+
+// A product of two matrices for one thread, long enough to wake another for a second one.
+bool is_task(const Program& program, const Step& step) {
+  if (step.op->family != Family::bilinear || step.own_op || step.ins.size() != 2) return false;
+  const auto shape = [&](ValueId id) -> const Shape& { return program.types[std::size_t(id)].shape; };
+  const Shape &a = shape(step.ins[0]), &out = shape(step.outs[0]);
+  return a.size() == 2 && shape(step.ins[1]).size() == 2 && program.flops(step) >= worth_a_task &&
+         blas::is_one_task(out[0], out[1], a[1]);
 }
 
 }  // namespace
@@ -27,10 +39,13 @@ std::vector<PlannedUnit> plan_units(const Program& program, const std::vector<Ar
     const bool is_view = step.ins.size() == 1 && array(step.ins[0]).buffer() == out.buffer();
     if (is_view) continue;
     std::size_t earliest = 0;  // the first unit this step may join or follow
+    bool waits = false;        // for the last one
     const bool joinable = is_elementwise(step);
     for (const ValueId id : step.ins) {
       const auto found = made_in.find(array(id).buffer().get());
-      if (found != made_in.end()) earliest = std::max(earliest, found->second);
+      if (found == made_in.end()) continue;
+      earliest = std::max(earliest, found->second);
+      waits |= found->second + 1 == units.size();
     }
     std::size_t chosen = units.size();
     std::vector<std::size_t>* alike = joinable ? &groups[{step.region, out.size()}] : nullptr;
@@ -55,6 +70,17 @@ std::vector<PlannedUnit> plan_units(const Program& program, const std::vector<Ar
         chosen = u;
         break;
       }
+    }
+    if (!joinable && !waits && !units.empty() && is_task(program, step)) {
+      const PlannedUnit& last = units.back();
+      const Step& other = program.steps[last.steps[0]];
+      const auto is_read = [&](ValueId id) {
+        return std::any_of(step.ins.begin(), step.ins.end(),
+                           [&](ValueId own) { return array(own).buffer() == array(id).buffer(); });
+      };
+      if (!last.grouped && last.steps.size() < most_products && other.region == step.region && is_task(program, other) &&
+          std::any_of(other.ins.begin(), other.ins.end(), is_read))
+        chosen = units.size() - 1;
     }
     if (chosen == units.size()) {
       units.push_back({{}, joinable});
