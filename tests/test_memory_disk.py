@@ -194,6 +194,22 @@ def test_a_limit_for_the_disk(disk, tmp_path):
     assert sizes[0] == least_and_most(f, *args)[0]
 
 
+def test_planning_looks_at_each_step_a_bounded_number_of_times(disk):
+    def deep(x, w, n):
+        for _ in range(n):
+            x = wg.tanh(x @ w) + wg.sin(x) * x
+        return x.sum()
+
+    x, w = arguments(4, 4)
+    for n in (150, 600):
+        f = wg.grad(lambda x, w: deep(x, w, n), argnums=1)
+        least, most = least_and_most(f, x, w)
+        compiled = wg.compile(f, memory_budget=two_level((least + most) // 2))
+        nodes = len(compiled.program(x, w))
+        plans, looked = replay_of(compiled).schedule[6:8]
+        assert plans <= 200 and looked / nodes < 20_000
+
+
 def test_explain_and_the_curve_show_it(disk, tmp_path):
     disk(FREE)
     f = wg.grad(chain_loss, argnums=1)

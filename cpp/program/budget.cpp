@@ -248,23 +248,32 @@ std::optional<Fit> Fitter::fit(int64_t budget) {
   std::iota(by_time.begin(), by_time.end(), std::size_t(0));
   std::stable_sort(by_time.begin(), by_time.end(),
                    [&](std::size_t a, std::size_t b) { return candidates_[a].seconds < candidates_[b].seconds; });
-  std::optional<std::size_t> found;
-  std::size_t fast = by_time.size();  // the slowest of those before it that keep values across the peak
-  for (const std::size_t i : by_time) {
-    if (bytes_of(candidates_[i]) <= budget) {
-      found = i;
+  std::vector<Candidate> more;
+  // Among those in memory alone, so that a disk never costs time, and among all.
+  const std::vector<bool> kinds = on_disk_ ? std::vector<bool>{false, true} : std::vector<bool>{false};
+  for (const bool moves : kinds) {
+    std::vector<std::size_t> alike;
+    for (const std::size_t i : by_time)
+      if (moves || candidates_[i].choice.on_disk.empty()) alike.push_back(i);
+    std::optional<std::size_t> found;
+    std::size_t fast = candidates_.size();  // the slowest of those before it that keep values across the peak
+    for (const std::size_t i : alike) {
+      if (bytes_of(candidates_[i]) <= budget) {
+        found = i;
+        break;
+      }
+      if (!candidates_[i].choice.kept.empty()) fast = i;
+    }
+    if (!found) continue;
+    more.push_back(candidates_[*found]);
+    // The first that fits and keeps values across the peak, mixed with the last that is faster.
+    for (const std::size_t i : alike) {
+      if (candidates_[i].choice.kept.empty() || bytes_of(candidates_[i]) > budget) continue;
+      if (fast < candidates_.size()) add_mixed(candidates_[i], candidates_[fast], budget, more);
       break;
     }
-    if (!candidates_[i].choice.kept.empty()) fast = i;
   }
-  if (!found) return {};
-  std::vector<Candidate> more;
-  // The first that fits and keeps values across the peak, mixed with the last that is faster.
-  for (const std::size_t i : by_time) {
-    if (candidates_[i].choice.kept.empty() || bytes_of(candidates_[i]) > budget) continue;
-    if (fast < by_time.size()) add_mixed(candidates_[i], candidates_[fast], budget, more);
-    break;
-  }
+  if (more.empty()) return {};
   std::size_t low = 0, high = giving_up_.size();  // given up: too little, and what may do
   for (int i = 0; i < 8 && high - low > 1; ++i) {
     const std::size_t middle = low + (high - low) / 2;
@@ -301,9 +310,12 @@ std::optional<Fit> Fitter::fit(int64_t budget) {
       break;
     }
   auto faster = [](const Candidate& a, const Candidate& b) { return a.seconds < b.seconds; };
-  more.push_back(candidates_[*found]);
-  const Candidate best = *std::min_element(more.begin(), more.end(), faster);
-  if (!best.choice.kept.empty()) add_stored(best, budget, more);
+  for (const bool moves : kinds) {
+    const Candidate* best = nullptr;
+    for (const Candidate& c : more)
+      if ((moves || c.choice.on_disk.empty()) && !(best && best->seconds <= c.seconds)) best = &c;
+    if (best && !best->choice.kept.empty()) add_stored(Candidate(*best), budget, more);
+  }
   if (const Candidate now = *std::min_element(more.begin(), more.end(), faster); !now.choice.on_disk.empty())
     add_windows(now, budget, more);
   return fit_of(*std::min_element(more.begin(), more.end(), faster));

@@ -449,12 +449,13 @@ def compile(
     its inputs and its outputs: the arena of a replay as the allocator counts it, with copies of
     tensors that cannot be read as they lie. Arguments, captured tensors, results and gradients that
     are left behind are not counted, nor is what an operation or the body of a loop uses while it
-    runs. The reverse sweep of a result that is differentiated later has the same budget for itself,
-    and what it reads of the call is kept besides; calls from several threads have one each. Values
-    that do not fit are computed again, directly before they are read, by the schedule that adds the
-    least time by prediction; results are the same to the bit. A budget below the least that can be
-    reached raises a ``wg.ArgumentError`` that states it. Operations of the user's own, loops and
-    branches are never carried out again.
+    runs, nor the states that a ``wg.while_loop`` stores by a checkpoint of its own. The reverse
+    sweep of a result that is differentiated later has the same budget for itself, and what it reads
+    of the call is kept besides; calls from several threads have one each. Values that do not fit
+    are computed again, directly before they are read, by the schedule that adds the least time by
+    prediction; results are the same to the bit. A budget below the least that can be reached raises
+    a ``wg.ArgumentError`` that states it. Operations of the user's own, loops and branches are
+    never carried out again.
 
     With ``memory_budget=wg.TwoLevel(memory="64MB", directory=...)`` values may also wait in a file
     (of at most ``disk`` bytes, if given), where that is cheaper by prediction or the only way:

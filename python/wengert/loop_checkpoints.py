@@ -90,8 +90,8 @@ class Budget(Checkpoint):
 
 @dataclass(frozen=True)
 class TwoLevel(Checkpoint):
-    """Stores states in memory and others in a file; as the ``memory_budget`` of ``wg.compile``, with
-    both sizes as strings, values of the call likewise.
+    """Stores states in memory and others in a file; as the ``memory_budget`` of ``wg.compile``,
+    with both sizes as strings, values of the call likewise.
 
     ``memory``: how many states besides the initial one, or the bytes that the loop and its reverse
     sweep may take, as for `Budget`. ``disk``: how many states more, or their bytes; None for as
