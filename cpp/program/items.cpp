@@ -111,7 +111,8 @@ class Finder {
       return items;
     }
     const ValueId more = add_up(root, added, -1, items), less = add_up(root, subtracted, -1, items);
-    items.push_back({.kind = Item::step, .joins = true, .like = root, .op = &subtract_, .ins = {more, less}, .out = out});
+    items.push_back({.kind = Item::step, .joins = true, .like = root, .op = &subtract_, .ins = {more, less},
+                     .out = out});
     return items;
   }
 

@@ -12,6 +12,7 @@ namespace {
 constexpr std::size_t most_columns = 8;    // terms that are added up vector by vector
 constexpr int64_t least_product = 4;       // numbers in a matrix that make a product worth a call
 constexpr std::size_t most_axes = 6;
+constexpr std::size_t least_collected = 32;  // numbers that make it worth to collect one operand of theirs
 
 // What the items read at one place: number n * terms + k is term k of item n.
 struct Operand {
@@ -365,7 +366,16 @@ class Group {
         for (std::size_t n = 0; n < items_.size(); ++n) ids.push_back(side[n * count + k]);
         operands.push_back(operand(std::move(ids)));
       }
+    const std::vector<const Item*> items = items_;
     arrange(operands);
+    const auto collected = std::size_t(std::count_if(operands.begin(), operands.end(), [](const Operand& x) {
+      return x.kind == Operand::mixed;
+    }));
+    if (items_.size() * count < least_collected * collected) {
+      items_ = items;
+      terms_ = count;
+      return false;
+    }
     const Type type = type_over(axes(0, item_axes_));
     ValueId total = -1;
     for (std::size_t p = 0; p < operands.size(); p += sides_.size()) {
