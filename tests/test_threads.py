@@ -98,6 +98,21 @@ def test_independent_products_have_the_same_bits():
         assert with_threads(count, compiled, x) == expected
 
 
+@pytest.mark.parametrize(
+    "rows, inputs, outputs", [(128, 512, 256), (96, 700, 250), (64, 2048, 130)]
+)
+def test_layers_cut_by_columns_have_the_same_bits(rows, inputs, outputs):
+    rng = np.random.default_rng(0)
+    shapes = (rows, inputs), (outputs, inputs), (outputs,)
+    x, w, b = (rng.normal(size=shape).astype(np.float32) for shape in shapes)
+    args = wg.tensor(x), wg.tensor(w), wg.tensor(b)
+    expected = with_threads(1, wg.nn.linear, *args)
+    for count in THREADS:
+        assert with_threads(count, wg.nn.linear, *args) == expected
+    exact = x.astype(np.float64) @ w.T + b
+    np.testing.assert_allclose(wg.nn.linear(*args).numpy(), exact, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("value", [1.0, np.nan, np.inf])
 def test_products_of_one_matrix_run_side_by_side(value):
     rng = np.random.default_rng(0)

@@ -291,7 +291,11 @@ void gemm(std::type_identity_t<T> alpha, const ConstMatrix<T>& a, const ConstMat
 template <class T>
 bool gemm_from_row(const T* row, const ConstMatrix<T>& a, const ConstMatrix<T>& b, const Matrix<T>& c) {
   const int64_t m = c.rows, n = c.cols, k = a.cols;
-  const Tiles tile = tiles_for(m, n, k);
+  Tiles tile = tiles_for(m, n, k);
+  // Panels copy nothing of a: where it stays in the cache, cutting the columns costs nothing.
+  constexpr int64_t cached = (1 << 20) / int64_t(sizeof(T));
+  if (tile.rows == m && tile.cols == n && n >= 128 && m * k <= cached && m * n * k >= 1 << 24)
+    tile.cols = (n / 2 + 31) / 32 * 32;
   if (c.col_stride != 1 || !kernels::panels_pay<T>(block(a, 0, tile.rows, 0, k), tile.cols)) return false;
   const int64_t across = (n - 1) / tile.cols + 1, down = (m - 1) / tile.rows + 1;
   parallel::run_tasks(down * across, [&](int64_t t) {
