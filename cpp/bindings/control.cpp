@@ -1,6 +1,7 @@
 // Loops and branches whose bodies are programs; python/wengert/control.py knows about trees.
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "bindings/tensor.h"

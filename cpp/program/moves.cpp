@@ -117,7 +117,8 @@ double seconds_of(const Program& program, const Storage& storage, const Machine&
   std::vector<double> written(storage.bytes.size(), 0), there(storage.bytes.size(), 0);
   for (const auto& [number, kind] : order) {
     if (kind == Transfer::none) {
-      for (const ValueId id : program.steps[number].ins) now = std::max(now, there[std::size_t(storage.home[std::size_t(id)])]);
+      for (const ValueId id : program.steps[number].ins)
+        now = std::max(now, there[std::size_t(storage.home[std::size_t(id)])]);
       now += machine.seconds[number];
       continue;
     }

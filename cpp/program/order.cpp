@@ -116,8 +116,8 @@ Program carry_out(const Program& program, const Storage& storage, const Order& o
     const Step& maker = program.steps[std::size_t(storage.maker[buffer])];
     if (kind == Transfer::spill) slots[buffer] = next_slot++;
     const Op& op = transfer_op(kind);
-    Step step{.op = &op, .attrs = make_attrs(op, {{"slot", slots[buffer]}, {"directory", directory}}), .ins = {}, .outs = {},
-              .source = maker.source, .region = maker.region};
+    Step step{.op = &op, .attrs = make_attrs(op, {{"slot", slots[buffer]}, {"directory", directory}}), .ins = {},
+              .outs = {}, .source = maker.source, .region = maker.region};
     if (kind != Transfer::fetch) step.ins.push_back(now[x]);
     if (kind != Transfer::spill) step.ins.push_back(written[buffer]);
     const ValueId made = out.new_value(kind == Transfer::fetch ? program.types[x] : Type{DType::uint8, {0}});

@@ -35,7 +35,8 @@ Peak peak_of(const Program& program, const Storage& storage, const Order& order)
 
 // The program in this order: values made again or read back are new ones, the former in regions of their
 // own, and each read sees the newest; of what is fixed there is one. `directory`: where the disk is.
-Program carry_out(const Program& program, const Storage& storage, const Order& order, const std::string& directory = "");
+Program carry_out(const Program& program, const Storage& storage, const Order& order,
+                  const std::string& directory = "");
 
 // Makes an order: a value that is wanted and was given up is made again first, with all that this needs.
 class OrderMaker {

@@ -17,7 +17,8 @@ Op make(std::string name, std::vector<std::string> inputs) {
 }  // namespace
 
 const Op& transfer_op(Transfer::Kind kind) {
-  static const std::array<Op, 3> ops = {make("spill", {"x"}), make("end_spill", {"x", "writing"}), make("fetch", {"written"})};
+  static const std::array<Op, 3> ops = {make("spill", {"x"}), make("end_spill", {"x", "writing"}),
+                                        make("fetch", {"written"})};
   return ops[std::size_t(kind) - 1];
 }
 

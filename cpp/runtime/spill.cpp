@@ -144,7 +144,9 @@ uint64_t Carrier::write(std::size_t slot, int64_t place, std::span<const std::by
   return ask({slot, place, {const_cast<std::byte*>(from.data()), from.size()}, true});
 }
 
-uint64_t Carrier::read(std::size_t slot, int64_t place, std::span<std::byte> to) { return ask({slot, place, to, false}); }
+uint64_t Carrier::read(std::size_t slot, int64_t place, std::span<std::byte> to) {
+  return ask({slot, place, to, false});
+}
 
 bool Carrier::done(uint64_t number) {
   const auto own = lock();
@@ -241,7 +243,8 @@ Spill::Room& Spill::wait_for_room() {
   carrier_.check();
   Room* found = spare();
   if (!found) {
-    found = &*std::min_element(rooms_.begin(), rooms_.end(), [](const Room& a, const Room& b) { return a.number < b.number; });
+    found = &*std::min_element(rooms_.begin(), rooms_.end(),
+                               [](const Room& a, const Room& b) { return a.number < b.number; });
     carrier_.wait(found->number);
   }
   found->slot = -1;
