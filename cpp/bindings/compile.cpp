@@ -133,7 +133,7 @@ py::tuple record(py::function f, const List& arguments, const std::vector<bool>&
   List ends, seeds;
   std::vector<std::size_t> with_history;
   for (std::size_t i = 0; i < results && modes().grad_enabled; ++i)
-    if (outputs[i]->tracked && outputs[i]->node && !outputs[i]->node->freed) {
+    if (can_sweep(outputs[i])) {
       with_history.push_back(i);
       ends.push_back(outputs[i]);
       seeds.push_back(recording.trace().input(outputs[i]->array.type()));

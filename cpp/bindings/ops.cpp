@@ -81,6 +81,8 @@ PyObject* call_op(PyObject* self, PyObject* const* args, std::size_t flagged, Py
       tensors.assign(args, args + next);
     }
     if (!op.variadic()) tensors.resize(op.inputs.size(), nullptr);
+    if (positional - next > op.params.size() && next < op.inputs.size())
+      fail(ErrorKind::type, op.name, ": takes tensors, arrays and numbers; got ", show(args[next]));
     if (positional - next > op.params.size())
       fail(ErrorKind::type, op.name, ": takes at most ", op.inputs.size() + op.params.size(), " arguments; got ", positional);
     for (std::size_t i = next; i < positional; ++i) params[i - next] = args[i];

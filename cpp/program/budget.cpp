@@ -77,11 +77,12 @@ void Fitter::add_on_disk() {
       largest = std::max(largest, double(storage_.bytes[std::size_t(b)]));
       all += double(storage_.bytes[std::size_t(b)]);
     }
-    for (const double window : {0.0, std::min(4 * largest, all)}) {
-      Choice own = choice;
-      own.window = window;
-      add(made("on disk", std::move(own), usual()));
-    }
+    for (const double window : {0.0, std::min(4 * largest, all)})
+      for (const bool rest_kept : {true, false}) {
+        Choice own = choice;
+        own.window = window;
+        add(made("on disk", std::move(own), usual(), rest_kept));
+      }
   };
   for (const double part : {1.0, 0.2})
     for (const Choice& choice : cuts(usual(), part, 8)) add_both(choice);
@@ -102,11 +103,12 @@ void Fitter::add_on_disk() {
   add_both({none, keep_segments(d, std::size_t(std::sqrt(double(d.frontier))))});
 }
 
-Fitter::Candidate Fitter::made(std::string name, Choice choice, const Machine& machine) const {
+// What finds no room on disk is kept, or else made again where that can be.
+Fitter::Candidate Fitter::made(std::string name, Choice choice, const Machine& machine, bool rest_kept) const {
   if (!choice.on_disk.empty() && on_disk_->disk.bytes >= 0) {
     const std::vector<bool> fits = on_disk_first(*division_, choice.on_disk, double(on_disk_->disk.bytes));
     for (std::size_t b = 0; b < fits.size(); ++b)
-      if (choice.on_disk[b] && !fits[b]) choice.kept[b] = true;
+      if (choice.on_disk[b] && !fits[b]) choice.kept[b] = rest_kept || storage_.fixed[b];
     choice.on_disk = fits;
   }
   Candidate out{.name = std::move(name), .order = division_->order(choice, machine), .choice = std::move(choice)};

@@ -68,7 +68,7 @@ class Fitter {
   void add_stored(const Candidate& from, int64_t budget, std::vector<Candidate>& to);
   void add_windows(const Candidate& from, int64_t budget, std::vector<Candidate>& to);
   std::vector<Choice> cuts(const Machine& machine, double part, int most);
-  Candidate made(std::string name, Choice choice, const Machine& machine) const;
+  Candidate made(std::string name, Choice choice, const Machine& machine, bool rest_kept = true) const;
   Candidate made(std::string name, Order order) const;
   // Candidates are made for a usual machine, so that they are the same on each, and for this one.
   Machine usual() const { return {usual_}; }

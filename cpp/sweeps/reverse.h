@@ -21,6 +21,9 @@ struct Reach {
 };
 Reach find_reach(std::span<const Var> outputs, std::span<const Var> targets);
 
+// Whether a sweep from y meets nothing that another sweep has used up.
+bool can_sweep(const Var& y);
+
 // Sweeps from `outputs` with cotangents `seeds` and returns the adjoints of `targets` (null: the
 // outputs do not depend on it). Only nodes of `reach` are visited, if one is given; the nodes of the
 // targets are not passed. Emitted operations are recorded as the grad mode says.

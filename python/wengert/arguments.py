@@ -10,14 +10,21 @@ import numpy as np
 from ._core import ArgumentError, ArgumentTypeError, Tensor
 
 
+def shown(value: Any) -> str:
+    """Python refuses to write very long integers."""
+    if isinstance(value, int) and value.bit_length() > 200:
+        return f"an int of {value.bit_length()} bits"
+    return f"{value!r:.60}"
+
+
 def integer(where: str, name: str, value: Any, least: int | None = 0, below: int = 2**48) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise ArgumentTypeError(f"{where}: '{name}' takes an int; got {value!r:.60}")
+        raise ArgumentTypeError(f"{where}: '{name}' takes an int; got {shown(value)}")
     if least is not None and value < least:
         wanted = "must not be negative" if least == 0 else f"is at least {least}"
-        raise ArgumentError(f"{where}: '{name}' {wanted}; got {value}")
+        raise ArgumentError(f"{where}: '{name}' {wanted}; got {shown(int(value))}")
     if abs(int(value)) >= below:
-        raise ArgumentError(f"{where}: '{name}' is below {below}; got {value}")
+        raise ArgumentError(f"{where}: '{name}' is below {below}; got {shown(int(value))}")
     return int(value)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from . import arguments
 from ._core import ArgumentError, ArgumentTypeError
 
 _UNITS = {"B": 1}
@@ -27,10 +28,10 @@ def parse(where: str, size: Any) -> int:
     (64000000, 1610612736)
     """
     if isinstance(size, (int, np.integer)) and not isinstance(size, bool):
-        if size < 0:
-            raise ArgumentError(f"{where}: a size in bytes is not negative; got {size}")
-        if size >= 2**63:
-            raise ArgumentError(f"{where}: a size in bytes is below 2**63; got {size}")
+        if not 0 <= size < 2**63:
+            raise ArgumentError(
+                f"{where}: a size in bytes is from 0 to 2**63 - 1; got {arguments.shown(size)}"
+            )
         return int(size)
     if not isinstance(size, str):
         raise ArgumentTypeError(

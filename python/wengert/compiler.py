@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import tempfile
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
@@ -155,7 +156,7 @@ class Compiled(_core._FastCall):
             return None
         directory = budget._plan().get("directory", "")
         most = -1 if budget.disk is None else byte_size.parse("compile", budget.disk)
-        return directory, most, *_moving(directory)
+        return directory, most, *_moving(directory or tempfile.gettempdir(), most)
 
     def _key(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> tuple[Any, ...]:
         types = tuple([(x.dtype, x.shape, _core._is_number(x)) for x in tensors])
@@ -383,10 +384,12 @@ def _ceilings() -> tuple[float, float]:
 
 
 @functools.cache
-def _moving(directory: str) -> tuple[float, float, float]:
+def _moving(directory: str, most: int) -> tuple[float, float, float]:
     """Seconds of a move to disk or back whatever its size, and seconds a byte written and read,
-    measured once a process."""
+    measured once a process, with 8 MiB where ``most`` bytes (-1: any) allow."""
     small, large = 1 << 12, 1 << 23
+    if most >= 0:
+        large = min(large, max(most, 2 * small))
     start = _core._measure_spill(directory, small)
     write, read = _core._measure_spill(directory, large)
     latency = min(*start, write, read)
@@ -453,9 +456,9 @@ def compile(
     sweep of a result that is differentiated later has the same budget for itself, and what it reads
     of the call is kept besides; calls from several threads have one each. Values that do not fit
     are computed again, directly before they are read, by the schedule that adds the least time by
-    prediction; results are the same to the bit. A budget below the least that can be reached raises
-    a ``wg.ArgumentError`` that states it. Operations of the user's own, loops and branches are
-    never carried out again.
+    prediction; results are the same to the bit. A budget below the least that the planner reaches
+    raises a ``wg.ArgumentError`` that states it. Operations of the user's own, loops and branches
+    are never carried out again.
 
     With ``memory_budget=wg.TwoLevel(memory="64MB", directory=...)`` values may also wait in a file
     (of at most ``disk`` bytes, if given), where that is cheaper by prediction or the only way:
@@ -476,8 +479,7 @@ def compile(
         )
     if not callable(f):
         raise ArgumentTypeError(f"compile: takes a function; got {f!r:.60}")
-    if not isinstance(exact, bool):
-        raise ArgumentTypeError(f"compile: 'exact' takes a bool; got {exact!r:.60}")
+    exact = arguments.flag("compile", "exact", exact)
     if memory_budget is not None:
         memory_budget = _budget(memory_budget)
     return Compiled(f, static_argnums, memory_budget, exact)

@@ -149,9 +149,8 @@ class Embedding(Module):
 
 
 def _shape(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
-    if isinstance(normalized_shape, (int, np.integer)):
-        return (int(normalized_shape),)
-    return tuple(normalized_shape)
+    given = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
+    return tuple([arguments.integer("LayerNorm", "normalized_shape", n) for n in given])
 
 
 class LayerNorm(Module):

@@ -47,8 +47,10 @@ class _Recurrent(Module):
         self.hidden_size = arguments.integer(where, "hidden_size", hidden_size)
         self.num_layers = arguments.integer(where, "num_layers", num_layers, 1)
         arguments.check_probability(where, "dropout", dropout)
-        self.bias, self.batch_first = bool(bias), bool(batch_first)
-        self.dropout, self.bidirectional = float(dropout), bool(bidirectional)
+        self.bias = arguments.flag(where, "bias", bias)
+        self.batch_first = arguments.flag(where, "batch_first", batch_first)
+        self.bidirectional = arguments.flag(where, "bidirectional", bidirectional)
+        self.dropout = float(dropout)
         width = self._gates * hidden_size
         for name, inputs in self._names():
             self.register_parameter(f"weight_ih_{name}", _parameter((width, inputs), dtype))
