@@ -493,10 +493,12 @@ def test_a_killed_process_and_a_forked_one(tmp_path):
         """
         compiled(x)
         child = os.fork()
-        print(float(compiled(x)), flush=True)
+        loss = float(compiled(x))
         if child == 0:  # which has no thread of its parent's
+            print(loss, flush=True)
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        print(loss, flush=True)
         harm = lambda: os.kill(os.getpid(), signal.SIGKILL)
         compiled(x)
         """,
