@@ -10,6 +10,7 @@ namespace {
 constexpr int32_t source = 0, sink = 1;
 constexpr int64_t endless = INT64_MAX / 4;
 constexpr double most = 1e15;  // of all that is finite
+constexpr int64_t most_looks = 20'000'000;  // at edges, before the last cut of a hull
 
 }  // namespace
 
@@ -85,11 +86,25 @@ bool Cuts::level() {
   return level_[sink] >= 0;
 }
 
-// One more path in the levels (Dinic), if there is one.
-bool Cuts::push() {
+// All paths in the levels (Dinic), each from where the last one leaves no room.
+void Cuts::push() {
   std::vector<int32_t> path;
   int32_t node = source;
-  while (node != sink) {
+  for (;;) {
+    if (node == sink) {
+      int64_t carried = endless;
+      for (const int32_t e : path) carried = std::min(carried, edges_[std::size_t(e)].room);
+      std::size_t full = path.size();
+      for (std::size_t i = path.size(); i-- > 0;) {
+        Edge& edge = edges_[std::size_t(path[i])];
+        edge.room -= carried;
+        edges_[std::size_t(path[i] ^ 1)].room += carried;
+        if (edge.room == 0) full = i;
+      }
+      looked_ += int64_t(path.size());
+      node = edges_[std::size_t(path[full] ^ 1)].to;
+      path.resize(full);
+    }
     auto& edges = of_[std::size_t(node)];
     std::size_t& next = next_[std::size_t(node)];
     for (; next < edges.size(); ++next) {
@@ -102,19 +117,12 @@ bool Cuts::push() {
       node = edges_[std::size_t(edges[next])].to;
       continue;
     }
-    if (path.empty()) return false;
+    if (path.empty()) return;
     level_[std::size_t(node)] = -1;
     const int32_t e = path.back();
     path.pop_back();
     node = edges_[std::size_t(e ^ 1)].to;
   }
-  int64_t carried = endless;
-  for (const int32_t e : path) carried = std::min(carried, edges_[std::size_t(e)].room);
-  for (const int32_t e : path) {
-    edges_[std::size_t(e)].room -= carried;
-    edges_[std::size_t(e ^ 1)].room += carried;
-  }
-  return true;
 }
 
 Cuts::Kept Cuts::at(double price) {
@@ -128,7 +136,7 @@ Cuts::Kept Cuts::at(double price) {
   }
   while (level()) {
     next_.assign(of_.size(), 0);
-    while (push()) {}
+    push();
   }
   Kept out;
   out.buffers.assign(storage_.bytes.size(), false);
@@ -168,7 +176,7 @@ std::vector<Cuts::Kept> Cuts::hull(int most) {
   std::vector<Kept> out{at(cheapest * 1e-3), at(dearest)};
   // Between two optima at the price at which they cost the same there is a better one, or none.
   std::deque<std::pair<Kept, Kept>> gaps{{out[0], out[1]}};
-  for (int used = 2; used < most && !gaps.empty();) {
+  for (int used = 2; used < most && !gaps.empty() && looked_ < most_looks;) {
     const auto [more, less] = std::move(gaps.front());
     gaps.pop_front();
     if (less.bytes >= more.bytes || less.seconds <= more.seconds) continue;

@@ -20,7 +20,8 @@ class Cuts {
   };
   // The optimum at `price` seconds a byte.
   Kept at(double price);
-  // All optima between keeping the least and keeping all, dearest in bytes first; at most `most` cuts.
+  // All optima between keeping the least and keeping all, dearest in bytes first; at most `most` cuts, and
+  // fewer where a cut is much work.
   std::vector<Kept> hull(int most);
 
   int64_t edges_looked_at() const { return looked_; }
@@ -32,7 +33,7 @@ class Cuts {
   };
   void connect(int32_t from, int32_t to, int64_t room);
   bool level();
-  bool push();
+  void push();
 
   const Program& program_;
   const Storage& storage_;
