@@ -191,16 +191,23 @@ def sampler(problem: Problem, case: Case, effort: Effort) -> Callable[[], float]
     if case.sample is not None:
         return case.sample
     runs = runs_for(case, effort.seconds)
-    return lambda: elapsed(case, runs) / (runs * case.steps * problem.operations)
+
+    def sample() -> float:
+        elapsed(case, 1)  # after the others: finds its memory and wakes its threads again
+        return elapsed(case, runs) / (runs * case.steps * problem.operations)
+
+    return sample
 
 
 def interleave(
     samplers: Mapping[str, Callable[[], float]], rounds: int, pause: float = 0.0
 ) -> dict[str, list[float]]:
-    """The samples of each, taken in turns: A, B, C, A, B, C, ..., with a pause before each."""
+    """The samples of each, taken in turns, A, B, C, C, B, A, ..., as each leaves its mark on the next,
+    with a pause before each."""
     samples: dict[str, list[float]] = {name: [] for name in samplers}
-    for _ in range(rounds):
-        for name, sample in samplers.items():
+    for r in range(rounds):
+        turns = list(samplers.items())
+        for name, sample in turns[:: -1 if r % 2 else 1]:
             time.sleep(pause)
             samples[name].append(sample())
     return samples
