@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         contender.set_threads(options.threads)
     seconds = 0.001 if options.quick else Effort.seconds
     pause = 0.25 if options.threads > 1 and not options.quick else 0.0
+    seconds = 2.5 * seconds if pause else seconds
     effort = Effort(min(options.rounds, 2) if options.quick else options.rounds, seconds, pause)
 
     machine = report.machine(options.threads, contenders)

@@ -193,7 +193,8 @@ def sampler(problem: Problem, case: Case, effort: Effort) -> Callable[[], float]
     runs = runs_for(case, effort.seconds)
 
     def sample() -> float:
-        elapsed(case, 1)  # after the others: finds its memory and wakes its threads again
+        # After the others: finds its memory again, and after a pause processors slow down for 50 ms.
+        elapsed(case, runs if effort.pause else 1)
         return elapsed(case, runs) / (runs * case.steps * problem.operations)
 
     return sample
@@ -202,8 +203,8 @@ def sampler(problem: Problem, case: Case, effort: Effort) -> Callable[[], float]
 def interleave(
     samplers: Mapping[str, Callable[[], float]], rounds: int, pause: float = 0.0
 ) -> dict[str, list[float]]:
-    """The samples of each, taken in turns, A, B, C, C, B, A, ..., as each leaves its mark on the next,
-    with a pause before each."""
+    """The samples of each, taken in turns, A, B, C, C, B, A, ..., as each leaves its mark on the
+    next, with a pause before each."""
     samples: dict[str, list[float]] = {name: [] for name in samplers}
     for r in range(rounds):
         turns = list(samplers.items())
