@@ -193,7 +193,7 @@ def sampler(problem: Problem, case: Case, effort: Effort) -> Callable[[], float]
     runs = runs_for(case, effort.seconds)
 
     def sample() -> float:
-        # After the others: finds its memory again, and after a pause processors slow down for 50 ms.
+        # After the others: its memory is cached again; after a pause processors are slow for 50 ms.
         elapsed(case, runs if effort.pause else 1)
         return elapsed(case, runs) / (runs * case.steps * problem.operations)
 
