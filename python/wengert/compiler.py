@@ -438,12 +438,11 @@ def compile(
     in place. Tensors from outside are read afresh at every call. Every set of shapes, dtypes and
     static arguments has a recording of its own. Python numbers become tensors that take the dtype
     of what they meet, as numbers do; positions in ``static_argnums`` keep their values, which are
-    to be hashable. Within another
-    transform, and under ``wg.debug_nans``, f itself is run.
+    to be hashable. Within another transform, and under ``wg.debug_nans``, f itself is run.
 
     Results equal those of f within rounding, as rewrites may sum in another order and take -0.0 for
-    0.0. With ``exact=True`` such rewrites are left out and results are those of f to the bit. (The body of
-    a ``wg.scan`` is a program of its own, rewritten in eager calls just the same.)
+    0.0. With ``exact=True`` such rewrites are left out and results are those of f to the bit. (The
+    body of a ``wg.scan`` is a program of its own, rewritten in eager calls just the same.)
 
     What f reads of Python (globals, attributes, counters) is what it was when it was recorded; of
     modules and optimisers a change of attributes or options is noticed. An ``if`` or ``float()`` on
