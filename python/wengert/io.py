@@ -111,7 +111,9 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
     arrays: dict[str, np.ndarray] = {}
     structure = _describe(tree, (), arrays)
     if not isinstance(path, (str, os.PathLike)):
-        raise ArgumentTypeError(f"save: the path, a str or PathLike, comes first; got a {type(path).__name__}")
+        raise ArgumentTypeError(
+            f"save: the path, a str or PathLike, comes first; got a {type(path).__name__}"
+        )
     if "\0" in os.fsdecode(path):
         raise ArgumentError(f"save: a path has no null characters; got {path!r}")
     if not os.path.basename(os.fsdecode(path)):
