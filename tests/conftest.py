@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import wengert as wg
+from machine import instruction_sets
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -37,6 +38,15 @@ def same_threads() -> Iterator[None]:
     threads = wg.get_num_threads()
     yield
     wg.set_num_threads(threads)
+
+
+@pytest.fixture(params=instruction_sets())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Once with the kernels of each instruction set that this machine has."""
+    best = wg.config()["isa"]
+    wg._core._set_isa(request.param)
+    yield request.param
+    wg._core._set_isa(best)
 
 
 @pytest.fixture(autouse=True)

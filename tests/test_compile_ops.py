@@ -4,7 +4,6 @@ the bit."""
 import numpy as np
 import pytest
 import wengert as wg
-from machine import instruction_sets
 from test_ops import Function, directions, first_dtype_cases, smooth_cases
 
 OPS = wg._core.ops
@@ -80,14 +79,6 @@ def of_what_stays(x):
 def of_one_number(x):
     first = wg.broadcast_to(x[:1], x.shape)
     return wg.sin(first) * wg.cos(first) + x
-
-
-@pytest.fixture(params=instruction_sets())
-def isa(request):
-    best = wg.config()["isa"]
-    wg._core._set_isa(request.param)
-    yield
-    wg._core._set_isa(best)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

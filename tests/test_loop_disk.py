@@ -331,9 +331,10 @@ folder = sys.argv[1]
 """
 
 
-def run_alone(text, folder):
+def run_alone(text, folder, program=PROGRAM):
+    """The program and then the text, in a process of their own."""
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM + textwrap.dedent(text), str(folder)],
+        [sys.executable, "-c", program + textwrap.dedent(text), str(folder)],
         capture_output=True,
         text=True,
         timeout=120,

@@ -13,7 +13,6 @@ import mpmath
 import numpy as np
 import pytest
 import wengert as wg
-from machine import instruction_sets
 
 OPS = wg._core.ops
 POINTS = {"float32": 200_000, "float64": 3_000}
@@ -155,14 +154,6 @@ def ulps(y: np.ndarray, high: np.ndarray, low: np.ndarray) -> np.ndarray:
         error += np.isinf(wide) != np.isinf(nearest)
     same = (wide == nearest) & np.isinf(nearest) | np.isnan(wide) & np.isnan(high)
     return np.where(same, 0, np.where(np.isnan(error), np.inf, error))
-
-
-@pytest.fixture(params=instruction_sets())
-def isa(request):
-    best = wg.config()["isa"]
-    wg._core._set_isa(request.param)
-    yield request.param
-    wg._core._set_isa(best)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

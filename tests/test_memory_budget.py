@@ -92,17 +92,23 @@ def random_function(draw, weights):
     return wg.value_and_grad(net, argnums=(0, 1))
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_random_programs_keep_to_every_budget(seed):
-    draw = random.Random(seed)
+def random_calls(draw, seed, count):
+    """Functions and arguments; the caller draws from ``draw`` in between."""
     numbers = np.random.default_rng(seed)
-    for _ in range(10):
+    for _ in range(count):
         n = draw.choice([2, 5, 16])
         x = wg.tensor(numbers.standard_normal((draw.choice([3, 8, 20]), n)))
         weights = [
             wg.tensor(numbers.standard_normal((n, n)) / n) for _ in range(draw.randint(1, 4))
         ]
         f = random_function(draw, weights)
+        yield f, x, weights
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_programs_keep_to_every_budget(seed):
+    draw = random.Random(seed)
+    for f, x, weights in random_calls(draw, seed, 10):
         plain = wg.compile(f)
         expected = plain(x, weights)
         work_space = taken_by(plain, x, weights)

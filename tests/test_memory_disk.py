@@ -4,16 +4,16 @@ budget, and every fault of the disk an error that leaves all tensors as they wer
 import gc
 import os
 import pickle
+import random
 import shutil
-import subprocess
-import sys
-import textwrap
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
 import wengert as wg
 from test_loop_disk import cut_short, flip_bits, open_files
+from test_loop_disk import run_alone as loop_disk_alone
 from test_memory_budget import (
     STEPS,
     arguments,
@@ -21,7 +21,7 @@ from test_memory_budget import (
     held_by,
     least_and_most,
     nbytes,
-    random_function,
+    random_calls,
     recorded,
     replay_of,
     replays_of,
@@ -67,18 +67,9 @@ def on_disk(compiled):
 @pytest.mark.parametrize("speed", [FREE, USUAL, DEAR])
 @pytest.mark.parametrize("seed", range(8))
 def test_random_programs_keep_to_every_budget(seed, speed, disk):
-    import random
-
     disk(speed)
     draw = random.Random(seed)
-    numbers = np.random.default_rng(seed)
-    for _ in range(4):
-        n = draw.choice([2, 5, 16])
-        x = wg.tensor(numbers.standard_normal((draw.choice([3, 8, 20]), n)))
-        weights = [
-            wg.tensor(numbers.standard_normal((n, n)) / n) for _ in range(draw.randint(1, 4))
-        ]
-        f = random_function(draw, weights)
+    for f, x, weights in random_calls(draw, seed, 4):
         plain = wg.compile(f)
         expected = plain(x, weights)
         work_space = taken_by(plain, x, weights)
@@ -433,13 +424,7 @@ before = w.numpy().copy()
 """
 
 
-def run_alone(text, folder):
-    return subprocess.run(
-        [sys.executable, "-c", PROGRAM + textwrap.dedent(text), str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+run_alone = partial(loop_disk_alone, program=PROGRAM)
 
 
 def test_a_full_disk(tmp_path):

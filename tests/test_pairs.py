@@ -5,7 +5,6 @@ import itertools
 import numpy as np
 import pytest
 import wengert as wg
-from machine import instruction_sets
 
 OPS = wg._core.ops
 ROWS = ("add", "subtract", "multiply", "chain_multiply")
@@ -28,14 +27,6 @@ def same(found, expected):
         x, y = x.numpy(), y.numpy()
         assert x.dtype == y.dtype and np.array_equal(x, y, equal_nan=True)
         assert np.array_equal(np.signbit(x) & (x == x), np.signbit(y) & (y == y))
-
-
-@pytest.fixture(params=instruction_sets())
-def isa(request):
-    best = wg.config()["isa"]
-    wg._core._set_isa(request.param)
-    yield
-    wg._core._set_isa(best)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
