@@ -320,11 +320,11 @@ CALLS: dict[str, tuple[Callable[[Any], Any], type, str]] = {
         wg.Error,
         r"load_state_dict.*weight|'a'",
     ),
-    "SGD lr": (lambda t: wg.optim.SGD([t.leaf], lr=-1.0), VALUE, r"SGD: lr .* got -1.0"),
+    "SGD lr": (lambda t: wg.optim.SGD([t.leaf], lr=-1.0), VALUE, r"SGD: 'lr' .* got -1.0"),
     "SGD momentum": (
         lambda t: wg.optim.SGD([t.leaf], lr=0.1, momentum=-2.0),
         VALUE,
-        r"SGD: momentum .* got -2.0",
+        r"SGD: 'momentum' .* got -2.0",
     ),
     "Adam betas": (
         lambda t: wg.optim.Adam([t.leaf], betas=(1.5, 0.9)),

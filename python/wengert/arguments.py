@@ -3,11 +3,13 @@ and calls the argument ``name``."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from ._core import ArgumentError, ArgumentTypeError, Tensor
+from . import _core
+from ._core import ArgumentError, ArgumentTypeError, Error, Tensor
 
 
 def shown(value: Any) -> str:
@@ -34,11 +36,51 @@ def flag(where: str, name: str, value: Any) -> bool:
     return bool(value)
 
 
-def check_probability(where: str, name: str, value: Any) -> None:
-    """Whether a tensor is one shows in its numbers only, which a trace does not have."""
-    if isinstance(value, Tensor):
+def _bounds(least: float, most: float, finite: bool) -> str:
+    if most == 1.0:
+        return "must be between 0 and 1"
+    if least == 0.0:
+        return "must be finite and not negative" if finite else "must not be negative"
+    return "must be finite" if finite else "must not be NaN"
+
+
+def real(
+    where: str,
+    name: str,
+    value: Any,
+    least: float = 0.0,
+    most: float = math.inf,
+    *,
+    finite: bool = True,
+    tensor: bool = False,
+) -> None:
+    """A number in [least, most]; with ``tensor`` also a tensor of such, whose numbers are looked at
+    where it has any: in a trace it has none yet."""
+    if type(value) is float and least <= value <= most and value < math.inf:
         return
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
+    numbers = value
+    if tensor and isinstance(value, Tensor):
+        if value._is_abstract or _core._recording():
+            return
+        numbers = _core._numpy(_core._detach(value))
+    elif isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
         raise ArgumentTypeError(f"{where}: '{name}' takes a number; got {value!r:.60}")
-    if not 0.0 <= value <= 1.0:
-        raise ArgumentError(f"{where}: '{name}' must be between 0 and 1; got {value}")
+    if isinstance(value, int) and value.bit_length() > 1000:  # beyond any float
+        fits = False
+    else:
+        fits = bool(np.all((numbers >= least) & (numbers <= most)))
+        fits = fits and (not finite or bool(np.all(np.isfinite(numbers))))
+    if not fits:
+        raise ArgumentError(f"{where}: '{name}' {_bounds(least, most, finite)}; got {shown(value)}")
+
+
+def to_tensor(where: str, name: str, value: Any) -> Tensor:
+    """What can be made a tensor, as one."""
+    try:
+        return _core.asarray(value)
+    except Error as error:
+        raise type(error)(f"{where}: '{name}': {error}") from None
+
+
+def probability(where: str, name: str, value: Any) -> None:
+    real(where, name, value, 0.0, 1.0, tensor=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _core
+from . import _core, arguments
 from ._core import ArgumentError, DTypeError, ShapeError, Tensor, asarray, ops, tensor
 from .checked import checked, cover
 from .dtypes import as_dtype, bool_, float32, int64, result_type
@@ -246,8 +246,8 @@ class Generator:
         >>> wg.random.default_rng(0).bernoulli(0.3, 4).dtype
         dtype('bool')
         """
-        if not isinstance(p, Tensor) and not np.all((np.asarray(p) >= 0) & (np.asarray(p) <= 1)):
-            raise ArgumentError(f"bernoulli: 'p' must be in [0, 1]; got {p}")
+        p = _array(p)
+        arguments.probability("bernoulli", "p", p)
         sizes, kind = _like("bernoulli", size, None, p)
         hit = ops.less(self.random(sizes, dtype=kind), p)
         return hit if as_dtype(dtype) == bool_ else ops.astype(hit, dtype)
@@ -349,9 +349,12 @@ def _rebuild(state: list[int]) -> Generator:
     return generator
 
 
+def _array(x: Any) -> Any:
+    return asarray(x) if isinstance(x, (list, tuple, np.ndarray)) else x
+
+
 def _not_negative(where: str, name: str, value: Any) -> None:
-    if isinstance(value, (int, float)) and not value >= 0:
-        raise ArgumentError(f"{where}: '{name}' must not be negative; got {value}")
+    arguments.real(where, name, _array(value), finite=False, tensor=True)
 
 
 def _like(where: str, size: Size, dtype: Any, *parameters: Any) -> tuple[tuple[int, ...], np.dtype]:

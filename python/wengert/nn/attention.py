@@ -62,9 +62,10 @@ class MultiHeadAttention(Module):
                 f"MultiHeadAttention: embed_dim must be a multiple of num_heads; got {e} and "
                 f"{num_heads}"
             )
-        arguments.check_probability("MultiHeadAttention", "dropout", dropout)
+        arguments.probability("MultiHeadAttention", "dropout", dropout)
+        bias = arguments.flag("MultiHeadAttention", "bias", bias)
         self.dropout = dropout
-        self.batch_first = batch_first
+        self.batch_first = arguments.flag("MultiHeadAttention", "batch_first", batch_first)
         self.kdim = e if kdim is None else arguments.integer("MultiHeadAttention", "kdim", kdim)
         self.vdim = e if vdim is None else arguments.integer("MultiHeadAttention", "vdim", vdim)
         self.in_proj_weight = self.q_proj_weight = self.k_proj_weight = self.v_proj_weight = None
@@ -116,6 +117,9 @@ class MultiHeadAttention(Module):
     ) -> tuple[Tensor, Tensor | None]:
         need_weights = arguments.flag("MultiHeadAttention", "need_weights", need_weights)
         is_causal = arguments.flag("MultiHeadAttention", "is_causal", is_causal)
+        average_attn_weights = arguments.flag(
+            "MultiHeadAttention", "average_attn_weights", average_attn_weights
+        )
         same = query is key and key is value
         query, key, value = (_core.asarray(x) for x in (query, key, value))
         if same:

@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import _core, arguments
 from .._core import ArgumentError, DTypeError, ShapeError, Tensor
 from ..checked import cover as _cover
@@ -223,6 +225,7 @@ def layer_norm(
 ) -> Tensor:
     """(x - mean) / sqrt(var + eps) * weight + bias over the last axes, whose sizes are
     ``normalized_shape``."""
+    arguments.real("layer_norm", "eps", eps, tensor=True)
     ndim = _normalized_ndim("layer_norm", input, normalized_shape)
     if weight is None:
         y = _ops.layer_norm(input, normalized_ndim=ndim, eps=eps)
@@ -243,6 +246,7 @@ def rms_norm(
     ndim = _normalized_ndim("rms_norm", input, normalized_shape)
     if eps is None:
         eps = 2.0**-52 if input.dtype == "float64" else 2.0**-23
+    arguments.real("rms_norm", "eps", eps, tensor=True)
     if weight is None:
         return _ops.rms_norm(input, normalized_ndim=ndim, eps=eps)
     return _ops.rms_norm(input, weight, normalized_ndim=ndim, eps=eps)
@@ -257,8 +261,8 @@ def dropout(
 ) -> Tensor:
     """In training, zeros with probability p and the other elements over 1 - p; else x itself. Draws
     from ``wg.random.default_generator()`` unless another generator is given."""
-    arguments.check_probability("dropout", "p", p)
-    if not training or _is_number(p, 0):
+    arguments.probability("dropout", "p", p)
+    if not arguments.flag("dropout", "training", training) or _is_number(p, 0):
         return input
     if _is_number(p, 1):
         return _ops.where(False, input, 0.0)
@@ -310,6 +314,8 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -
     >>> wg.nn.normalize(wg.tensor([3.0, 4.0]), dim=0).tolist()
     [0.6000000238418579, 0.800000011920929]
     """
+    arguments.real("normalize", "p", p, finite=False, tensor=True)
+    arguments.real("normalize", "eps", eps, tensor=True)
     if _is_number(p, 2):
         norm = _ops.vector_norm(input, dim, True)
     elif _is_number(p, 1):
@@ -346,26 +352,31 @@ def scaled_dot_product_attention(
     >>> wg.nn.scaled_dot_product_attention(q, k, v).tolist()
     [[2.0]]
     """
+    where = "scaled_dot_product_attention"
+    is_causal = arguments.flag(where, "is_causal", is_causal)
+    enable_gqa = arguments.flag(where, "enable_gqa", enable_gqa)
+    arguments.probability(where, "dropout_p", dropout_p)
     if is_causal and attn_mask is not None:
-        raise ArgumentError("scaled_dot_product_attention: give attn_mask or is_causal, not both")
-    query, key, value = (_core.asarray(x) for x in (query, key, value))
-    fits = min(query.ndim, key.ndim, value.ndim) > 1
-    if not (fits and query.shape[-1] == key.shape[-1] and key.shape[-2] == value.shape[-2]):
-        raise ShapeError(
-            "scaled_dot_product_attention: needs query (..., L, E), key (..., S, E) and value "
-            f"(..., S, D); got {query.shape}, {key.shape} and {value.shape}"
-        )
-    mask = None if attn_mask is None else _core.asarray(attn_mask)
+        raise ArgumentError(f"{where}: give 'attn_mask' or 'is_causal', not both")
+    query = arguments.to_tensor(where, "query", query)
+    key = arguments.to_tensor(where, "key", key)
+    value = arguments.to_tensor(where, "value", value)
+    _check_attention(query, key, value, enable_gqa)
+    mask = None if attn_mask is None else arguments.to_tensor(where, "attn_mask", attn_mask)
     if mask is not None:
         _check_mask(mask, query, key)
     if scale is None:
         scale = 1.0 / math.sqrt(max(query.shape[-1], 1))
-    is_causal = arguments.flag("scaled_dot_product_attention", "is_causal", is_causal)
+    elif isinstance(scale, Tensor):  # which may be differentiated
+        if scale.shape != ():
+            raise ShapeError(f"{where}: 'scale' takes one number, of shape (); got {scale.shape}")
+        query, scale = query * scale, 1.0
+    arguments.real(where, "scale", scale, -math.inf)
     heads = query.shape[-3] if enable_gqa and query.ndim > 2 else None
     if enable_gqa:
         query, key, value, mask = _by_group(query, key, value, mask)
     if mask is None and _is_number(dropout_p, 0):
-        out = _attention(query, key, value, float(scale), bool(is_causal))
+        out = _attention(query, key, value, float(scale), is_causal)
     else:
         scores = _ops.matmul(query * scale, _ops.matrix_transpose(key))
         if is_causal:
@@ -380,9 +391,42 @@ def scaled_dot_product_attention(
     return _ops.reshape(out, (*out.shape[:-4], heads, *out.shape[-2:]))
 
 
+def _check_attention(query: Tensor, key: Tensor, value: Tensor, by_group: bool) -> None:
+    where = "scaled_dot_product_attention"
+    lengths = {"query": "L, E", "key": "S, E", "value": "S, D"}
+    for (name, axes), x in zip(lengths.items(), (query, key, value)):
+        if x.ndim < 2:
+            raise ShapeError(f"{where}: '{name}' must be (..., {axes}); got {x.shape}")
+        if x.dtype == "bool":
+            raise DTypeError(f"{where}: '{name}' must hold numbers; got bool")
+    if query.shape[-1] != key.shape[-1]:
+        raise ShapeError(
+            f"{where}: 'query' (..., L, E) and 'key' (..., S, E) must have the same last axis; got "
+            f"{query.shape} and {key.shape}"
+        )
+    if key.shape[-2] != value.shape[-2]:
+        raise ShapeError(
+            f"{where}: 'key' (..., S, E) and 'value' (..., S, D) must have the same S; got "
+            f"{key.shape} and {value.shape}"
+        )
+    leading = [x.shape[:-2] for x in (query, key, value)]
+    if not by_group and not leading[0] == leading[1] == leading[2]:
+        _broadcast("the leading axes of 'query', 'key' and 'value'", leading, (query, key, value))
+
+
+def _broadcast(what: str, shapes: Sequence[tuple[int, ...]], given: Sequence[Tensor]) -> None:
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        got = ", ".join(str(x.shape) for x in given)
+        raise ShapeError(
+            f"scaled_dot_product_attention: {what} must broadcast; got {got}"
+        ) from None
+
+
 def _check_mask(mask: Tensor, query: Tensor, key: Tensor) -> None:
     """The scores (..., L, S) may be larger than a mask, not smaller."""
-    name = "scaled_dot_product_attention: attn_mask"
+    name = "scaled_dot_product_attention: 'attn_mask'"
     if mask.dtype.kind not in "bf":
         raise DTypeError(f"{name} is bool or float; got {mask.dtype}")
     scores = (query.shape[-2], key.shape[-2])
@@ -390,6 +434,9 @@ def _check_mask(mask: Tensor, query: Tensor, key: Tensor) -> None:
         raise ShapeError(
             f"{name} must broadcast to (..., {scores[0]}, {scores[1]}); got {mask.shape}"
         )
+    leading = [x.shape[:-2] for x in (mask, query)]
+    if mask.ndim > 2 and leading[0] != leading[1]:
+        _broadcast("the leading axes of 'attn_mask' and 'query'", leading, (mask, query))
 
 
 def _heads_inside(x: Tensor) -> Tensor:

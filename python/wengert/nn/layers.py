@@ -50,7 +50,7 @@ class Linear(Module):
             in_features, out_features = None, in_features
         self.out_features = arguments.integer("Linear", "out_features", out_features)
         self.in_features: int | None = None
-        self._has_bias = bool(bias)
+        self._has_bias = arguments.flag("Linear", "bias", bias)
         self._dtype = dtype
         self.weight = self.bias = None
         if in_features is not None:
@@ -124,6 +124,8 @@ class Embedding(Module):
     ) -> None:
         self.num_embeddings = arguments.integer("Embedding", "num_embeddings", num_embeddings)
         self.embedding_dim = arguments.integer("Embedding", "embedding_dim", embedding_dim)
+        if padding_idx is not None:
+            padding_idx = arguments.integer("Embedding", "padding_idx", padding_idx, None)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ArgumentError(
                 f"Embedding: padding_idx {padding_idx} is not one of {num_embeddings} rows"
@@ -148,9 +150,9 @@ class Embedding(Module):
         return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
 
 
-def _shape(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
+def _shape(where: str, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
     given = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
-    return tuple([arguments.integer("LayerNorm", "normalized_shape", n) for n in given])
+    return tuple([arguments.integer(where, "normalized_shape", n) for n in given])
 
 
 class LayerNorm(Module):
@@ -172,9 +174,13 @@ class LayerNorm(Module):
         *,
         dtype: Any = None,
     ) -> None:
-        self.normalized_shape = _shape(normalized_shape)
+        self.normalized_shape = _shape("LayerNorm", normalized_shape)
+        arguments.real("LayerNorm", "eps", eps)
         self.eps = eps
-        self.elementwise_affine = elementwise_affine
+        self.elementwise_affine = elementwise_affine = arguments.flag(
+            "LayerNorm", "elementwise_affine", elementwise_affine
+        )
+        bias = arguments.flag("LayerNorm", "bias", bias)
         self.weight = self.bias = None
         if elementwise_affine:
             self.weight = _parameter(self.normalized_shape, dtype)
@@ -215,9 +221,13 @@ class RMSNorm(Module):
         *,
         dtype: Any = None,
     ) -> None:
-        self.normalized_shape = _shape(normalized_shape)
+        self.normalized_shape = _shape("RMSNorm", normalized_shape)
+        if eps is not None:
+            arguments.real("RMSNorm", "eps", eps)
         self.eps = eps
-        self.elementwise_affine = elementwise_affine
+        self.elementwise_affine = elementwise_affine = arguments.flag(
+            "RMSNorm", "elementwise_affine", elementwise_affine
+        )
         self.weight = _parameter(self.normalized_shape, dtype) if elementwise_affine else None
         self.reset_parameters()
 
@@ -245,7 +255,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, inplace: bool = False, generator: Any = None) -> None:
-        arguments.check_probability("Dropout", "p", p)
+        arguments.probability("Dropout", "p", p)
         self.p = p
         self.generator = generator
 
@@ -274,8 +284,8 @@ class Flatten(Module):
     """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        self.start_dim = start_dim
-        self.end_dim = end_dim
+        self.start_dim = arguments.integer("Flatten", "start_dim", start_dim, None)
+        self.end_dim = arguments.integer("Flatten", "end_dim", end_dim, None)
 
     def forward(self, input: Tensor) -> Tensor:
         shape, n = input.shape, input.ndim

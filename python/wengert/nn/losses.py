@@ -7,7 +7,7 @@ import math
 import warnings
 from typing import Any
 
-from .. import _core
+from .. import _core, arguments
 from .._core import ArgumentError, ShapeError, Tensor
 from .module import Module
 
@@ -86,8 +86,7 @@ def smooth_l1_loss(
     input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0
 ) -> Tensor:
     """d**2 / (2 beta) where d = |x - t| is below beta, else d - beta / 2."""
-    if not beta >= 0:
-        raise ArgumentError(f"smooth_l1_loss: beta must not be negative; got {beta}")
+    arguments.real("smooth_l1_loss", "beta", beta, finite=False, tensor=True)
     _check_shapes("smooth_l1_loss", input, target)
     d = _ops.abs(_subtract(input, target))
     if _is_number(beta, 0):
@@ -104,7 +103,8 @@ def huber_loss(
 ) -> Tensor:
     """d**2 / 2 where d = |x - t| is at most delta, else delta (d - delta / 2). The mean is over
     the elements, also with weights."""
-    if not delta > 0:
+    arguments.real("huber_loss", "delta", delta, finite=False, tensor=True)
+    if _is_number(delta, 0):
         raise ArgumentError(f"huber_loss: delta must be positive; got {delta}")
     _check_shapes("huber_loss", input, target)
     d = _ops.abs(_subtract(input, target))
@@ -163,10 +163,7 @@ def cross_entropy(
     0.1269
     """
     input, target = _tensor(input), _tensor(target)
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise ArgumentError(
-            f"cross_entropy: label_smoothing must be between 0 and 1; got {label_smoothing}"
-        )
+    arguments.probability("cross_entropy", "label_smoothing", label_smoothing)
     if target.ndim == input.ndim and target.dtype.kind == "f":
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
     rows, classes = input, target

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from .. import _core, tree
+from .. import _core, arguments, tree
 from .._core import ArgumentError, ArgumentTypeError, ShapeError, Tensor
 from ..grad_mode import no_grad
 
@@ -281,6 +281,7 @@ class Module:
 
     def train(self: M, mode: bool = True) -> M:
         """Switches layers such as Dropout to their behaviour in training; returns the module."""
+        mode = arguments.flag("train", "mode", mode)
         for module in self.modules():
             module.training = mode
         return self

@@ -49,6 +49,9 @@ def batch_norm(
     >>> wg.nn.batch_norm(x, None, None, training=True, eps=0.0).tolist()
     [[-1.0], [1.0]]
     """
+    arguments.real("batch_norm", "eps", eps, tensor=True)
+    arguments.real("batch_norm", "momentum", momentum, 0.0, 1.0, tensor=True)
+    training = arguments.flag("batch_norm", "training", training)
     input = _core.asarray(input)
     given = {"running_mean": running_mean, "running_var": running_var}
     given |= {"weight": weight, "bias": bias}
@@ -106,16 +109,20 @@ class _BatchNorm(Module):
         *,
         dtype: Any = None,
     ) -> None:
-        self.num_features = arguments.integer(type(self).__name__, "num_features", num_features)
+        where = type(self).__name__
+        self.num_features = arguments.integer(where, "num_features", num_features)
+        arguments.real(where, "eps", eps)
+        if momentum is not None:
+            arguments.real(where, "momentum", momentum, 0.0, 1.0)
         self.eps = eps
         self.momentum = momentum
-        self.affine = affine
-        self.track_running_stats = track_running_stats
+        self.affine = affine = arguments.flag(where, "affine", affine)
+        self.track_running_stats = arguments.flag(where, "track_running_stats", track_running_stats)
         dtype = dtype or "float32"
         size = self.num_features
         self.weight = Parameter(np.ones(size, dtype)) if affine else None
         self.bias = Parameter(np.zeros(size, dtype)) if affine else None
-        stats = track_running_stats
+        stats = self.track_running_stats
         self.register_buffer("running_mean", _core.tensor(np.zeros(size, dtype)) if stats else None)
         self.register_buffer("running_var", _core.tensor(np.ones(size, dtype)) if stats else None)
         self.register_buffer("num_batches_tracked", _core.tensor(0) if stats else None)

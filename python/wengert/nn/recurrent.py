@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from .. import _core, arguments
-from .._core import ArgumentTypeError, ShapeError, Tensor
+from .._core import ArgumentError, ArgumentTypeError, ShapeError, Tensor
 from ..control import scan
 from ..creation import zeros
 from ..dtypes import result_type
@@ -28,6 +28,7 @@ class _Recurrent(Module):
 
     _gates: int
     _states: int
+    _projects = False
     weight_hh_l0: Parameter
 
     def __init__(
@@ -39,6 +40,7 @@ class _Recurrent(Module):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         *,
         dtype: Any = None,
     ) -> None:
@@ -46,7 +48,14 @@ class _Recurrent(Module):
         self.input_size = arguments.integer(where, "input_size", input_size)
         self.hidden_size = arguments.integer(where, "hidden_size", hidden_size)
         self.num_layers = arguments.integer(where, "num_layers", num_layers, 1)
-        arguments.check_probability(where, "dropout", dropout)
+        self.proj_size = arguments.integer(where, "proj_size", proj_size)
+        if self.proj_size and not self._projects:
+            raise ArgumentError(f"{where}: 'proj_size' is for LSTM only; got {proj_size}")
+        if self.proj_size and self.proj_size >= hidden_size:
+            raise ArgumentError(
+                f"{where}: 'proj_size' must be below hidden_size, {hidden_size}; got {proj_size}"
+            )
+        arguments.real(where, "dropout", dropout, 0.0, 1.0)
         self.bias = arguments.flag(where, "bias", bias)
         self.batch_first = arguments.flag(where, "batch_first", batch_first)
         self.bidirectional = arguments.flag(where, "bidirectional", bidirectional)
@@ -54,16 +63,24 @@ class _Recurrent(Module):
         width = self._gates * hidden_size
         for name, inputs in self._names():
             self.register_parameter(f"weight_ih_{name}", _parameter((width, inputs), dtype))
-            self.register_parameter(f"weight_hh_{name}", _parameter((width, hidden_size), dtype))
+            self.register_parameter(f"weight_hh_{name}", _parameter((width, self._width), dtype))
             if bias:
                 self.register_parameter(f"bias_ih_{name}", _parameter((width,), dtype))
                 self.register_parameter(f"bias_hh_{name}", _parameter((width,), dtype))
+            if self.proj_size:
+                shape = proj_size, hidden_size
+                self.register_parameter(f"weight_hr_{name}", _parameter(shape, dtype))
         self.reset_parameters()
+
+    @property
+    def _width(self) -> int:
+        """Of the output of a step."""
+        return self.proj_size or self.hidden_size
 
     def _names(self) -> list[tuple[str, int]]:
         """Of every layer and direction the end of its parameters' names, and its input size."""
         ends = ("", "_reverse") if self.bidirectional else ("",)
-        inputs = [self.input_size] + [len(ends) * self.hidden_size] * (self.num_layers - 1)
+        inputs = [self.input_size] + [len(ends) * self._width] * (self.num_layers - 1)
         return [(f"l{layer}{end}", size) for layer, size in enumerate(inputs) for end in ends]
 
     def reset_parameters(self) -> None:
@@ -72,7 +89,9 @@ class _Recurrent(Module):
         for p in self.parameters():
             init.uniform_(p, -bound, bound)
 
-    def _step(self, states: tuple[Tensor, ...], gates: Tensor, w: Tensor, b: Any) -> Any:
+    def _step(
+        self, states: tuple[Tensor, ...], gates: Tensor, w: Tensor, b: Any, projection: Any
+    ) -> Any:
         raise ArgumentTypeError(f"{type(self).__name__}: a recurrent layer defines _step")
 
     def _input_bias(self, b_ih: Parameter | None, b_hh: Parameter | None) -> Any:
@@ -93,21 +112,25 @@ class _Recurrent(Module):
             x = x.reshape(x.shape[0], 1, x.shape[1])
         elif self.batch_first:
             x = _core.ops.permute_dims(x, (1, 0, 2))
-        shape = (len(self._names()), x.shape[1], self.hidden_size)
+        shapes = [
+            (len(self._names()), x.shape[1], size)
+            for size in (self._width, self.hidden_size)[: self._states]
+        ]
         weight = self.weight_hh_l0
         if start is None:
-            return x, [zeros(shape, dtype=result_type(x, weight))] * self._states, batched
+            dtype = result_type(x, weight)
+            return x, [zeros(shape, dtype=dtype) for shape in shapes], batched
         states = [
             _core.asarray(s) for s in (start if isinstance(start, (tuple, list)) else [start])
         ]
-        want = shape if batched else (shape[0], shape[2])
-        if len(states) != self._states or any(s.shape != want for s in states):
+        want = shapes if batched else [(n, size) for n, _, size in shapes]
+        if [s.shape for s in states] != want:
             raise ShapeError(
-                f"{where}: the start needs {self._states} tensor(s) of shape {want}; got "
-                f"{', '.join(str(s.shape) for s in states)}"
+                f"{where}: the start needs {self._states} tensor(s) of shape "
+                f"{', '.join(map(str, want))}; got {', '.join(str(s.shape) for s in states)}"
             )
         dtype = result_type(x, weight, *states)
-        return x, [s.astype(dtype).reshape(shape) for s in states], batched
+        return x, [s.astype(dtype).reshape(shape) for s, shape in zip(states, shapes)], batched
 
     def _run(self, x: Any, start: Any) -> tuple[Tensor, list[Tensor]]:
         x, states, batched = self._checked(x, start)
@@ -125,8 +148,12 @@ class _Recurrent(Module):
             b = self._input_bias(b_ih, b_hh)
             gates = _linear(x, w_ih) if b is None else _linear(x, w_ih, b)
 
-            def step(carry: Any, row: Tensor, w: Tensor = w_hh, b: Any = b_hh) -> Any:
-                carry = self._step(carry, row, w, b)
+            w_hr = getattr(self, f"weight_hr_{name}") if self.proj_size else None
+
+            def step(
+                carry: Any, row: Tensor, w: Tensor = w_hh, b: Any = b_hh, hr: Any = w_hr
+            ) -> Any:
+                carry = self._step(carry, row, w, b, hr)
                 return carry, carry[0]
 
             end, y = scan(step, tuple(s[place] for s in states), _flipped(gates, way))
@@ -143,7 +170,7 @@ class _Recurrent(Module):
         said = f"{self.input_size}, {self.hidden_size}"
         for name, usual in (
             ("num_layers", 1), ("bias", True), ("batch_first", False), ("dropout", 0.0),
-            ("bidirectional", False),
+            ("bidirectional", False), ("proj_size", 0),
         ):  # fmt: skip
             if getattr(self, name) != usual:
                 said += f", {name}={getattr(self, name)}"
@@ -167,23 +194,27 @@ class LSTM(_Recurrent):
     input_size); the output has hidden_size in its last axis, twice that where ``bidirectional``.
     The states, at first zero, are (num_layers * directions, batch, hidden_size). With gates i, f, g
     and o in this order in the rows of the weights: c = sigmoid(f) c + sigmoid(i) tanh(g),
-    h = sigmoid(o) tanh(c). ``dropout`` is between layers.
+    h = sigmoid(o) tanh(c). ``dropout`` is between layers. With ``proj_size`` P, below hidden_size,
+    h = W_hr (sigmoid(o) tanh(c)) has P features, and so have the output and the first state.
 
     >>> output, (h, c) = wg.nn.LSTM(3, 8)(wg.ones((5, 2, 3)))
     >>> output.shape, h.shape, c.shape
     ((5, 2, 8), (1, 2, 8), (1, 2, 8))
     """
 
-    _gates, _states = 4, 2
+    _gates, _states, _projects = 4, 2, True
 
     def _input_bias(self, b_ih: Parameter | None, b_hh: Parameter | None) -> Any:
         return None if b_ih is None or b_hh is None else _core.ops.add(b_ih, b_hh)
 
-    def _step(self, states: tuple[Tensor, ...], gates: Tensor, w: Tensor, b: Any) -> Any:
+    def _step(
+        self, states: tuple[Tensor, ...], gates: Tensor, w: Tensor, b: Any, projection: Any
+    ) -> Any:
         h, c = states
         i, f, g, o = _parts(gates + _linear(h, w), 4)
         c = _sigmoid(f) * c + _sigmoid(i) * _tanh(g)
-        return _sigmoid(o) * _tanh(c), c
+        h = _sigmoid(o) * _tanh(c)
+        return (h if projection is None else _linear(h, projection)), c
 
     def forward(self, input: Tensor, hx: Any = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         output, (h, c) = self._run(input, hx)
@@ -203,7 +234,9 @@ class GRU(_Recurrent):
 
     _gates, _states = 3, 1
 
-    def _step(self, states: tuple[Tensor, ...], gates: Tensor, w: Tensor, b: Any) -> Any:
+    def _step(
+        self, states: tuple[Tensor, ...], gates: Tensor, w: Tensor, b: Any, projection: Any
+    ) -> Any:
         (h,) = states
         r, z, n = _parts(gates, 3)
         r_h, z_h, n_h = _parts(_linear(h, w) if b is None else _linear(h, w, b), 3)

@@ -4,12 +4,13 @@ results are assigned."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from .. import _core
+from .. import _core, arguments
 from .._core import ArgumentError, ArgumentTypeError, GraphError, ShapeError, Tensor, ops
 from ..grad_mode import no_grad
 
@@ -64,8 +65,18 @@ def _together(params: list[Tensor]) -> list[list[int]]:
     return sets if sets[0] else []
 
 
+_FLAGS = ("nesterov", "maximize", "amsgrad", "centered")
+_NOT_NEGATIVE = ("lr", "weight_decay", "eps", "momentum")
+
+
+def _plain(x: Any) -> Any:
+    """NumPy's numbers as Python's."""
+    return x.item() if isinstance(x, (np.number, np.bool_)) else x
+
+
 def _is_rate(value: Any) -> bool:
-    return isinstance(value, (int, float)) and value >= 0.0
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return plain and 0.0 <= value < 2.0**1023
 
 
 class Group(dict):
@@ -91,8 +102,8 @@ class Group(dict):
         _core._changed_options()
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if isinstance(value, list) and key != "params":
-            value = tuple(value)
+        if key != "params":
+            value = tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else _plain(value)
         old = self.get(key)
         super().__setitem__(key, value)
         if key == "lr" and _is_rate(value):
@@ -191,23 +202,15 @@ class Optimizer:
 
     def _check(self, options: dict[str, Any]) -> None:
         """Raises for options out of range."""
+        where = type(self).__name__
         for name, value in options.items():
-            if name == "lr" and callable(value):
-                continue
-            pair = isinstance(value, (tuple, list))
-            if not all(isinstance(x, (int, float, Tensor)) for x in (value if pair else [value])):
-                raise ArgumentTypeError(
-                    f"{type(self).__name__}: {name} must be a number; got {value!r}"
-                )
-        lr = options["lr"]
-        unknown = callable(lr) or (isinstance(lr, Tensor) and _core._recording())
-        if not unknown and not float(lr) >= 0.0:
-            raise ArgumentError(f"{type(self).__name__}: lr must not be negative; got {lr}")
-        for name in ("weight_decay", "eps", "momentum"):
-            if name in options and not options[name] >= 0.0:
-                raise ArgumentError(
-                    f"{type(self).__name__}: {name} must not be negative; got {options[name]}"
-                )
+            if name in _FLAGS:
+                arguments.flag(where, name, value)
+            elif not (name == "lr" and callable(value)):
+                single = name in _NOT_NEGATIVE or not isinstance(value, (tuple, list))
+                least = 0.0 if name in _NOT_NEGATIVE else -math.inf
+                for x in [value] if single else value:
+                    arguments.real(where, name, x, least, tensor=True)
 
     def _state_of(self, index: int, name: str) -> list[Tensor]:
         """State tensors of a group, zeros like its parameters at first."""
@@ -374,8 +377,7 @@ def clip_grad_norm(params: Tensor | Iterable[Tensor], max_norm: float) -> Any:
     5.0
     """
     tensors = [params] if isinstance(params, Tensor) else _parameter_list(params)
-    if not max_norm >= 0:
-        raise ArgumentError(f"clip_grad_norm: max_norm must not be negative; got {max_norm}")
+    arguments.real("clip_grad_norm", "max_norm", max_norm, finite=False, tensor=True)
     if _core._recording():
         return _record_clipping(tensors, max_norm)
     return _core._clip_grad_norm(tensors, max_norm)

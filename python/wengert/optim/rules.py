@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .. import arguments
 from .._core import ArgumentError, _adam_step, _rmsprop_step, _sgd_step, ops
 from .optimizer import Optimizer, Schedule
 
@@ -106,7 +107,7 @@ class Adam(Optimizer):
     ) -> None:
         options = {
             "lr": lr,
-            "betas": tuple(betas),
+            "betas": tuple(betas) if isinstance(betas, list) else betas,
             "eps": eps,
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
@@ -115,11 +116,13 @@ class Adam(Optimizer):
         super().__init__(params, options)
 
     def _check(self, options: dict[str, Any]) -> None:
-        super()._check(options)
         betas = options["betas"]
-        if len(betas) != 2 or not all(0.0 <= beta < 1.0 for beta in betas):
+        pair = isinstance(betas, (tuple, list)) and len(betas) == 2
+        if pair:
+            super()._check(options)
+        if not pair or not all(0.0 <= beta < 1.0 for beta in betas):
             raise ArgumentError(
-                f"{type(self).__name__}: betas must be two numbers in [0, 1); got {betas}"
+                f"{type(self).__name__}: 'betas' must be two numbers in [0, 1); got {betas}"
             )
 
     def _update(self, index: int, group: dict[str, Any], lr: float) -> None:
@@ -220,8 +223,7 @@ class RMSProp(Optimizer):
 
     def _check(self, options: dict[str, Any]) -> None:
         super()._check(options)
-        if not 0.0 <= options["alpha"] <= 1.0:
-            raise ArgumentError(f"RMSProp: alpha must be in [0, 1]; got {options['alpha']}")
+        arguments.real("RMSProp", "alpha", options["alpha"], 0.0, 1.0, tensor=True)
 
     def _update(self, index: int, group: dict[str, Any], lr: float) -> None:
         _rmsprop_step(

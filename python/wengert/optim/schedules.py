@@ -8,15 +8,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .. import _core
-from .._core import ArgumentError, Tensor, ops
+from .. import _core, arguments
+from .._core import Tensor, ops
 
 Rate = Callable[[Any], Any]
 
 
 def _check_steps(name: str, steps: int) -> None:
-    if steps < 1:
-        raise ArgumentError(f"{name}: needs at least 1 step; got {steps}")
+    arguments.integer(name, "steps", steps, 1)
 
 
 def _real(step: Any) -> Any:
@@ -36,6 +35,7 @@ def constant(lr: float) -> Rate:
     >>> wg.optim.constant(0.1)(1000)
     0.1
     """
+    arguments.real("constant", "lr", lr, tensor=True)
     return lambda step: lr
 
 
@@ -45,6 +45,8 @@ def linear(start: float, end: float, steps: int) -> Rate:
     >>> wg.optim.linear(1.0, 0.0, 4)(1)
     0.75
     """
+    arguments.real("linear", "start", start, tensor=True)
+    arguments.real("linear", "end", end, tensor=True)
     _check_steps("linear", steps)
 
     def schedule(step: Any) -> Any:
@@ -61,6 +63,8 @@ def cosine(lr: float, steps: int, end: float = 0.0) -> Rate:
     >>> wg.optim.cosine(1.0, 10)(5)
     0.5
     """
+    arguments.real("cosine", "lr", lr, tensor=True)
+    arguments.real("cosine", "end", end, tensor=True)
     _check_steps("cosine", steps)
 
     def curve(step: Any) -> Any:
