@@ -41,7 +41,8 @@ std::mutex pool_mutex;
 std::atomic<int> sharers = 0;
 
 // A child of fork() gets the pool whole, and the mutex free, whatever other threads were at.
-[[maybe_unused]] const int at_fork = pthread_atfork([] { pool_mutex.lock(); }, [] { pool_mutex.unlock(); }, [] { pool_mutex.unlock(); });
+[[maybe_unused]] const int at_fork =
+    pthread_atfork([] { pool_mutex.lock(); }, [] { pool_mutex.unlock(); }, [] { pool_mutex.unlock(); });
 
 // Locks only where threads can meet: a mutex at every turn would cost a tenth of a small operation.
 class Turn {

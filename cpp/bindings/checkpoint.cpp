@@ -25,8 +25,9 @@ Tape::Keeps to_keeps(const py::object& policy) {
   if (policy.is_none() || !ForwardSweep::active().empty()) return {};
   return [policy](const Op& op, const Attrs& attrs, std::span<const Type> ins, std::span<const Type> outs) {
     const Tape::Off off;
-    const py::object answer = policy(op.name, attributes_object(op, attrs), py::reinterpret_steal<py::object>(dtype_object(outs[0].dtype)),
-                                    shape_object(outs[0].shape), count_flops(op, ins, outs));
+    const auto dtype = py::reinterpret_steal<py::object>(dtype_object(outs[0].dtype));
+    const py::object answer = policy(op.name, attributes_object(op, attrs), dtype, shape_object(outs[0].shape),
+                                     count_flops(op, ins, outs));
     return to_bool("checkpoint", "policy", answer);
   };
 }

@@ -251,8 +251,8 @@ std::vector<Var> Replay::run_followed(std::span<const Var> arguments, const std:
     return out;
   };
   op->joint_adjoint = [self, kept, f = std::move(f)](const Rule& rule) {
-    const bool recorded = modes().grad_enabled ||
-                          std::any_of(rule.gs.begin(), rule.gs.end(), [](const Var& g) { return g && (g.is_abstract() || g->tangents); });
+    const auto followed = [](const Var& g) { return g && (g.is_abstract() || g->tangents); };
+    const bool recorded = modes().grad_enabled || std::any_of(rule.gs.begin(), rule.gs.end(), followed);
     return recorded ? self->pull_back_recorded(rule, f) : self->pull_back(rule, *kept);
   };
   op->self = op;

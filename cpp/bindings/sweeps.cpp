@@ -60,7 +60,8 @@ void backward(py::handle self, py::object gradient, py::handle retains, py::hand
   } else {
     g = to_var(gradient.ptr(), y);
     if (!(g.shape() == y.shape()) || g.dtype() != y.dtype())
-      fail(g.shape() == y.shape() ? ErrorKind::dtype : ErrorKind::shape, "backward: the gradient must be like the tensor, ", y->array.type(), "; got ", g->array.type());
+      fail(g.shape() == y.shape() ? ErrorKind::dtype : ErrorKind::shape,
+           "backward: the gradient must be like the tensor, ", y->array.type(), "; got ", g->array.type());
   }
   const SweepMatters matters(create_graph);
   GradMode mode(create_graph);

@@ -48,8 +48,9 @@ Trace* Trace::of(const char* op, std::span<const Var> values) {
       fail(ErrorKind::trace, op, ": a value made by '", x->node->name(), "', at ", show_source(x->node->source), ", inside a "
            "function under wg.checkpoint was used outside it; return it from the function");
     const auto found = std::find_if(traces.begin(), traces.end(), [&](const Trace* t) { return t->id_ == x->trace; });
-    if (found == traces.end()) fail(ErrorKind::trace, op, ": a traced value was used after its trace had ended; return it from the traced "
-                                     "function instead of storing it");
+    if (found == traces.end())
+      fail(ErrorKind::trace, op, ": a traced value was used after its trace had ended; return it from the traced "
+           "function instead of storing it");
     if (!innermost || (*found)->depth_ > innermost->depth_) innermost = *found;
   }
   return innermost;

@@ -11,7 +11,8 @@ enum class Scan { sum, prod };
 // and bool int64.
 void scan(Scan scan, const Array& x, int axis, bool reverse, const Array& out);
 
-// out[0] = b[0], out[i] = a[i] out[i - 1] + b[i], where an out[i - 1] of 0 absorbs any a[i]; from the end if `reverse`. Floats of one dtype.
+// out[0] = b[0], out[i] = a[i] out[i - 1] + b[i], where an out[i - 1] of 0 absorbs any a[i]; from the end if
+// `reverse`. Floats of one dtype.
 void recurrence(const Array& a, const Array& b, int axis, bool reverse, const Array& out);
 
 }  // namespace wengert::kernels

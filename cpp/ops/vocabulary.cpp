@@ -4,7 +4,8 @@ namespace wengert {
 namespace {
 
 Var call(const Op& op, std::initializer_list<Var> inputs, std::vector<std::pair<std::string, Attr>> attrs = {}) {
-  return apply(op, {inputs.begin(), inputs.size()}, attrs.empty() && op.params.empty() ? Attrs() : make_attrs(op, std::move(attrs)));
+  const bool none = attrs.empty() && op.params.empty();
+  return apply(op, {inputs.begin(), inputs.size()}, none ? Attrs() : make_attrs(op, std::move(attrs)));
 }
 
 }  // namespace
@@ -39,7 +40,10 @@ Var tanh(const Var& x) { static const Op& op = find_op("tanh"); return call(op, 
 Var sigmoid(const Var& x) { static const Op& op = find_op("sigmoid"); return call(op, {x}); }
 Var erf(const Var& x) { static const Op& op = find_op("erf"); return call(op, {x}); }
 Var maximum(const Var& a, const Var& b) { static const Op& op = find_op("maximum"); return call(op, {a, b}); }
-Var where(const Var& condition, const Var& a, const Var& b) { static const Op& op = find_op("where"); return call(op, {condition, a, b}); }
+Var where(const Var& condition, const Var& a, const Var& b) {
+  static const Op& op = find_op("where");
+  return call(op, {condition, a, b});
+}
 Var equal(const Var& a, const Var& b) { static const Op& op = find_op("equal"); return call(op, {a, b}); }
 Var not_equal(const Var& a, const Var& b) { static const Op& op = find_op("not_equal"); return call(op, {a, b}); }
 Var less(const Var& a, const Var& b) { static const Op& op = find_op("less"); return call(op, {a, b}); }

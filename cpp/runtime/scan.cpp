@@ -78,7 +78,9 @@ Vars apply_scan(std::shared_ptr<Scan> op, std::span<const Var> inputs) {
     return flops * self->length;
   };
   if (op->pulled) op->joint_adjoint = [self](const Rule& r) { return joint_adjoint(*self, r); };
-  else op->followed = [self](std::span<const Var> in) { return scan(self->body, in, self->length, self->backwards, self->checkpoint); };
+  else op->followed = [self](std::span<const Var> in) {
+    return scan(self->body, in, self->length, self->backwards, self->checkpoint);
+  };
   op->tangent = [self](const Rule& r) { return scan_tangent(*self, r); };
   op->batch = [self](const Batched& b) { return scan_batch(*self, b); };
   op->self = op;

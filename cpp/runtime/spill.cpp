@@ -73,7 +73,8 @@ SpillFile::SpillFile(const std::string& directory)
     : directory_(directory.empty() ? temporary_directory() : directory) {
   std::string folder = directory_ + "/wengert-XXXXXX";
   if (!mkdtemp(folder.data()))  // mode 0700
-    fail_file(directory_, "cannot make a private directory", errno, "name a directory that can be written (wg.TwoLevel(directory=...))");
+    fail_file(directory_, "cannot make a private directory", errno,
+              "name a directory that can be written (wg.TwoLevel(directory=...))");
   const std::string name = folder + "/states";
   file_ = open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   const int error = errno;

@@ -49,7 +49,8 @@ void accumulate_leaf(Node& leaf, Var g) {
   if (!grads.empty() && grads[0].second) {
     Var& grad = grads[0].second;
     const bool plain = !g->tracked && !g->tangents && !g.is_abstract() && !grad->tracked && !grad.is_abstract();
-    const bool mine = !watching() && !modes().tape && grad->refs == (grad->python ? 2u : 1u);  // the leaf's, and its Python object's
+    const uint32_t own = grad->python ? 2u : 1u;  // the leaf's, and its Python object's
+    const bool mine = !watching() && !modes().tape && grad->refs == own;
     if (plain && mine && grad->array.buffer().unique() && grad->array.is_contiguous() && !grad->array.buffer()->foreign) {
       ++grad->array.buffer()->version;
       kernels::add_into(grad.array(), g.array());
@@ -186,7 +187,8 @@ class Sweep {
     if (node.freed)
       fail(ErrorKind::graph, node.name(), ": the values saved for the backward pass were freed by an "
            "earlier one; the operation was recorded at ", show_source(node.source),
-           ", the values freed at ", show_source(node.freed_at), ". Call backward(retain_graph=True) the first time to sweep the graph again");
+           ", the values freed at ", show_source(node.freed_at),
+           ". Call backward(retain_graph=True) the first time to sweep the graph again");
     try {
       propagate(entry);
     } catch (const Error& error) {
