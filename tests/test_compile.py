@@ -158,7 +158,9 @@ def test_static_arguments():
         assert f(x, "other", y, 2).item() == 7
     assert calls == [("power", 3), ("power", 2), ("other", 2)]
     assert f.cache_info() == (3, 3, 3)
-    with pytest.raises(wg.ArgumentTypeError, match=r"must be hashable; got .*\[1\]"):
+    with pytest.raises(
+        wg.ArgumentTypeError, match=r"hashable, .*; got \[1\] at position 1"
+    ):
         f(x, [1], y, 2)
     with pytest.raises(wg.ArgumentTypeError, match="takes an int"):
         wg.compile(lambda x: x, static_argnums="x")
@@ -215,9 +217,7 @@ def test_numbers_of_traced_values_are_refused(name):
     line = ASKING[name].__code__.co_firstlineno
     where = f"{name.split()[0]}: .*test_compile.py:{line}; .*wengert operations"
     if name != "numpy":
-        where = (
-            f"{name.split()[0]}: .*test_compile.py:{line}; .*wg.where or wg.cond.*static_argnums"
-        )
+        where = f"{name.split()[0]}: .*test_compile.py:{line}; .*wg.where, wg.cond.*static_argnums"
     for _ in range(2):
         with pytest.raises(wg.TraceError, match=where):
             compiled(wg.tensor(1.0))

@@ -295,6 +295,8 @@ Var tensor_from(py::handle data, std::optional<DType> dtype, std::optional<bool>
   try {
     array = as_numpy(data);
   } catch (py::error_already_set& error) {
+    if (sequence)
+      fail(ErrorKind::argument, "tensor: nested sequences must hold numbers, as many in each of a level; ", error.what());
     fail(ErrorKind::argument, "tensor: not an array: ", error.what());
   }
   const Array shared = share(array);

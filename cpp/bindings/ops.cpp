@@ -61,6 +61,13 @@ Vars convert_inputs(const Op& op, const std::vector<PyObject*>& objects) {
   return out;
 }
 
+std::string arguments_of(const Op& op) {
+  std::string out;
+  for (const std::string& input : op.inputs) out += (out.empty() ? "" : ", ") + input;
+  for (const Param& param : op.params) out += ", " + param.name;
+  return out;
+}
+
 // NumPy's functions call the methods of their names with more arguments: np.sum(x).
 bool is_numpy_only(const std::string& name) { return name == "out" || name == "dtype"; }
 
@@ -100,7 +107,7 @@ PyObject* call_op(PyObject* self, PyObject* const* args, std::size_t flagged, Py
       if (!place && value == Py_None && is_numpy_only(name)) continue;
       if (!place && name == std::string("out"))
         fail(ErrorKind::type, op.name, ": 'out' can only be None; tensors are results, not places to write to");
-      if (!place) fail(ErrorKind::type, op.name, ": has no argument '", name, "'");
+      if (!place) fail(ErrorKind::type, op.name, ": has no argument '", name, "'; it takes ", arguments_of(op));
       if (*place) fail(ErrorKind::type, op.name, ": the argument '", name, "' is given twice");
       *place = value;
     }

@@ -395,8 +395,14 @@ PyTypeObject* make_type() {
 PyTypeObject* tensor_type() { return the_type; }
 
 void refuse_traced(const char* as) {
-  fail(ErrorKind::trace, as, ": a traced value has no number yet, at ", show_source(source_here()),
-       "; choose with wg.where or wg.cond, or take the argument out of the traced ones (static_argnums of wg.compile)");
+  const std::string_view asked = as;
+  if (asked != "bool" && asked != "item")
+    fail(ErrorKind::trace, as, ": a traced value does not change in place, at ", show_source(source_here()),
+         "; make a new one, for example with wg.where, and go on with that");
+  fail(ErrorKind::trace, as, ": a traced value has no number yet, at ", show_source(source_here()), "; ",
+       asked == "bool" ? "choose with wg.where, wg.cond or wg.while_loop"
+                       : "keep to the tensor (wg.where, wg.cond), or return it and read it outside",
+       ". An argument that is a plain number can stay one: static_argnums of wg.compile");
 }
 
 void refuse_recorded(const Var& x, const char* as) {
@@ -482,7 +488,8 @@ void bind_tensor(py::module_& m) {
         fail(ErrorKind::type, "hook: must return a tensor or None; got ", show(replaced));
       Var out = var_of(replaced.ptr());
       if (!(out.shape() == g.shape()) || out.dtype() != g.dtype())
-        fail(out.shape() == g.shape() ? ErrorKind::dtype : ErrorKind::shape, "hook: must return a gradient like the one it got, ", g->array.type(), "; got ", out->array.type());
+        fail(out.shape() == g.shape() ? ErrorKind::dtype : ErrorKind::shape,
+             "hook: must return a gradient like the one it got, ", g->array.type(), "; got ", out->array.type());
       return out;
     };
     x->node->more().hooks.emplace_back(x->index, Hook{id, run});

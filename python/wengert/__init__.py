@@ -44,6 +44,7 @@ _core._set_package_folder(_os.path.dirname(_os.path.abspath(__file__)) + _os.sep
 from . import checked as _checked  # noqa: E402
 from . import functions as _functions  # noqa: E402
 from . import linalg, policies, random, tree  # noqa: E402
+from . import other_names as _other_names  # noqa: E402
 from . import tensor_methods as _tensor_methods  # noqa: E402  (adds the methods of Tensor)
 from .compiler import compile  # noqa: E402
 from .control import cond, scan, while_loop  # noqa: E402
@@ -86,7 +87,7 @@ _lazy = {
 
 def __getattr__(name: str) -> _Any:
     if name not in _lazy:
-        raise AttributeError(f"module 'wengert' has no attribute '{name}'")
+        _other_names.missing("wengert", name)
     home = _lazy[name]
     module = _importlib.import_module(f".{home or name}", __name__)
     value = getattr(module, name) if home else module

@@ -4,12 +4,18 @@ of this package that names the function and shows what it was called with."""
 from __future__ import annotations
 
 import functools
+import inspect
+import os
+import re
+import sys
 import types
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from ._core import ArgumentError, ArgumentTypeError, Error, OutOfMemory
 
+_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _WRONG_VALUE = (ValueError, ArithmeticError, LookupError, BufferError)
 _made: dict[Callable, Callable] = {}  # one function under several names stays one
 
@@ -24,11 +30,48 @@ def _show(x: Any) -> str:
     return text if len(text) <= 60 else text[:60] + "..."
 
 
-def _translated(name: str, error: Exception, args: tuple, kwargs: dict) -> Error:
+_REMEDIES = {
+    "device": "everything is on the CPU: leave it out",
+    "requires_grad": "call .requires_grad_() on the result",
+    "foreach": "a step is one call for all parameters anyway: leave it out",
+    "fused": "a step is one call for all parameters anyway: leave it out",
+    "reduce": "use reduction",
+    "size_average": "use reduction",
+}
+_BOUND = re.compile(r"1\. \((?:self: [^,)]*,? ?)?(.*)\)(?: ->|$)", re.MULTILINE)
+
+
+def _parameters(f: Callable, text: str) -> list[str]:
+    """The names of what f takes; of a bound function its own message tells."""
+    found = _BOUND.search(text)
+    if found:
+        parts = [part.split(":")[0].split("=")[0].strip() for part in found[1].split(", ")]
+        return [part for part in parts if part.isidentifier()]
+    try:
+        return [name for name in inspect.signature(f).parameters if name != "self"]
+    except (TypeError, ValueError):
+        return []
+
+
+def _misnamed(f: Callable, text: str, kwargs: dict) -> str:
+    """What is wrong with a call whose arguments do not fit the parameters of f."""
+    known = _parameters(f, text)
+    unknown = [name for name in kwargs if name not in known]
+    takes = f"it takes {', '.join(known)}" if known else "it takes no arguments"
+    if unknown:
+        remedy = _REMEDIES.get(unknown[0])
+        return f"has no argument '{unknown[0]}'; " + (f"{remedy}; " if remedy else "") + takes
+    if "incompatible function arguments" in text:
+        text = "an argument has the wrong type or is missing"
+    return f"{text.partition('() ')[2] or text}; {takes}"
+
+
+def _translated(f: Callable, name: str, error: Exception, args: tuple, kwargs: dict) -> Error:
     shown = ", ".join([*map(_show, args), *(f"{k}={_show(v)}" for k, v in kwargs.items())])
     text = str(error)
-    if "incompatible function arguments" in text:
-        text = "an argument has the wrong type, is missing or is not known"
+    trace = error.__traceback__
+    if isinstance(error, TypeError) and trace is not None and trace.tb_next is None:
+        text = _misnamed(f, text, kwargs)  # f itself did not begin
     message = f"{name}: {text}; got ({shown})"
     if isinstance(error, MemoryError):
         return OutOfMemory(message)
@@ -42,10 +85,9 @@ def check_function(where: str, f: Any) -> None:
         raise ArgumentTypeError(f"{where}: takes a function; got {f!r:.60}")
 
 
-def checked(f: Callable, name: str = "") -> Callable:
+def checked(f: Callable, of_class: bool = False) -> Callable:
     """f, raising errors of this package only. Not for functions that call the user's: their
-    exceptions are theirs."""
-    name = name or f.__name__
+    exceptions are theirs. A constructor (``of_class``) goes by the name of its class."""
 
     @functools.wraps(f)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -54,9 +96,27 @@ def checked(f: Callable, name: str = "") -> Callable:
         except Error:
             raise
         except (TypeError, AttributeError, MemoryError, *_WRONG_VALUE) as error:
-            raise _translated(name, error, args, kwargs) from error
+            name, shown = (type(args[0]).__name__, args[1:]) if of_class else (f.__name__, args)
+            raise _translated(f, name, error, shown, kwargs) from error
 
     return call
+
+
+def cover_constructors(classes: Iterable[type]) -> None:
+    """Puts ``checked`` around the constructors of classes of this package and of their bases."""
+    for cls in {base for made in classes for base in made.__mro__}:
+        init = vars(cls).get("__init__")
+        if isinstance(init, types.FunctionType) and not hasattr(init, "__wrapped__"):
+            cls.__init__ = checked(init, of_class=True)  # type: ignore[misc]
+
+
+def warn(message: str) -> None:
+    """Warns at the line of the user that led here."""
+    frame: types.FrameType | None = sys._getframe(1)
+    level = 2
+    while frame is not None and frame.f_code.co_filename.startswith(_FOLDER):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=level)
 
 
 def cover(namespace: dict[str, Any], names: Iterable[str]) -> None:

@@ -167,8 +167,10 @@ class Compiled(_core._FastCall):
         try:
             known = self._recordings.get(self._key(tensors, structure, fixed), [])
         except TypeError:
+            got = ", ".join([f"{x!r:.60} at position {i}" for i, x in fixed])
             raise ArgumentTypeError(
-                f"compile: static arguments of {self.__name__} must be hashable; got {fixed!r:.80}"
+                f"compile: static arguments of {self.__name__} must be hashable, such as numbers, "
+                f"strings and tuples; got {got}"
             ) from None
         for entry in known:
             if entry[0].fits():

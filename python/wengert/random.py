@@ -8,11 +8,11 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from . import _core, arguments
+from . import _core, arguments, other_names
 from ._core import ArgumentError, DTypeError, ShapeError, Tensor, asarray, ops, tensor
 from .checked import checked, cover
 from .dtypes import as_dtype, bool_, float32, int64, result_type
@@ -412,3 +412,9 @@ for _name, _method in list(vars(Generator).items()):
     if callable(_method) and not _name.startswith("_"):
         setattr(Generator, _name, checked(_method))
 cover(globals(), ["default_rng", "seed"])
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        other_names.missing("wengert.random", name)

@@ -15,7 +15,7 @@ from ._core import (
     Tensor,
     is_grad_enabled,
 )
-from .checked import check_function
+from .checked import check_function, warn
 from .creation import zeros_like
 from .grad_mode import enable_grad
 
@@ -150,13 +150,20 @@ def value_and_grad(
         of_chosen = _of_chosen(f, args, kwargs, chosen)
         call = _Linearised("grad", of_chosen, [args[i] for i in chosen], has_aux)
         if len(call.outputs) != 1 or call.outputs[0].size != 1:
-            shapes = ", ".join(str(y.shape) for y in call.outputs)
-            raise ShapeError(
-                "grad: defined for functions that return one number; "
-                + (f"the output has shape {shapes}" if shapes else "f returned no number")
-                + ". Reduce it with .sum(), or use wg.jacobian"
-            )
+            got, remedy = "f returned no number", "Return the value"
+            if len(call.outputs) == 1:
+                got = f"the output has shape {call.outputs[0].shape}"
+                remedy = "Reduce it with .sum(), or use wg.jacobian"
+            elif call.outputs:
+                got = f"f returned {len(call.outputs)} values"
+                remedy = "With has_aux=True f may return a pair: the number and anything else"
+            raise ShapeError(f"grad: defined for functions that return one number; {got}. {remedy}")
         y = call.outputs[0]
+        if y is not call.out and tree.leaves(call.out)[0] is not y:
+            warn(
+                f"grad: f returned a {type(tree.leaves(call.out)[0]).__name__}, not a tensor: the "
+                "gradient is 0. Compute with tensors and functions of wengert to the end"
+            )
         grads = call.pull([_core._full(y.shape, 1, y.dtype, "grad")], retain_graph=False)
         gradient = grads[0] if isinstance(argnums, int) else tuple(grads)
         value = call.plain(call.out)
@@ -328,13 +335,19 @@ def vmap(f: Callable, in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]
             places.append(i)
             x = _as_leaf("vmap", flat[i])
             if not -x.ndim <= axis < x.ndim:
-                raise ShapeError(f"vmap: in_axes {axis} for an argument of shape {x.shape}")
+                raise ShapeError(
+                    f"vmap: in_axes {axis} for an argument of shape {x.shape}; for what is the "
+                    "same for all examples give None"
+                )
             sizes.append(x.shape[axis])
             moved.append(_move(x, axis % x.ndim, 0))
         if not sizes:
             raise ArgumentError("vmap: at least one argument must be mapped (in_axes is None)")
         if len(set(sizes)) > 1:
-            raise ShapeError(f"vmap: mapped axes must have one size; got {sorted(set(sizes))}")
+            raise ShapeError(
+                f"vmap: mapped axes must have one size; got {sorted(set(sizes))}. For what is the "
+                "same for all examples give None in in_axes"
+            )
 
         def call(leaves: list[Tensor]) -> Any:
             values = list(flat)
@@ -393,5 +406,8 @@ def _axes_of(axes: Any, values: Any) -> list[int | None]:
             f"vmap: axes must be ints, None or a tree of them; got {axes!r:.60}"
         )
     if len(of_axes[0]) != len(of_values[0]):
-        raise ArgumentError(f"vmap: {len(of_axes[0])} axes for {len(of_values[0])} values")
+        raise ArgumentError(
+            f"vmap: got {len(of_axes[0])} axes for {len(of_values[0])} values; give one each, or a "
+            "single int for all"
+        )
     return [axis for a, v in zip(of_axes[0], of_values[0]) for axis in _axes_of(a, v)]

@@ -1,5 +1,9 @@
 """Models: modules, layers, losses and functions, under PyTorch's names."""
 
+from typing import TYPE_CHECKING, NoReturn
+
+from .. import other_names
+from ..checked import cover_constructors
 from . import functional, init
 from .attention import MultiHeadAttention
 from .flow import GradientFlow, gradient_flow
@@ -37,6 +41,12 @@ from .losses import (
 from .module import Module, ModuleList, Parameter, Sequential, functional_call
 from .normalisation import BatchNorm1d, BatchNorm2d
 from .recurrent import GRU, LSTM
+
+cover_constructors(
+    cls
+    for cls in list(globals().values())
+    if isinstance(cls, type) and issubclass(cls, Module) and cls not in (ModuleList, Sequential)
+)
 
 __all__ = [
     "ELU",
@@ -81,3 +91,9 @@ __all__ = [
     "init",
     *functional.__all__,
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        other_names.missing("wengert.nn", name)

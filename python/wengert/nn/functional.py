@@ -5,15 +5,15 @@ accepted and has no effect: results are always new. Losses are in losses.py.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import _core, arguments
-from .._core import ArgumentError, DTypeError, ShapeError, Tensor
+from .._core import ArgumentError, BoundsError, DTypeError, ShapeError, Tensor
 from ..checked import cover as _cover
+from ..checked import warn
 from .losses import (
     _is_number,
     binary_cross_entropy,
@@ -168,7 +168,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
 def _dimension(name: str, input: Any, dim: int | None) -> int:
     if dim is not None:
         return dim
-    warnings.warn(f"{name}: choose the axis, for example dim=-1", UserWarning, stacklevel=3)
+    warn(f"{name}: choose the axis, for example dim=-1")
     return 0 if input.ndim in (0, 1, 3) else 1
 
 
@@ -281,7 +281,11 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
     >>> wg.nn.embedding(wg.tensor([1, 0]), wg.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
     [[3.0, 4.0], [1.0, 2.0]]
     """
-    rows = _ops.take(weight, input, 0)
+    try:
+        rows = _ops.take(weight, input, 0)
+    except (DTypeError, BoundsError) as error:
+        text = str(error).removeprefix("take: ")
+        raise type(error)(f"embedding: {text}; weight is {weight.shape}") from None
     if padding_idx is None:
         return rows
     size = weight.shape[0]

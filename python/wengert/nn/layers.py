@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import _core, arguments
 from .._core import ArgumentError, ShapeError, Tensor
+from ..dtypes import as_dtype
 from . import functional as F
 from . import init
 from .module import Module, Parameter
@@ -23,7 +24,7 @@ _sigmoid = _core.ops.sigmoid
 
 
 def _parameter(shape: Sequence[int], dtype: Any) -> Parameter:
-    return Parameter(np.empty(tuple(shape), dtype or "float32"))
+    return Parameter(np.empty(tuple(shape), as_dtype("float32" if dtype is None else dtype)))
 
 
 class Linear(Module):
@@ -51,7 +52,7 @@ class Linear(Module):
         self.out_features = arguments.integer("Linear", "out_features", out_features)
         self.in_features: int | None = None
         self._has_bias = arguments.flag("Linear", "bias", bias)
-        self._dtype = dtype
+        self._dtype = None if dtype is None else as_dtype(dtype)
         self.weight = self.bias = None
         if in_features is not None:
             self._make(arguments.integer("Linear", "in_features", in_features))

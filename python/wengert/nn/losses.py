@@ -4,11 +4,11 @@ modules."""
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 from .. import _core, arguments
-from .._core import ArgumentError, ShapeError, Tensor
+from .._core import ArgumentError, DTypeError, ShapeError, Tensor
+from ..checked import warn
 from .module import Module
 
 _ops = _core.ops
@@ -54,11 +54,9 @@ def _weighted(loss: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
 def _check_shapes(name: str, input: Any, target: Any) -> None:
     shapes = [x.shape if hasattr(x, "shape") else None for x in (input, target)]
     if None not in shapes and shapes[0] != shapes[1]:
-        warnings.warn(
+        warn(
             f"{name}: the input has shape {shapes[0]} and the target {shapes[1]}; they broadcast, "
-            "which is seldom meant",
-            UserWarning,
-            stacklevel=3,
+            "which is seldom meant. Reshape one of them"
         )
 
 
@@ -115,17 +113,31 @@ def huber_loss(
 def _as_rows(name: str, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """(C,), (N, C) or (N, C, d1, ...) and class indices without C as rows (M, C) and (M,)."""
     shape = input.shape
+    if shape == target.shape and len(shape) > 1:
+        raise DTypeError(
+            f"{name}: class probabilities must be floats; got {target.dtype}. Convert first: "
+            "target.astype(wg.float32)"
+        )
     expected = shape[:1] + shape[2:] if len(shape) > 1 else ()
     if not shape or target.shape != expected:
         raise ShapeError(
             f"{name}: an input of shape {shape} needs class indices of shape {expected}, or class "
             f"probabilities of shape {shape}; got {target.shape}"
+            + ("" if input.dtype.kind == "f" else ". The input comes first, then the target")
         )
     if len(shape) > 2:
         input = _ops.permute_dims(input, (0, *range(2, len(shape)), 1))
     return _ops.reshape(input, (-1 if target.size else 0, shape[min(1, len(shape) - 1)])), (
         _ops.reshape(target, (-1,))
     )
+
+
+def _check_classes(name: str, classes: Tensor) -> None:
+    if classes.dtype.kind not in "iu":
+        raise DTypeError(
+            f"{name}: class indices must be integers; got {classes.dtype}. Convert first: "
+            "target.astype(wg.int64)"
+        )
 
 
 def _picked(rows: Tensor, classes: Tensor, counts: Tensor) -> Tensor:
@@ -170,13 +182,18 @@ def cross_entropy(
     if input.ndim != 2 or target.ndim != 1:
         rows, classes = _as_rows("cross_entropy", input, target)
     if weight is None:
-        losses = _cross_entropy_logits(rows, classes, label_smoothing, ignore_index)
+        try:
+            losses = _cross_entropy_logits(rows, classes, label_smoothing, ignore_index)
+        except DTypeError:
+            _check_classes("cross_entropy", classes)
+            raise
         if reduction == "mean" and not _may_hold(classes, ignore_index):
             return _mean(losses)
         if reduction != "mean":
             return _reduce_rows(losses, target, losses, reduction)
         counts = _ops.not_equal(classes, ignore_index)
         return _sum(losses) / _sum(_ops.astype(counts, losses.dtype))
+    _check_classes("cross_entropy", classes)
     counts = _ops.not_equal(classes, ignore_index)
     logs = _ops.log_softmax(rows, 1)
     weights = _picked(_ops.broadcast_to(weight, logs.shape), classes, counts)
@@ -220,6 +237,7 @@ def nll_loss(
     indices; ``weight``, ``ignore_index`` and the mean as in cross_entropy."""
     input, target = _tensor(input), _tensor(target)
     rows, classes = _as_rows("nll_loss", input, target)
+    _check_classes("nll_loss", classes)
     counts = _ops.not_equal(classes, ignore_index)
     if weight is None:
         weights = _ops.astype(counts, rows.dtype)

@@ -346,9 +346,15 @@ class Module:
 def _checked_module(where: str, module: Any) -> Module:
     if isinstance(module, Module):
         return module
-    raise ArgumentTypeError(
-        f"{where}: takes modules; got a {type(module).__name__}. Wrap functions in a Module"
-    )
+    if isinstance(module, type):
+        raise ArgumentTypeError(
+            f"{where}: takes modules; got the class {module.__name__}. Make one: "
+            f"{module.__name__}(...)"
+        )
+    remedy = "Wrap functions in a Module"
+    if isinstance(module, (list, tuple)):
+        remedy = f"Give them one by one: {where}(*modules)"
+    raise ArgumentTypeError(f"{where}: takes modules; got a {type(module).__name__}. {remedy}")
 
 
 def _replaced(module: Module, new: dict[int, Any], memo: dict[int, Module]) -> Module:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import _core, arguments
 from .._core import ArgumentError, ShapeError, Tensor, ops
+from ..dtypes import as_dtype
 from ..grad_mode import no_grad
 from . import init
 from .module import Module, Parameter
@@ -118,7 +119,7 @@ class _BatchNorm(Module):
         self.momentum = momentum
         self.affine = affine = arguments.flag(where, "affine", affine)
         self.track_running_stats = arguments.flag(where, "track_running_stats", track_running_stats)
-        dtype = dtype or "float32"
+        dtype = as_dtype("float32" if dtype is None else dtype)
         size = self.num_features
         self.weight = Parameter(np.ones(size, dtype)) if affine else None
         self.bias = Parameter(np.zeros(size, dtype)) if affine else None

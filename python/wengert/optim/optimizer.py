@@ -17,16 +17,19 @@ from ..grad_mode import no_grad
 Schedule = Callable[[Any], Any]
 
 
+def _is_model(params: Any) -> bool:
+    return hasattr(params, "parameters")
+
+
 def _parameter_list(params: Any) -> list[Tensor]:
     if isinstance(params, Tensor):
         raise ArgumentTypeError(
             "optimizer: takes an iterable of tensors or of dicts; got one tensor. Use [tensor]"
         )
-    if not isinstance(params, Iterable):
-        remedy = ". Use model.parameters()" if hasattr(params, "parameters") else ""
+    if not isinstance(params, Iterable) or isinstance(params, Mapping) or _is_model(params):
         raise ArgumentTypeError(
-            f"optimizer: takes an iterable of tensors or of dicts; got a "
-            f"{type(params).__name__}{remedy}"
+            f"optimizer: takes an iterable of tensors or of dicts, such as model.parameters(); got "
+            f"a {type(params).__name__}"
         )
     found = []
     for item in params:
@@ -161,7 +164,8 @@ class Optimizer:
         self.param_groups: list[Group] = []
         self._counts: list[Tensor] = []
         self._state: list[dict[str, list[Tensor]]] = []
-        if isinstance(params, Iterable) and not isinstance(params, Tensor):
+        single = isinstance(params, (Tensor, Mapping)) or _is_model(params)
+        if isinstance(params, Iterable) and not single:
             params = list(params)
         groups = params
         if not (isinstance(params, list) and params and isinstance(params[0], dict)):
@@ -190,7 +194,10 @@ class Optimizer:
             )
         params = _parameter_list(group["params"])
         if not params:
-            raise ArgumentError(f"{name}: got no parameters")
+            raise ArgumentError(
+                f"{name}: got no parameters; a generator, such as model.parameters(), gives them "
+                "only once"
+            )
         taken = {id(p) for known in self.param_groups for p in known["params"]}
         if len({id(p) for p in params} - taken) < len(params):
             raise ArgumentError(f"{name}: a parameter appears more than once")

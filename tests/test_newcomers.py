@@ -1,0 +1,182 @@
+"""Calls that people used to PyTorch, JAX or NumPy try first: each says what happened, and what to
+do."""
+
+import inspect
+import pickle
+import re
+import warnings
+
+import numpy as np
+import pytest
+import wengert as wg
+from wengert import nn, optim, other_names
+
+X = wg.ones((3, 4))
+
+
+def model():
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+CALLS = {
+    # arguments by other names
+    "sum dim": (lambda: X.sum(dim=1), "sum: has no argument 'dim'; it takes x, axis, dtype, keep"),
+    "concat dim": (lambda: wg.concat([X, X], dim=1), r"concat: .* takes \*arrays, axis$"),
+    "softmax axis": (lambda: nn.softmax(X, axis=0), "softmax: has no .*; it takes input, dim, dty"),
+    "zeros grad": (lambda: wg.zeros(3, requires_grad=True), r"call \.requires_grad_\(\) on the re"),
+    "tensor device": (lambda: wg.tensor([1.0], device="cpu"), "tensor: .*'device'; .*leave it out"),
+    "tensor nothing": (lambda: wg.tensor(), "tensor: .*missing; it takes data, dtype, requires_g"),
+    "ones sizes": (lambda: wg.ones(2, 3), "ones: takes 1 positional .*; it takes shape, dtype"),
+    "draw shape": (lambda: wg.random.default_rng(0).random(shape=3), "it takes size, dtype"),
+    "Linear device": (lambda: nn.Linear(3, 2, device="cpu"), "Linear: has no argument 'device'"),
+    "LSTM device": (lambda: nn.LSTM(3, 2, device="cpu"), "LSTM: .*'device'; everything is on th"),
+    "GRU": (lambda: nn.GRU(3), "GRU: missing 1 required .*'hidden_size'; it takes input_size, hid"),
+    "loss average": (lambda: nn.MSELoss(size_average=True), "MSELoss: .*; use reduction; it tak"),
+    "Embedding": (lambda: nn.Embedding(3, 4, sparse=True), "Embedding: has no argument 'sparse'"),
+    "Linear dtype": (lambda: nn.Linear(3, dtype="half"), "dtype: 'half' is not supported; use"),
+    "Linear int": (lambda: nn.Linear(3, 2, dtype="int64"), "floating-point.*int64"),
+    "Adam fused": (lambda: optim.Adam([X], fused=True), "Adam: has no argument 'fused'; a step is"),
+    "Adam beta1": (lambda: optim.Adam([X], beta1=0.9), "Adam: has no .*; it takes params, lr, bet"),
+    "Adam none": (lambda: optim.Adam(), "Adam: missing 1 required positional argument: 'params'"),
+    # optimisers
+    "model": (lambda: optim.SGD(model()), r"model\.parameters\(\); got a Sequential"),
+    "layer": (lambda: optim.SGD(nn.Linear(2, 2)), r"model\.parameters\(\); got a Linear"),
+    "state": (lambda: optim.SGD(model().state_dict()), r"model\.parameters\(\); got a dict"),
+    "rate first": (lambda: optim.SGD(0.1, model().parameters()), "iterable.*; got a float"),
+    # models
+    "list": (lambda: nn.Sequential([nn.ReLU()]), r"got a list\. .*Sequential\(\*modules\)"),
+    "class": (lambda: nn.Sequential(nn.ReLU), r"got the class ReLU\. Make one: ReLU\(\.\.\.\)"),
+    "function": (lambda: nn.Sequential(nn.relu), "got a function. Wrap functions in a Module"),
+    # targets
+    "float classes": (
+        lambda: nn.cross_entropy(X, wg.tensor([0.0, 1.0, 2.0])),
+        r"^cross_entropy: class indices must be integers; got float32\. .*astype\(wg\.int64\)",
+    ),
+    "weighted": (
+        lambda: nn.cross_entropy(X, wg.tensor([True, False, True]), wg.ones(4)),
+        r"^cross_entropy: class indices must be integers; got bool\.",
+    ),
+    "nll": (lambda: nn.nll_loss(X, wg.ones(3)), r"^nll_loss: class indices .*; got float32\. Conv"),
+    "one-hot": (
+        lambda: nn.cross_entropy(X, nn.one_hot(wg.tensor([0, 1, 2]), 4)),
+        r"^cross_entropy: class probabilities must be floats; got int64\. .*astype",
+    ),
+    "swapped": (lambda: nn.cross_entropy(wg.tensor([0, 1, 2]), X), "The input comes first, then"),
+    "embedding": (
+        lambda: nn.Embedding(3, 4)(wg.tensor([0.0, 1.0])),
+        r"^embedding: indices must be integers; got float32\. .*; weight is \(3, 4\)",
+    ),
+    "embedding row": (
+        lambda: nn.Embedding(3, 4)(wg.tensor([5])),
+        r"^embedding: index 5 is out of range .*; weight is \(3, 4\)",
+    ),
+    # transforms
+    "pair": (lambda: wg.grad(lambda x: (x, x))(1.0), "f returned 2 values. With has_aux=True"),
+    "nothing": (lambda: wg.grad(lambda x: None)(1.0), "f returned no number. Return the value"),
+    "vmap number": (lambda: wg.vmap(lambda x: x)(1.0), r"shape \(\); .* give None"),
+    "vmap sizes": (
+        lambda: wg.vmap(lambda x, y: x + y)(wg.ones(3), wg.ones(4)),
+        r"got \[3, 4\]\. .* give None in in_axes",
+    ),
+    "vmap axes": (
+        lambda: wg.vmap(lambda x, y: x + y, in_axes=(0,))(X, X),
+        "got 1 axes for 2 values; give one each, or a single int",
+    ),
+    "ragged": (
+        lambda: wg.tensor([[1.0, 2.0], [3.0]]),
+        "nested sequences must hold numbers, as",
+    ),
+    # compiled functions
+    "while": (
+        lambda: wg.compile(lambda x: [x := x + 1 for _ in iter(lambda: bool(x > 3), True)])(0.0),
+        r"bool: .*wg\.where, wg\.cond or wg\.while_loop",
+    ),
+    "logging": (
+        lambda: wg.compile(lambda x: (x.sum().item(), x)[1])(X),
+        "item: .*return it and read it outside",
+    ),
+    "in place": (
+        lambda: wg.compile(lambda x: x.__setitem__(0, 1.0))(X),
+        "index assignment: a traced value does not change in place, at .*make a new one",
+    ),
+    "static list": (
+        lambda: wg.compile(lambda x, n: x, static_argnums=1)(X, [1]),
+        r"must be hashable, such as .*; got \[1\] at position 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_calls(name):
+    call, says = CALLS[name]
+    with pytest.raises(wg.Error, match=says):
+        call()
+
+
+def test_a_generator_gives_its_parameters_once():
+    parameters = model().parameters()
+    list(parameters)
+    with pytest.raises(wg.ArgumentError, match=r"got no parameters; a generator, such as model"):
+        optim.SGD(parameters)
+    assert len(optim.SGD(model().parameters()).param_groups[0]["params"]) == 4
+
+
+def test_constructors_keep_their_signatures():
+    assert list(inspect.signature(nn.Linear).parameters) == [
+        "in_features",
+        "out_features",
+        "bias",
+        "dtype",
+    ]
+
+    class Mine(nn.Linear):
+        def __init__(self, size):
+            super().__init__(size, size, shape=3)
+
+    with pytest.raises(wg.ArgumentTypeError, match="Mine: has no argument 'shape'; it takes in_fe"):
+        Mine(3)
+    assert repr(pickle.loads(pickle.dumps(model()))) == repr(model())
+
+
+@pytest.mark.parametrize("module", other_names._NAMES)
+def test_names_of_others(module):
+    """Names that do not exist raise with those that do the same, which exist."""
+    home = eval(module, {"wengert": wg})
+    for name, remedy in other_names._NAMES[module].items():
+        assert not hasattr(home, name)
+        with pytest.raises(AttributeError) as caught:
+            getattr(home, name)
+        assert str(caught.value) == f"module '{module}' has no attribute '{name}'; use {remedy}"
+        for place in re.findall(r"wg(?:\.\w+)+", remedy):
+            assert eval(place, {"wg": wg}) is not None
+    with pytest.raises(AttributeError, match=f"^module '{module}' has no attribute 'nothing'$"):
+        home.nothing  # noqa: B018
+
+
+def lines_of_warnings(call):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call()
+    return [(warning.filename, str(warning.message)) for warning in caught]
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: nn.mse_loss(wg.ones((3, 1)), wg.ones(3)), "they broadcast"),
+        (lambda: nn.MSELoss()(wg.ones((3, 1)), wg.ones(3)), "they broadcast"),
+        (lambda: nn.softmax(wg.ones(3)), "choose the axis"),
+        (lambda: nn.Sequential(nn.Softmax())(wg.ones(3)), "choose the axis"),
+        (lambda: wg.grad(lambda x: np.sum(np.asarray(x) ** 2))(np.ones(3)), "returned a float64"),
+        (lambda: wg.value_and_grad(lambda x: x.item() ** 2)(2.0), "returned a float, not a tensor"),
+    ],
+)
+def test_warnings_are_at_the_line_of_the_user(call, says):
+    ((place, message),) = lines_of_warnings(call)
+    assert place == __file__ and says in message
+
+
+def test_no_warning_where_a_tensor_is_returned():
+    for f in (lambda x: x * 2, lambda x: wg.tensor(3.0), lambda x: {"loss": x * x}):
+        assert lines_of_warnings(lambda: wg.grad(f)(2.0)) == []
+    assert lines_of_warnings(lambda: wg.grad(lambda x: (x, "aux"), has_aux=True)(2.0)) == []
