@@ -30,7 +30,7 @@ Fitter::Fitter(const Program& program, std::vector<double> seconds, Measure meas
       usual_(roofline(program, storage_, 5e10, 1e10)), on_disk_(std::move(on_disk)) {
   Order as_it_is = order_of(program.steps.size());
   const Peak peak = peak_of(program, storage_, as_it_is);
-  add({.name = "all stored", .order = std::move(as_it_is), .choice = {}, .seconds = 0, .bytes = -1});
+  add({.name = "all stored", .order = std::move(as_it_is), .choice = {}, .seconds = 0});
   if (peak.bytes == 0) return;
   division_.emplace(program_, storage_, usual_, peak.place);
   const Division& d = *division_;
@@ -118,7 +118,7 @@ Fitter::Candidate Fitter::made(std::string name, Choice choice, const Machine& m
 
 Fitter::Candidate Fitter::made(std::string name, Order order) const {
   const double seconds = added_seconds(order);
-  return {.name = std::move(name), .order = std::move(order), .choice = {}, .seconds = seconds, .bytes = -1};
+  return {.name = std::move(name), .order = std::move(order), .choice = {}, .seconds = seconds};
 }
 
 void Fitter::add(Candidate candidate) {
@@ -127,14 +127,30 @@ void Fitter::add(Candidate candidate) {
   if (known_.insert(hash).second) candidates_.push_back(std::move(candidate));
 }
 
-int64_t Fitter::measure(const Order& order) {
+int64_t Fitter::measure(const Order& order, int64_t enough) {
   ++plans_;
-  return measure_(carry_out(program_, storage_, order));
+  return measure_(carry_out(program_, storage_, order), enough);
 }
 
 int64_t Fitter::bytes_of(Candidate& candidate) {
-  if (candidate.bytes < 0) candidate.bytes = measure(candidate.order);
-  return candidate.bytes;
+  if (candidate.at_least < candidate.at_most) candidate.at_least = candidate.at_most = measure(candidate.order, -1);
+  return candidate.at_most;
+}
+
+bool Fitter::fits(Candidate& candidate, int64_t budget) {
+  if (candidate.at_least <= budget && budget < candidate.at_most) {
+    const int64_t bytes = measure(candidate.order, budget);
+    (bytes <= budget ? candidate.at_most : candidate.at_least) = bytes;
+  }
+  return candidate.at_most <= budget;
+}
+
+std::vector<std::size_t> Fitter::by_time() const {
+  std::vector<std::size_t> out(candidates_.size());
+  std::iota(out.begin(), out.end(), std::size_t(0));
+  std::stable_sort(out.begin(), out.end(),
+                   [&](std::size_t a, std::size_t b) { return candidates_[a].seconds < candidates_[b].seconds; });
+  return out;
 }
 
 double Fitter::added_seconds(const Order& order) const {
@@ -155,7 +171,9 @@ int64_t Fitter::most() { return bytes_of(candidates_.front()); }
 
 int64_t Fitter::least() {
   int64_t out = most();
-  for (Candidate& candidate : candidates_) out = std::min(out, bytes_of(candidate));
+  const std::vector<std::size_t> sorted = by_time();
+  for (auto i = sorted.rbegin(); i != sorted.rend(); ++i)  // the slowest are the smallest, often
+    if (fits(candidates_[*i], out - 1)) out = bytes_of(candidates_[*i]);
   return out;
 }
 
@@ -177,7 +195,7 @@ void Fitter::add_mixed(const Candidate& small, const Candidate& fast, int64_t bu
         if (moves) choice.on_disk[std::size_t(b)] = !fast.choice.on_disk.empty() && fast.choice.on_disk[std::size_t(b)];
       }
       Candidate mixed = made(small.name + ", mixed", std::move(choice), own());
-      if (bytes_of(mixed) <= budget) {
+      if (fits(mixed, budget)) {
         low = middle;
         if (!best || mixed.seconds < best->seconds) best = std::move(mixed);
       } else {
@@ -216,7 +234,7 @@ void Fitter::add_stored(const Candidate& from, int64_t budget, std::vector<Candi
       if (!choice.on_disk.empty()) choice.on_disk[b] = false;
     }
     Candidate more = made(from.name + ", filled", std::move(choice), own());
-    if (bytes_of(more) <= budget) {
+    if (fits(more, budget)) {
       low = middle;
       to.push_back(std::move(more));
     } else {
@@ -237,30 +255,26 @@ void Fitter::add_windows(const Candidate& from, int64_t budget, std::vector<Cand
     Choice choice = from.choice;
     choice.window = window;
     Candidate wider = made(from.name, std::move(choice), own());
-    if (bytes_of(wider) > budget) continue;
+    if (!fits(wider, budget)) continue;
     to.push_back(std::move(wider));
     return;
   }
 }
 
 std::optional<Fit> Fitter::fit(int64_t budget) {
-  auto fit_of = [](const Candidate& c) { return Fit{c.name, c.order, c.bytes, c.seconds}; };
   if (most() <= budget) return fit_of(candidates_.front());
-  std::vector<std::size_t> by_time(candidates_.size());
-  std::iota(by_time.begin(), by_time.end(), std::size_t(0));
-  std::stable_sort(by_time.begin(), by_time.end(),
-                   [&](std::size_t a, std::size_t b) { return candidates_[a].seconds < candidates_[b].seconds; });
+  const std::vector<std::size_t> sorted = by_time();
   std::vector<Candidate> more;
   // Among those in memory alone, so that a disk never costs time, and among all.
   const std::vector<bool> kinds = on_disk_ ? std::vector<bool>{false, true} : std::vector<bool>{false};
   for (const bool moves : kinds) {
     std::vector<std::size_t> alike;
-    for (const std::size_t i : by_time)
+    for (const std::size_t i : sorted)
       if (moves || candidates_[i].choice.on_disk.empty()) alike.push_back(i);
     std::optional<std::size_t> found;
     std::size_t fast = candidates_.size();  // the slowest of those before it that keep values across the peak
     for (const std::size_t i : alike) {
-      if (bytes_of(candidates_[i]) <= budget) {
+      if (fits(candidates_[i], budget)) {
         found = i;
         break;
       }
@@ -270,7 +284,7 @@ std::optional<Fit> Fitter::fit(int64_t budget) {
     more.push_back(candidates_[*found]);
     // The first that fits and keeps values across the peak, mixed with the last that is faster.
     for (const std::size_t i : alike) {
-      if (candidates_[i].choice.kept.empty() || bytes_of(candidates_[i]) > budget) continue;
+      if (candidates_[i].choice.kept.empty() || !fits(candidates_[i], budget)) continue;
       if (fast < candidates_.size()) add_mixed(candidates_[i], candidates_[fast], budget, more);
       break;
     }
@@ -280,7 +294,7 @@ std::optional<Fit> Fitter::fit(int64_t budget) {
   for (int i = 0; i < 8 && high - low > 1; ++i) {
     const std::size_t middle = low + (high - low) / 2;
     Candidate given = made("given up at the peak", {keep_after(*division_, {giving_up_.data(), middle})}, own());
-    if (bytes_of(given) <= budget) {
+    if (fits(given, budget)) {
       high = middle;
       more.push_back(std::move(given));
     } else {
@@ -293,7 +307,7 @@ std::optional<Fit> Fitter::fit(int64_t budget) {
     for (Choice& choice : cuts(own(), part, count))
       made_by.push_back(made(part > 0 ? "on disk" : "minimum cut", std::move(choice), own()));
     for (std::size_t i = 0; i < made_by.size(); ++i) {
-      if (bytes_of(made_by[i]) > budget) continue;
+      if (!fits(made_by[i], budget)) continue;
       if (i > 0) add_mixed(made_by[i], made_by[i - 1], budget, more);
       more.push_back(std::move(made_by[i]));
       break;
@@ -307,7 +321,7 @@ std::optional<Fit> Fitter::fit(int64_t budget) {
       const auto limit = int64_t(part * double(budget));
       if (limit < chain->least() || limit > chain->most()) continue;
       Candidate c = made("chain", chain->order(limit));
-      if (bytes_of(c) > budget) continue;
+      if (!fits(c, budget)) continue;
       more.push_back(std::move(c));
       break;
     }
@@ -324,15 +338,13 @@ std::optional<Fit> Fitter::fit(int64_t budget) {
 }
 
 std::vector<Fit> Fitter::curve() {
-  least();
-  std::vector<const Candidate*> sorted;
-  for (const Candidate& candidate : candidates_) sorted.push_back(&candidate);
-  std::stable_sort(sorted.begin(), sorted.end(), [](const Candidate* a, const Candidate* b) {
-    return a->seconds != b->seconds ? a->seconds < b->seconds : a->bytes < b->bytes;
-  });
   std::vector<Fit> out;
-  for (const Candidate* c : sorted)
-    if (out.empty() || c->bytes < out.back().bytes) out.push_back({c->name, c->order, c->bytes, c->seconds});
+  for (const std::size_t i : by_time()) {
+    Candidate& c = candidates_[i];
+    if (!out.empty() && !fits(c, out.back().bytes - 1)) continue;
+    if (!out.empty() && out.back().seconds == c.seconds) out.pop_back();
+    out.push_back(fit_of(c));
+  }
   return out;
 }
 

@@ -12,8 +12,9 @@
 
 namespace wengert {
 
-// What a program's values would take: the real plan, gaps included.
-using Measure = std::function<int64_t(const Program&)>;
+// What a program's values would take: the real plan, gaps included. Where it is only asked whether it is `enough` (not
+// negative), fewer bytes are an upper bound, and more a lower one.
+using Measure = std::function<int64_t(const Program&, int64_t enough)>;
 
 // One way to run a program.
 struct Fit {
@@ -56,11 +57,14 @@ class Fitter {
     Order order;
     Choice choice;           // across the peak, for those that are no more than that
     double seconds = 0;
-    int64_t bytes = -1;      // not measured yet
+    int64_t at_least = 0, at_most = INT64_MAX;  // bytes, as far as they are known
   };
-  int64_t measure(const Order& order);
+  int64_t measure(const Order& order, int64_t enough);
   double added_seconds(const Order& order) const;
   int64_t bytes_of(Candidate& candidate);
+  bool fits(Candidate& candidate, int64_t budget);
+  Fit fit_of(Candidate& candidate) { return {candidate.name, candidate.order, bytes_of(candidate), candidate.seconds}; }
+  std::vector<std::size_t> by_time() const;  // the fastest first
   void add(std::string name, std::vector<bool> kept) { add(made(std::move(name), {std::move(kept)}, usual())); }
   void add(Candidate candidate);
   void add_on_disk();

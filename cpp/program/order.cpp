@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <functional>
 #include <numeric>
-#include <unordered_map>
 
 namespace wengert {
 
@@ -11,22 +10,19 @@ Storage storage_of(const Program& program) {
   const std::vector<Array> arrays = lay_out(program);
   Storage out;
   const std::size_t count = program.types.size();
-  out.home.assign(count, -1);
+  Homes homes = homes_of(program, arrays);
+  out.home = std::move(homes.of);
+  out.bytes.assign(homes.count, 0);
+  out.maker.assign(homes.count, -1);
+  out.fixed.assign(homes.count, false);
+  out.values.resize(homes.count);
   out.maker_of.assign(count, -1);
   out.is_view.assign(program.steps.size(), false);
-  std::unordered_map<const Buffer*, int32_t> number;
   auto add = [&](ValueId id) {
-    const Buffer* buffer = arrays[std::size_t(id)].buffer().get();
-    const auto [found, is_new] = number.emplace(buffer, int32_t(out.bytes.size()));
-    if (is_new) {
-      out.bytes.push_back(int64_t(buffer->bytes));
-      out.maker.push_back(-1);
-      out.fixed.push_back(false);
-      out.values.emplace_back();
-    }
-    out.home[std::size_t(id)] = found->second;
-    out.values[std::size_t(found->second)].push_back(id);
-    return std::size_t(found->second);
+    const auto buffer = std::size_t(out.home[std::size_t(id)]);
+    if (out.values[buffer].empty()) out.bytes[buffer] = int64_t(arrays[std::size_t(id)].buffer()->bytes);
+    out.values[buffer].push_back(id);
+    return buffer;
   };
   auto outside = [&](std::size_t buffer) {
     out.fixed[buffer] = true;

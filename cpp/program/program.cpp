@@ -112,6 +112,20 @@ std::vector<Array> lay_out(const Program& program) {
   return arrays;
 }
 
+Homes homes_of(const Program& program, const std::vector<Array>& arrays) {
+  Homes out{std::vector<int32_t>(arrays.size(), -1)};
+  auto own = [&](ValueId id) { out.of[std::size_t(id)] = int32_t(out.count++); };
+  for (const ValueId id : program.inputs) own(id);
+  for (const auto& [id, x] : program.constants) own(id);
+  for (const Step& step : program.steps)
+    for (const ValueId id : step.outs) {
+      const bool is_view = step.ins.size() == 1 && arrays[std::size_t(step.ins[0])].buffer() == arrays[std::size_t(id)].buffer();
+      if (is_view) out.of[std::size_t(id)] = out.of[std::size_t(step.ins[0])];
+      else own(id);
+    }
+  return out;
+}
+
 Traffic traffic(const Program& program) {
   const std::vector<Array> arrays = lay_out(program);
   auto home = [&](ValueId id) { return arrays[std::size_t(id)].buffer().get(); };

@@ -51,6 +51,13 @@ Halves split(const Program& program, std::size_t at, std::span<const ValueId> re
 // a view shares with the value it looks at.
 std::vector<Array> lay_out(const Program& program);
 
+// The buffers of such a layout, numbered in the order in which they are made.
+struct Homes {
+  std::vector<int32_t> of;  // of each value; -1: none
+  std::size_t count = 0;
+};
+Homes homes_of(const Program& program, const std::vector<Array>& arrays);
+
 struct Traffic {
   int64_t bytes_peak = 0;   // most bytes alive at once: inputs, constants and what is still to be read
   int64_t bytes_moved = 0;  // read and written by steps that compute; views move nothing

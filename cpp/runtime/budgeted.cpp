@@ -88,8 +88,9 @@ Fitter fitter_of(const Program& program, const std::vector<Update>& updates, con
   std::optional<OnDisk> on_disk;
   if (limit.disk) on_disk = OnDisk{*limit.disk, changing(program, updates)};
   return Fitter(program, seconds_of(program, limit),
-                [&updates, taken = limit.taken](const Program& planned) {
-                  return taken + Executor::planned(planned, updates).bytes;
+                [&updates, taken = limit.taken](const Program& planned, int64_t enough) {
+                  const int64_t left = enough < 0 ? -1 : std::max<int64_t>(enough - taken, 0);
+                  return taken + Executor::planned(planned, updates, left).bytes;
                 },
                 std::move(on_disk));
 }

@@ -22,7 +22,10 @@ bool is_whole(const Array& array) {
 struct Life {
   std::size_t made = 0, last = 0;
   bool outside = false;           // an input, a constant, or bound to an output
-  const Buffer* within = nullptr; // the first of those that share its memory, each ending where the next begins
+  int32_t within = -1;            // the first of those that share its memory, each ending where the next begins
+  int item_size = 0;              // of a value that is all of it
+  bool shown = false;             // as an output
+  bool bound_to_state = false;
 };
 
 }  // namespace
@@ -30,19 +33,22 @@ struct Life {
 // Works out, once, what a run will do.
 class Planner {
  public:
-  Planner(Executor& to, const Program& program, std::vector<Update> updates)
-      : to_(to), program_(program), arrays_(lay_out(program)), units_(plan_units(program, arrays_)) {
+  Planner(Executor& to, const Program& program, std::vector<Update> updates, int64_t enough = -1)
+      : to_(to), program_(program), arrays_(lay_out(program)), homes_(homes_of(program, arrays_)),
+        units_(plan_units(program, arrays_, homes_)), lives_(homes_.count) {
     to_.updates_ = std::move(updates);
-    lives_.reserve(arrays_.size());
-    makers_.reserve(arrays_.size());
-    readers_.reserve(arrays_.size());
-    item_sizes_.reserve(arrays_.size());
-    plan();
+    find_lives();
+    find_quiet();
+    bind_inputs();
+    bind_updates();
+    bind_outputs();
+    pass_within_units();
+    share_memory();
+    place(enough);
   }
 
   Planned planned() const {
-    const std::size_t unit = peak_of(intervals_).unit;
-    return {arena_bytes_ + room_bytes_, units_.size(), unit < units_.size() ? units_[unit].steps[0] : 0};
+    return {arena_bytes_ + room_bytes_, units_.size(), peak_unit_ < units_.size() ? units_[peak_unit_].steps[0] : 0};
   }
 
   void build() {
@@ -52,43 +58,55 @@ class Planner {
   }
 
  private:
-  void plan() {
-    find_lives();
-    find_quiet();
-    bind_inputs();
-    bind_updates();
-    bind_outputs();
-    pass_within_units();
-    share_memory();
-    place();
-  }
-
   const Array& array(ValueId id) const { return arrays_[std::size_t(id)]; }
-  const Buffer* home(ValueId id) const { return array(id).buffer().get(); }
+  int32_t home(ValueId id) const { return homes_.of[std::size_t(id)]; }
+  Life& life_of(ValueId id) { return lives_[std::size_t(home(id))]; }
+  const Life& life_of(ValueId id) const { return lives_[std::size_t(home(id))]; }
 
   void find_lives() {
-    for (const auto& [id, x] : program_.constants) lives_[home(id)].outside = true;
-    for (const ValueId id : program_.inputs) lives_[home(id)].outside = true;
+    for (const auto& [id, x] : program_.constants) life_of(id).outside = true;
+    for (const ValueId id : program_.inputs) life_of(id).outside = true;
     for (std::size_t u = 0; u < units_.size(); ++u)
       for (const std::size_t s : units_[u].steps) {
         for (const ValueId id : program_.steps[s].outs) {
-          Life& life = lives_[home(id)];
+          Life& life = life_of(id);
           life.made = life.last = u;
-          makers_[home(id)] = u;
-          if (is_whole(array(id))) item_sizes_[home(id)] = itemsize(array(id).dtype());
+          if (is_whole(array(id))) life.item_size = itemsize(array(id).dtype());
         }
         for (const ValueId id : program_.steps[s].ins) {
-          Life& life = lives_[home(id)];
+          Life& life = life_of(id);
           life.last = std::max(life.last, u);
-          readers_[home(id)].push_back({u, s});
         }
       }
-    for (const ValueId id : program_.outputs) ++shown_[home(id)];
+    for (const ValueId id : program_.outputs) life_of(id).shown = true;
+    find_readers();
+  }
+
+  // By buffer, in the order of units.
+  void find_readers() {
+    const auto each = [&](auto&& take) {
+      for (std::size_t u = 0; u < units_.size(); ++u)
+        for (const std::size_t s : units_[u].steps)
+          for (const ValueId id : program_.steps[s].ins) take(std::size_t(home(id)), Reader{u, s});
+    };
+    first_reader_.assign(homes_.count + 2, 0);
+    each([&](std::size_t buffer, Reader) { ++first_reader_[buffer + 2]; });
+    for (std::size_t b = 2; b < first_reader_.size(); ++b) first_reader_[b] += first_reader_[b - 1];
+    readers_.resize(first_reader_.back());
+    each([&](std::size_t buffer, Reader reader) { readers_[first_reader_[buffer + 1]++] = reader; });
+  }
+
+  struct Reader {
+    std::size_t unit, step;
+  };
+  std::span<const Reader> readers_of(int32_t buffer) const {
+    const std::size_t from = first_reader_[std::size_t(buffer)];
+    return {readers_.data() + from, first_reader_[std::size_t(buffer) + 1] - from};
   }
 
   // From which unit on nothing is waited for from the disk: only then may inputs change.
   void find_quiet() {
-    std::unordered_set<const Buffer*> fetched;
+    std::unordered_set<int32_t> fetched;
     for (std::size_t u = 0; u < units_.size(); ++u)
       for (const std::size_t s : units_[u].steps) {
         const Step& step = program_.steps[s];
@@ -107,18 +125,19 @@ class Planner {
       if (!x.is_abstract()) array(id).buffer()->data = static_cast<std::byte*>(x->array.raw());
   }
 
-  // Whether the unit that makes buffer `own` may write it over `old`, which nobody reads later.
-  bool may_overwrite(const Buffer* own, const Buffer* old, std::size_t unit) const {
-    if (own->bytes != old->bytes) return false;
-    const auto found = readers_.find(old);
-    if (found == readers_.end()) return true;
+  // Whether the unit may write what it makes over another buffer, which nobody reads later.
+  bool may_overwrite(ValueId made, ValueId over, std::size_t unit) const {
+    if (array(made).buffer()->bytes != array(over).buffer()->bytes) return false;
+    const int32_t own = home(made), old = home(over);
+    const std::span<const Reader> readers = readers_of(old);
+    if (readers.empty()) return true;
     const PlannedUnit& planned = units_[unit];
     // Where in the unit the new value is made.
     std::size_t maker = 0;
     for (std::size_t i = 0; i < planned.steps.size(); ++i)
       for (const ValueId id : program_.steps[planned.steps[i]].outs)
         if (home(id) == own) maker = i;
-    for (const auto& [reader, s] : found->second) {
+    for (const auto& [reader, s] : readers) {
       if (reader > unit) return false;
       if (reader < unit) continue;
       const Step& step = program_.steps[s];
@@ -128,7 +147,7 @@ class Planner {
         if (at > maker) return false;
         for (const ValueId id : step.ins)
           if (home(id) == old && !(is_whole(array(id)) && array(id).ndim() > 0 &&
-                                   itemsize(array(id).dtype()) == item_size_of(own)))
+                                   itemsize(array(id).dtype()) == life_of(made).item_size))
             return false;
         continue;
       }
@@ -146,27 +165,23 @@ class Planner {
     return true;
   }
 
-  int item_size_of(const Buffer* buffer) const {
-    const auto found = item_sizes_.find(buffer);
-    return found == item_sizes_.end() ? 0 : found->second;
-  }
-
   // The first output that is no update and shows all of the buffer.
-  int shown_at(const Buffer* buffer) const {
+  int shown_at(int32_t buffer) const {
     for (std::size_t j = 0; j < program_.outputs.size(); ++j)
       if (!is_update_[j] && home(program_.outputs[j]) == buffer && is_whole(array(program_.outputs[j]))) return int(j);
     return -1;
   }
 
   // Passes a changed input on in the rows of an output that shows it before or after the step.
-  bool keep_in_rows(std::size_t input, const Array& value) {
-    Buffer* own = value.buffer().get();
+  bool keep_in_rows(std::size_t input, ValueId made) {
+    const int32_t own = home(made);
     const int before = shown_at(home(program_.inputs[input]));
     if (before < 0 && shown_at(own) < 0) return false;
-    if (before >= 0 && bound_states_.contains(own)) return false;
-    if (before < 0) bound_states_.insert(own);
-    else lives_[own].outside = holds_state_[std::size_t(before)] = true;
-    to_.states_.push_back({input, value.buffer(), before});
+    Life& life = life_of(made);
+    if (before >= 0 && life.bound_to_state) return false;
+    if (before < 0) life.bound_to_state = true;
+    else life.outside = holds_state_[std::size_t(before)] = true;
+    to_.states_.push_back({input, array(made).buffer(), before});
     return true;
   }
 
@@ -176,14 +191,12 @@ class Planner {
     holds_state_ = is_update_;
     for (const Update& update : to_.updates_) is_update_[update.output] = true;
     for (const Update& update : to_.updates_) {
-      const Array &value = array(program_.outputs[update.output]), &input = array(program_.inputs[update.input]);
-      Buffer* own = value.buffer().get();
-      const Buffer* old = input.buffer().get();
-      Life& life = lives_[own];
+      const ValueId made = program_.outputs[update.output], old = program_.inputs[update.input];
+      const Array &value = array(made), &input = array(old);
+      Life& life = life_of(made);
       bool direct = !life.outside && is_whole(value) && value.type() == input.type();
-      if (direct && (quiet_ > 0 || !keep_in_rows(update.input, value))) {
-        direct = makers_.at(own) >= quiet_ && !bound_states_.contains(own) && !shown_.contains(old) &&
-                 may_overwrite(own, old, makers_.at(own));
+      if (direct && (quiet_ > 0 || !keep_in_rows(update.input, made))) {
+        direct = life.made >= quiet_ && !life.bound_to_state && !life_of(old).shown && may_overwrite(made, old, life.made);
         if (direct) {
           life.outside = true;
           to_.inputs_[update.input].also.push_back(value.buffer());
@@ -191,7 +204,7 @@ class Planner {
       }
       to_.direct_.push_back(direct);
       to_.update_values_.push_back(value);
-      needs_room_.push_back(!direct && lives_[own].outside);
+      needs_room_.push_back(!direct && life.outside);
       if (needs_room_.back()) room_bytes_ += value.size() * itemsize(value.dtype());
     }
   }
@@ -200,7 +213,7 @@ class Planner {
     for (std::size_t j = 0; j < program_.outputs.size(); ++j) {
       const Array& value = array(program_.outputs[j]);
       Executor::Result result{.buffer = {}, .value = value, .is_placed = is_update_[j] || holds_state_[j]};
-      Life& life = lives_[value.buffer().get()];
+      Life& life = life_of(program_.outputs[j]);
       if (!result.is_placed && !life.outside && is_whole(value)) {
         life.outside = true;
         result.buffer = value.buffer();
@@ -211,7 +224,7 @@ class Planner {
     }
     // A value that is shown, or written where an input belongs, is read at the end.
     for (const ValueId id : program_.outputs)
-      if (Life& life = lives_[home(id)]; !life.outside) life.last = for_ever;
+      if (Life& life = life_of(id); !life.outside) life.last = for_ever;
   }
 
   // What only other members of its group read never reaches memory.
@@ -219,38 +232,37 @@ class Planner {
     for (std::size_t u = 0; u < units_.size(); ++u)
       for (const std::size_t s : units_[u].steps)
         if (const ValueId made = program_.steps[s].outs[0]; units_[u].grouped && !read_elsewhere(made, u))
-          lives_[home(made)].outside = true;
+          life_of(made).outside = true;
   }
 
   // A result takes over the memory of an operand that ends there.
   void share_memory() {
-    std::unordered_map<const Buffer*, bool> taken;
+    std::vector<bool> taken(homes_.count, false);
     for (std::size_t u = 0; u < units_.size(); ++u)
       for (const std::size_t s : units_[u].steps)
         for (const ValueId made : program_.steps[s].outs) {
-          Life& own = lives_[home(made)];
-          if (own.outside || own.within || own.last == own.made) continue;
+          Life& own = life_of(made);
+          if (own.outside || own.within >= 0 || own.last == own.made) continue;
           for (const std::size_t reader : units_[u].steps)
             for (const ValueId id : program_.steps[reader].ins) {
-              const Buffer* old = home(id);
-              const Life& life = lives_[old];
-              if (own.within || old == home(made) || life.outside || life.made >= u || life.last != u || taken[old]) continue;
-              if (!may_overwrite(home(made), old, u)) continue;
-              own.within = life.within ? life.within : old;
-              taken[old] = true;
+              const int32_t old = home(id);
+              const Life& life = life_of(id);
+              if (own.within >= 0 || old == home(made) || life.outside || life.made >= u || life.last != u) continue;
+              if (taken[std::size_t(old)] || !may_overwrite(made, id, u)) continue;
+              own.within = life.within >= 0 ? life.within : old;
+              taken[std::size_t(old)] = true;
             }
         }
   }
 
   bool read_elsewhere(ValueId id, std::size_t unit) const {
-    if (shown_.contains(home(id))) return true;
-    const auto found = readers_.find(home(id));
-    if (found == readers_.end()) return false;
-    return std::any_of(found->second.begin(), found->second.end(), [&](const auto& r) { return r.first != unit; });
+    if (life_of(id).shown) return true;
+    const std::span<const Reader> readers = readers_of(home(id));
+    return std::any_of(readers.begin(), readers.end(), [&](const Reader& r) { return r.unit != unit; });
   }
 
   void build_units() {
-    std::unordered_map<const Buffer*, std::size_t> fetched;  // not waited for yet: places of moves
+    std::unordered_map<int32_t, std::size_t> fetched;  // not waited for yet: places of moves
     for (std::size_t u = 0; u < units_.size(); ++u) {
       for (const std::size_t s : units_[u].steps)
         for (const ValueId id : program_.steps[s].ins)
@@ -398,10 +410,10 @@ class Planner {
   void build_group(std::size_t u) {
     kernels::TileGroup group;
     group.shape = array(program_.steps[units_[u].steps[0]].outs[0]).shape();
-    std::unordered_map<const Buffer*, int> member_of;  // by the buffer it makes
+    std::unordered_map<int32_t, int> member_of;  // by the buffer it makes
     std::unordered_map<ValueId, int> read_at;
     // Reads first, as members are numbered after them.
-    std::unordered_map<const Buffer*, bool> within;
+    std::unordered_set<int32_t> within;
     for (const std::size_t s : units_[u].steps) {
       for (const ValueId id : program_.steps[s].ins) {
         if (within.contains(home(id)) || read_at.contains(id)) continue;
@@ -410,7 +422,7 @@ class Planner {
         const bool reshaped = x.ndim() > 0 && !(x.shape() == group.shape);
         group.reads.push_back(reshaped ? x.view(group.shape, contiguous_strides(group.shape), x.offset()) : x);
       }
-      within[home(program_.steps[s].outs[0])] = true;
+      within.insert(home(program_.steps[s].outs[0]));
     }
     const int first = int(group.reads.size());  // results are numbered like the steps
     std::vector<int> member_at;                  // of each step so far
@@ -455,37 +467,47 @@ class Planner {
     to_.groups_.push_back(std::move(group));
   }
 
-  const Buffer* root(const Buffer* buffer) const {
-    const Buffer* first = lives_.at(buffer).within;
-    return first ? first : buffer;
+  std::size_t root(int32_t buffer) const {
+    const int32_t first = lives_[std::size_t(buffer)].within;
+    return std::size_t(first >= 0 ? first : buffer);
   }
 
-  void place() {
+  struct Placed {
+    std::size_t made;
+    int32_t home;
+    Buffer* buffer;
+  };
+
+  void place(int64_t enough) {
     // In the order of the values, so that equal programs have equal plans.
-    struct Placed {
-      std::size_t made;
-      Buffer* buffer;
-    };
-    std::vector<Placed> placed;
-    std::unordered_set<const Buffer*> seen(2 * arrays_.size());
-    for (const Array& x : arrays_) {
-      if (!x.has_data() || !seen.insert(x.buffer().get()).second) continue;
-      if (const Life& life = lives_[x.buffer().get()]; !life.outside) placed.push_back({life.made, x.buffer().get()});
+    std::vector<bool> seen(homes_.count, false);
+    for (std::size_t id = 0; id < arrays_.size(); ++id) {
+      const int32_t buffer = homes_.of[id];
+      if (buffer < 0 || seen[std::size_t(buffer)]) continue;
+      seen[std::size_t(buffer)] = true;
+      const Life& life = lives_[std::size_t(buffer)];
+      if (!life.outside) inside_.push_back({life.made, buffer, arrays_[id].buffer().get()});
     }
-    std::stable_sort(placed.begin(), placed.end(), [](const Placed& a, const Placed& b) {
+    std::stable_sort(inside_.begin(), inside_.end(), [](const Placed& a, const Placed& b) {
       return a.made != b.made ? a.made < b.made : a.buffer->bytes > b.buffer->bytes;
     });
-    for (const Placed& own : placed) inside_.push_back(own.buffer);
-    for (const Buffer* buffer : inside_) {
-      const Life& life = lives_[buffer];
-      const auto [found, is_new] = place_of_.emplace(root(buffer), intervals_.size());
-      if (is_new) intervals_.push_back({int64_t(buffer->bytes), life.made, life.last});
-      Interval& interval = intervals_[found->second];
+    place_of_.assign(homes_.count, SIZE_MAX);
+    for (const Placed& own : inside_) {
+      const Life& life = lives_[std::size_t(own.home)];
+      std::size_t& found = place_of_[root(own.home)];
+      if (found == SIZE_MAX) {
+        found = intervals_.size();
+        intervals_.push_back({int64_t(own.buffer->bytes), life.made, life.last});
+      }
+      Interval& interval = intervals_[found];
       interval.first = std::min(interval.first, life.made);
       interval.last = std::max(interval.last, life.last);
     }
-    arena_bytes_ = place_intervals(intervals_);
-    to_.live_bytes_ = peak_of(intervals_).bytes + room_bytes_;
+    const Peak peak = peak_of(intervals_);
+    peak_unit_ = peak.unit;
+    to_.live_bytes_ = peak.bytes + room_bytes_;
+    const bool too_many = enough >= 0 && to_.live_bytes_ > enough;
+    arena_bytes_ = too_many ? peak.bytes : place_intervals(intervals_, std::max<int64_t>(enough - room_bytes_, 0));
   }
 
   void take_memory() {
@@ -496,7 +518,7 @@ class Planner {
       to_.update_rooms_.push_back(needs_room_[i] ? Array::empty(value.dtype(), value.shape()) : Array());
     }
     auto* base = static_cast<std::byte*>(to_.arena_.raw());
-    for (Buffer* buffer : inside_) buffer->data = base + intervals_[place_of_.at(root(buffer))].offset;
+    for (const Placed& own : inside_) own.buffer->data = base + intervals_[place_of_[root(own.home)]].offset;
   }
 
   void list_copies() {
@@ -516,20 +538,18 @@ class Planner {
   Executor& to_;
   const Program& program_;
   std::vector<Array> arrays_;
+  Homes homes_;
   std::vector<PlannedUnit> units_;
-  std::unordered_map<const Buffer*, Life> lives_;
-  std::unordered_map<const Buffer*, std::size_t> makers_;
-  std::unordered_map<const Buffer*, std::vector<std::pair<std::size_t, std::size_t>>> readers_;  // unit, step
-  std::unordered_map<const Buffer*, int> shown_;  // as outputs
-  std::unordered_map<const Buffer*, int> item_sizes_;
+  std::vector<Life> lives_;                // of each buffer
+  std::vector<Reader> readers_;            // of all buffers, one after the other
+  std::vector<std::size_t> first_reader_;  // of each
   std::vector<bool> needs_room_;               // of each update
   std::vector<bool> is_update_, holds_state_;  // of each output
-  std::unordered_set<const Buffer*> bound_states_;
   std::vector<Interval> intervals_;
-  std::unordered_map<const Buffer*, std::size_t> place_of_;  // among the intervals
-  std::vector<Buffer*> inside_;
+  std::vector<std::size_t> place_of_;          // of each buffer that others lie within, among the intervals
+  std::vector<Placed> inside_;
   int64_t arena_bytes_ = 0, room_bytes_ = 0;
-  std::size_t quiet_ = 0;
+  std::size_t quiet_ = 0, peak_unit_ = 0;
   std::vector<int64_t> places_;  // in the file, by slot
   int64_t file_bytes_ = 0;
 };
@@ -538,9 +558,9 @@ Executor::Executor(const Program& program, std::vector<Update> updates) {
   Planner(*this, program, std::move(updates)).build();
 }
 
-Planned Executor::planned(const Program& program, std::vector<Update> updates) {
+Planned Executor::planned(const Program& program, std::vector<Update> updates, int64_t enough) {
   Executor none;
-  return Planner(none, program, std::move(updates)).planned();
+  return Planner(none, program, std::move(updates), enough).planned();
 }
 
 }  // namespace wengert

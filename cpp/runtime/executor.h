@@ -34,8 +34,9 @@ class Executor {
   // an input. What both hold is not counted here: a loop makes executors of its body
   // without the interpreter lock.
   Executor(const Program& program, std::vector<Update> updates);
-  // The `arena_bytes` and `units` of such an executor, worked out without taking memory.
-  static Planned planned(const Program& program, std::vector<Update> updates);
+  // The `arena_bytes` and `units` of such an executor, worked out without taking memory. Of those who ask whether
+  // it is `enough` for them (not negative), fewer bytes are an upper bound, and more a lower one.
+  static Planned planned(const Program& program, std::vector<Update> updates, int64_t enough = -1);
 
   // Inputs are like the program's; `outputs` are contiguous memory for those that are no updates
   // (null arrays for the updates). The arrays of updated inputs are changed.

@@ -1,7 +1,6 @@
 #include "runtime/placement.h"
 
 #include <algorithm>
-#include <map>
 #include <numeric>
 #include <random>
 
@@ -29,24 +28,26 @@ class FirstFit {
   explicit FirstFit(const std::vector<Interval>& intervals) : intervals_(intervals), offsets_(intervals.size()) {}
 
   int64_t place(const Order& order) {
-    placed_.clear();
+    times_.clear();
+    places_.clear();
     int64_t total = 0;
     for (const std::size_t i : order) {
       const Interval& own = intervals_[i];
       const int64_t to = alignment_of(own.bytes);
       int64_t offset = 0;
-      for (const Placed& other : placed_) {
-        if (other.last < own.first || own.last < other.first) continue;
-        if (other.begin - offset >= own.bytes) break;
-        offset = std::max(offset, aligned(other.end, to));
+      const Time time{narrow(own.first), narrow(own.last)};
+      for (std::size_t k = 0; k < times_.size(); ++k) {
+        if (times_[k].last < time.first || time.last < times_[k].first) continue;
+        if (places_[k].begin - offset >= own.bytes) break;
+        offset = std::max(offset, aligned(places_[k].end, to));
       }
-      comparisons_ += placed_.size();
+      comparisons_ += times_.size();
       offsets_[i] = offset;
-      const Placed made{offset, offset + own.bytes, own.first, own.last};
-      placed_.insert(std::upper_bound(placed_.begin(), placed_.end(), made,
-                                      [](const Placed& a, const Placed& b) { return a.begin < b.begin; }),
-                     made);
-      total = std::max(total, made.end);
+      const auto at = std::upper_bound(places_.begin(), places_.end(), offset,
+                                       [](int64_t begin, const Place& other) { return begin < other.begin; });
+      times_.insert(times_.begin() + (at - places_.begin()), time);
+      places_.insert(at, {offset, offset + own.bytes});
+      total = std::max(total, offset + own.bytes);
     }
     return total;
   }
@@ -55,13 +56,18 @@ class FirstFit {
   std::size_t comparisons() const { return comparisons_; }
 
  private:
-  struct Placed {
-    int64_t begin, end;
-    std::size_t first, last;
+  struct Time {
+    uint32_t first, last;
   };
+  struct Place {
+    int64_t begin, end;
+  };
+  static uint32_t narrow(std::size_t unit) { return uint32_t(std::min<std::size_t>(unit, UINT32_MAX)); }
+
   const std::vector<Interval>& intervals_;
   std::vector<int64_t> offsets_;
-  std::vector<Placed> placed_;  // by where they begin
+  std::vector<Time> times_;    // of those that are placed, by where they begin
+  std::vector<Place> places_;
   std::size_t comparisons_ = 0;
 };
 
@@ -77,21 +83,24 @@ Order descending(std::size_t count, Key&& key) {
 }  // namespace
 
 Peak peak_of(const std::vector<Interval>& intervals) {
-  std::map<std::size_t, int64_t> change;  // of the bytes alive, from a unit on
+  std::vector<std::pair<std::size_t, int64_t>> changes;  // of the bytes alive, from a unit on; first what ends
+  changes.reserve(2 * intervals.size());
   for (const Interval& interval : intervals) {
-    change[interval.first] += interval.bytes;
-    if (interval.last != SIZE_MAX) change[interval.last + 1] -= interval.bytes;
+    changes.emplace_back(interval.first, interval.bytes);
+    if (interval.last != SIZE_MAX) changes.emplace_back(interval.last + 1, -interval.bytes);
   }
+  std::sort(changes.begin(), changes.end());
   Peak out;
   int64_t live = 0;
-  for (const auto& [unit, bytes] : change)
+  for (const auto& [unit, bytes] : changes)
     if (live += bytes; live > out.bytes) out = {live, unit};
   return out;
 }
 
-int64_t place_intervals(std::vector<Interval>& intervals) {
+int64_t place_intervals(std::vector<Interval>& intervals, int64_t enough) {
   const std::size_t count = intervals.size();
-  const int64_t least = peak_of(intervals).bytes, good = least + least / 4096, fair = least + least / 16;
+  const int64_t least = peak_of(intervals).bytes;
+  const int64_t good = std::max(least + least / 4096, enough), fair = std::max(least + least / 16, enough);
   FirstFit fit(intervals);
   int64_t total = INT64_MAX;
   const auto attempt = [&](const Order& order) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <unordered_map>
 
 #include "kernels/blas.h"
 
@@ -27,14 +26,15 @@ bool is_task(const Program& program, const Step& step) {
 
 }  // namespace
 
-std::vector<PlannedUnit> plan_units(const Program& program, const std::vector<Array>& arrays) {
+std::vector<PlannedUnit> plan_units(const Program& program, const std::vector<Array>& arrays, const Homes& homes) {
   std::vector<PlannedUnit> units;
-  std::unordered_map<const Buffer*, std::size_t> made_in;  // the unit that writes a buffer
+  constexpr std::size_t nowhere = SIZE_MAX;
+  std::vector<std::size_t> made_in(homes.count, nowhere);  // the unit that writes a buffer
   std::map<std::pair<uint32_t, int64_t>, std::vector<std::size_t>> groups;  // of a region and a size, in order
-  made_in.reserve(arrays.size());
   for (std::size_t s = 0; s < program.steps.size(); ++s) {
     const Step& step = program.steps[s];
     const auto array = [&](ValueId id) -> const Array& { return arrays[std::size_t(id)]; };
+    const auto unit_of = [&](ValueId id) -> std::size_t& { return made_in[std::size_t(homes.of[std::size_t(id)])]; };
     const Array& out = array(step.outs[0]);
     const bool is_view = step.ins.size() == 1 && array(step.ins[0]).buffer() == out.buffer();
     if (is_view) continue;
@@ -42,10 +42,10 @@ std::vector<PlannedUnit> plan_units(const Program& program, const std::vector<Ar
     bool waits = false;        // for the last one
     const bool joinable = is_elementwise(step);
     for (const ValueId id : step.ins) {
-      const auto found = made_in.find(array(id).buffer().get());
-      if (found == made_in.end()) continue;
-      earliest = std::max(earliest, found->second);
-      waits |= found->second + 1 == units.size();
+      const std::size_t made = unit_of(id);
+      if (made == nowhere) continue;
+      earliest = std::max(earliest, made);
+      waits |= made + 1 == units.size();
     }
     std::size_t chosen = units.size();
     std::vector<std::size_t>* alike = joinable ? &groups[{step.region, out.size()}] : nullptr;
@@ -59,8 +59,7 @@ std::vector<PlannedUnit> plan_units(const Program& program, const std::vector<Ar
       bool fits = true;
       for (const ValueId id : step.ins) {
         const Array& x = array(id);
-        const auto found = made_in.find(x.buffer().get());
-        const bool within = found != made_in.end() && found->second == u;
+        const bool within = unit_of(id) == u;
         // Of its own unit a member reads the element at its own place; of others, what can be walked
         // in the unit's shape.
         const bool in_line = x.is_contiguous() && x.offset() == 0 && x.size() == out.size();
@@ -87,7 +86,7 @@ std::vector<PlannedUnit> plan_units(const Program& program, const std::vector<Ar
       if (alike) alike->push_back(chosen);
     }
     units[chosen].steps.push_back(s);
-    for (const ValueId id : step.outs) made_in[array(id).buffer().get()] = chosen;
+    for (const ValueId id : step.outs) unit_of(id) = chosen;
   }
   return units;
 }

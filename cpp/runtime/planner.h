@@ -13,6 +13,6 @@ struct PlannedUnit {
 // Steps in an order that respects what they read; elementwise ones of equal shape joined where no
 // other unit has to run between them, products of one matrix that follow each other where each by itself
 // is for one thread. Views have no unit.
-std::vector<PlannedUnit> plan_units(const Program& program, const std::vector<Array>& arrays);
+std::vector<PlannedUnit> plan_units(const Program& program, const std::vector<Array>& arrays, const Homes& homes);
 
 }  // namespace wengert
