@@ -470,6 +470,28 @@ def test_the_curve_of_a_training_step_changes_nothing():
     same_bits(state(), before)
 
 
+def looped_loss(x, w):
+    """A loop whose gradient of w sums products over the steps: stacked where memory is no matter."""
+    return chain_loss(wg.scan(lambda c, _: (wg.tanh(c @ w), None), x, None, length=200)[0], w)
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_the_curve_of_loops_ends_where_budgets_do(later):
+    x, w = arguments()
+    f = looped_loss if later else wg.grad(looped_loss, argnums=1)
+    if later:
+        w = wg.tensor(w.numpy(), requires_grad=True)
+    else:
+        assert replay_of(recorded(wg.compile(f), x, w)).rewritten[6] > 0  # it is stacked
+    least, most = least_and_most(f, x, w)
+    curve = wg.memory_curve(f, x, w, points=3)
+    assert (curve.least.peak_bytes, curve.most.peak_bytes) == (least, most)
+    for budget in (least, most):
+        wg.compile(f, memory_budget=budget)(x, w)
+    with pytest.raises(wg.ArgumentError, match=rf"needs {least} bytes at least"):
+        wg.compile(f, memory_budget=least - 1)(x, w)
+
+
 def test_empty_and_tiny_programs():
     for f in (lambda x: x, lambda x: x + 1.0, lambda x: (x * x).sum()):
         for x in (wg.zeros((0, 3)), wg.zeros(()), wg.ones(3)):

@@ -232,6 +232,7 @@ void bind_compile(py::module_& m) {
       .def_property_readonly("live_bytes", [](const Replay& r) { return r.executor().live_bytes(); })
       .def_property_readonly("arena_bytes", [](const Replay& r) { return r.executor().arena_bytes(); })
       .def_property_readonly("schedule", scheduled_object)
+      .def_property_readonly("pull_bytes", &Replay::pull_bytes)
       .def("curve", [](const Replay& r, double flops, double bandwidth, const DiskGiven& disk) {
         py::list out;
         for (const CurvePoint& point : r.curve({.bytes = 0, .flops = flops, .bandwidth = bandwidth, .disk = disk_of(disk)}))

@@ -25,6 +25,20 @@ void leave_gradient(const Ref<Node>& leaf, Var g) {
   set_grad(holder, std::move(g));
 }
 
+struct Arranged {
+  Rewritten rewritten;
+  int64_t hoisted;  // steps that run earlier than recorded
+};
+
+Arranged arrange(Program& program, const std::vector<Update>& updates, bool exact) {
+  Arranged out{rewrite(program, exact), 0};
+  std::vector<Renewal> renewals;
+  for (const Update& update : updates) renewals.push_back({program.inputs[update.input], program.outputs[update.output]});
+  out.hoisted = hoist_renewals(program, renewals);
+  out.hoisted += reorder(program, updates);
+  return out;
+}
+
 }  // namespace
 
 Extent extent(const Array& array) {
@@ -67,13 +81,12 @@ Replay::Replay(Program program, const Recording& recording, std::size_t argument
   before_ = program_;
   const bool stacks = !exact_ && !limit_;  // what is stacked takes memory
   if (stacks) stacked_ = stack_sums(program_);
-  rewritten_ = rewrite(program_, exact_);
-  std::vector<Renewal> renewals;
-  for (const Update& update : updates_) renewals.push_back({program_.inputs[update.input], program_.outputs[update.output]});
-  hoisted_ = hoist_renewals(program_, renewals);
-  hoisted_ += reorder(program_, updates_);
+  const Arranged arranged = arrange(program_, updates_, exact_);
+  rewritten_ = arranged.rewritten;
+  hoisted_ = arranged.hoisted;
   if (pull_) {
-    if (stacks) stack_sums(pull_->program);
+    Program recorded = pull_->program;
+    if (stacks && stack_sums(pull_->program) > 0) unstacked_pull_ = std::move(recorded);
     rewrite(pull_->program, exact_);
   }
   if (limit_) {
@@ -83,7 +96,7 @@ Replay::Replay(Program program, const Recording& recording, std::size_t argument
     if (pull_) {
       limit_->least = least_within(pull_->program, {}, of_pull);
       of_pull.least = least_within(program_, updates_, *limit_);
-      keep_within(pull_->program, {}, of_pull);
+      pull_bytes_ = keep_within(pull_->program, {}, of_pull).after;
     }
     scheduled_ = keep_within(program_, updates_, *limit_);
   }
@@ -101,13 +114,23 @@ int64_t Replay::copied_bytes() const {
   return out;
 }
 
+// Of the programs as a call under a limit plans them: nothing is stacked there.
 std::vector<CurvePoint> Replay::curve(Limit limit) const {
-  const int64_t least = pull_ ? least_within(pull_->program, {}, limit) : 0;
+  Program program = stacked_ > 0 ? before_ : program_, pull = unstacked_pull_ ? *unstacked_pull_ : Program();
+  if (stacked_ > 0) arrange(program, updates_, exact_);
+  if (unstacked_pull_) rewrite(pull, exact_);
+  int64_t most_of_pull = 0, least_of_pull = 0;
+  if (pull_) {
+    const std::vector<CurvePoint> points = memory_curve(unstacked_pull_ ? pull : pull_->program, {}, limit);
+    most_of_pull = points.front().bytes;
+    least_of_pull = points.back().bytes;
+  }
   limit.taken = copied_bytes();
   std::vector<CurvePoint> out;
-  for (CurvePoint& point : memory_curve(program_, updates_, limit)) {
-    point.bytes = std::max(point.bytes, least);
-    if (out.empty() || point.bytes < out.back().bytes) out.push_back(std::move(point));
+  for (const CurvePoint& point : memory_curve(program, updates_, limit)) {
+    if (out.empty()) out.push_back({std::max(point.bytes, most_of_pull), point.seconds, point.name});
+    const int64_t bytes = std::max(point.bytes, least_of_pull);
+    if (bytes < out.back().bytes) out.push_back({bytes, point.seconds, point.name});
   }
   return out;
 }

@@ -63,6 +63,7 @@ class Replay : public std::enable_shared_from_this<Replay> {
   bool exact() const { return exact_; }
   const std::optional<Scheduled>& scheduled() const { return scheduled_; }
   std::vector<CurvePoint> curve(Limit limit) const;
+  int64_t pull_bytes() const { return pull_bytes_; }
   const Executor& executor() const { return executors_[0]->executor; }
 
  private:
@@ -106,6 +107,8 @@ class Replay : public std::enable_shared_from_this<Replay> {
   bool exact_;
   std::size_t arguments_, results_, first_gradient_ = 0, first_kept_ = 0;
   std::optional<Pull> pull_;
+  std::optional<Program> unstacked_pull_;  // as recorded, where sums are stacked
+  int64_t pull_bytes_ = 0;                 // under a limit
   std::optional<Limit> limit_;
   IdlePool<Executor> pullers_;  // their rules may call Python, which may switch threads
   std::vector<Outside> variables_;

@@ -40,7 +40,7 @@ class MemoryCurve:
 
     @property
     def most(self) -> MemoryPoint:
-        """The call without a budget."""
+        """The fastest under a budget: nothing is computed again or waits on disk."""
         return self.points[-1]
 
     def __str__(self) -> str:
@@ -84,7 +84,7 @@ class MemoryCurve:
 
 def memory_curve(f: Callable, *args: Any, points: int = 8, **kwargs: Any) -> MemoryCurve:
     """How fast ``f(*args)`` runs under ``wg.compile`` in how little memory: at most ``points``
-    schedules, of which none betters another in both, from the least memory to no budget.
+    schedules, of which none betters another in both, from the least memory to that of keeping all.
 
     f is recorded once a point and each recording is timed (the best of three runs, the sum over
     its units) on copies of what it changes, so that nothing is changed. Predicted seconds are those
@@ -121,5 +121,6 @@ def memory_curve(f: Callable, *args: Any, points: int = 8, **kwargs: Any) -> Mem
         schedule = Schedule(*replay.schedule)
         predicted = found[0][1] + schedule.seconds
         measured = sum(cost[3] for cost in replay.profile(tensors, 3))
-        made.append(MemoryPoint(schedule.after, predicted, measured, schedule.way))
+        peak = max(schedule.after, replay.pull_bytes)
+        made.append(MemoryPoint(peak, predicted, measured, schedule.way))
     return MemoryCurve(whole.__name__, made)
