@@ -427,6 +427,32 @@ before = w.numpy().copy()
 run_alone = partial(loop_disk_alone, program=PROGRAM)
 
 
+@pytest.mark.parametrize("limit", [1 << 22, 100_000, 20_000])
+def test_the_speed_is_measured_within_a_limit_on_the_size_of_files(tmp_path, limit):
+    """Below 8 MiB with less, down to what two moves can be told apart by."""
+    done = loop_disk_alone(
+        f"""
+        resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+        latency, write, read = compiler._moving(sys.argv[1], -1)
+        assert latency > 0 and write >= 0 and read >= 0
+        f = wg.grad(lambda w: wg.tanh(wg.tanh(w @ w) @ w).sum())
+        w = wg.ones((40, 40)) * 0.01
+        compiled = wg.compile(f, memory_budget=wg.TwoLevel("64MB", directory=sys.argv[1]))
+        assert wg.allclose(compiled(w), f(w))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, {limit}))
+        compiler._moving.cache_clear()
+        try:
+            compiler._moving(sys.argv[1], -1)
+        except wg.FileError as error:
+            print(error)
+        """,
+        tmp_path,
+        "import resource, sys\nimport wengert as wg\nfrom wengert import compiler\n",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "File too large; free some space" in done.stdout
+
+
 def test_a_full_disk(tmp_path):
     """A limit on the size of files stands for it: writes come back short, then fail."""
     done = run_alone(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import _core, arguments, byte_size, tree
-from ._core import ArgumentError, ArgumentTypeError, ShapeError, Tensor, TraceError
+from ._core import ArgumentError, ArgumentTypeError, FileError, ShapeError, Tensor, TraceError
 from .functions import stack
 from .loop_checkpoints import Budget, Checkpoint, TwoLevel
 from .program import Program
@@ -388,12 +388,20 @@ def _ceilings() -> tuple[float, float]:
 @functools.cache
 def _moving(directory: str, most: int) -> tuple[float, float, float]:
     """Seconds of a move to disk or back whatever its size, and seconds a byte written and read,
-    measured once a process, with 8 MiB where ``most`` bytes (-1: any) allow."""
+    measured once a process, with 8 MiB where ``most`` bytes (-1: any) and the system (a quota, or a
+    limit on the size of files) allow, else with fewer."""
     small, large = 1 << 12, 1 << 23
     if most >= 0:
         large = min(large, max(most, 2 * small))
     start = _core._measure_spill(directory, small)
-    write, read = _core._measure_spill(directory, large)
+    while True:
+        try:
+            write, read = _core._measure_spill(directory, large)
+            break
+        except FileError:
+            if large == 2 * small:
+                raise
+            large = max(large // 8, 2 * small)
     latency = min(*start, write, read)
     return latency, (write - latency) / large, (read - latency) / large
 
@@ -466,8 +474,10 @@ def compile(
     (of at most ``disk`` bytes, if given), where that is cheaper by prediction or the only way:
     written as soon as they are made, from where they lie, and read back before they are read, by a
     thread of its own for each thread that calls. What is on its way stays in memory and counts. The
-    speed of the directory is measured once a process. The file is as private and as fleeting as
-    that of a loop (see `TwoLevel`); a full disk, a refused directory or changed bits raise a
+    first call measures the speed of the directory, once a process, so that one that cannot be used
+    is refused there, even where all would fit in memory; where a quota or a limit on the size of
+    files is below 8 MiB, less is written to measure. The file is as private and as fleeting as that
+    of a loop (see `TwoLevel`); a full disk, a refused directory or changed bits raise a
     ``wg.FileError`` and leave all tensors as before that call (in ``run``, that step), as what a
     call changes is changed when all is read back.
 

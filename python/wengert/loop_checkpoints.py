@@ -106,7 +106,8 @@ class TwoLevel(Checkpoint):
     file lies in a private folder of ``directory`` (the system's temporary directory by default) and
     has no name from the moment it is open: nothing is left behind, however the process ends. A full
     disk, a refused directory and a state that does not come back as it was written raise
-    ``wg.FileError``; tensors are as they were.
+    ``wg.FileError``; tensors are as they were. A loop makes its file when it has more states than
+    memory holds; ``wg.compile`` tries the directory at the first call.
 
     >>> def end(x):
     ...     keep = wg.TwoLevel(memory=4, write_cost=2.0, read_cost=1.0)
