@@ -160,7 +160,7 @@ def test_compiled_gradients(kind):
         np.testing.assert_allclose(found.numpy(), want.numpy(), rtol=1e-12, atol=1e-14)
         np.testing.assert_array_equal(same.numpy(), want.numpy())
     assert "1 scans whose sums" in fast.explain(x)
-    assert "0 scans whose sums" in exact.explain(x)
+    assert "scans whose sums" not in exact.explain(x)
     products = [n.name for n in fast.program(x).nodes].count("chain_matmul")
     assert products == 1 + [n.name for n in exact.program(x).nodes].count("chain_matmul")
 

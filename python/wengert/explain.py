@@ -40,7 +40,8 @@ def _row(name: str, program: Program) -> str:
 
 
 def explain_text(replay: Any, recorded: Program, program: Program) -> str:
-    """Each pass with nodes, flops and bytes before and after, then the units of the replay."""
+    """Each pass with nodes, flops and bytes before and after and what it changed, then the units of
+    the replay."""
     identities, repeated, unused = replay.simplified
     neutral, narrowed, transposed, placed, joined, signs, stacked, rerolled = replay.rewritten
     units = [UnitCost(*cost) for cost in replay.costs]
@@ -49,14 +50,24 @@ def explain_text(replay: Any, recorded: Program, program: Program) -> str:
         f"compiled {program.name}" + (", exact" if replay.exact else ""),
         _row("recorded", recorded),
         _row("simplified", program),
-        f"{'':12} {identities} views that change nothing, {repeated} repeated and {unused} unread "
-        "nodes gone",
-        f"{'':12} {neutral} nodes that return an operand gone, {narrowed} computed before they are "
-        f"broadcast, {transposed} before they are transposed, {placed} sums without zeros",
-        f"{'':12} {joined} sums of slices put side by side, {signs} signs moved into sums",
-        f"{'':12} {replay.hoisted} steps earlier, to save memory",
-        f"{'':12} {stacked} scans whose sums of products are one product",
-        f"{'':12} {rerolled} nodes on single numbers put together",
+        *(
+            f"{'':12} {count} {what}"
+            for count, what in (
+                (identities, "views that change nothing gone"),
+                (repeated, "repeated nodes gone"),
+                (unused, "unread nodes gone"),
+                (neutral, "nodes that return an operand gone"),
+                (narrowed, "nodes computed before they are broadcast"),
+                (transposed, "nodes computed before they are transposed"),
+                (placed, "sums without zeros"),
+                (joined, "sums of slices put side by side"),
+                (signs, "signs moved into sums"),
+                (replay.hoisted, "steps earlier, to save memory"),
+                (stacked, "scans whose sums of products are one product"),
+                (rerolled, "nodes on single numbers put together"),
+            )
+            if count
+        ),
         f"{'grouped':<12} {len(units):>6} units  {'':>12}  {_amount(moved, 'B'):>10} moved"
         f"  {_amount(replay.arena_bytes, 'B'):>10} arena"
         f" for {_amount(replay.live_bytes, 'B')} alive at most",
