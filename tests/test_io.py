@@ -115,8 +115,15 @@ def test_files_of_other_programs(tmp_path):
     assert (found["short"].dtype, found["short"].item()) == (np.int32, -3)
     assert (found["word"].dtype, found["word"].item()) == (np.int64, 2**32 - 1)
     safetensors.numpy.save_file({"x": np.ones(1, np.uint64)}, tmp_path / "file")
-    with pytest.raises(wg.DTypeError, match=r"'x'.*uint64"):
+    with pytest.raises(wg.DTypeError, match=r"'x'.*U64, which no tensor has"):
         wg.load(tmp_path / "file")
+    for dtype in ("BF16", "F8_E4M3"):
+        header = json.dumps({"w": {"dtype": dtype, "shape": [4], "data_offsets": [0, 8]}})
+        header = header if dtype == "BF16" else header.replace("[4]", "[8]")
+        content = struct.pack("<Q", len(header)) + header.encode() + bytes(8)
+        (tmp_path / "file").write_bytes(content)
+        with pytest.raises(wg.DTypeError, match=f"'w'.*{dtype}, which no tensor has; convert"):
+            wg.load(tmp_path / "file")
 
 
 def test_model_and_optimiser_resume(tmp_path):
@@ -128,14 +135,21 @@ def test_model_and_optimiser_resume(tmp_path):
     assert twin(x).tolist() == model(x).tolist()
 
 
+def itself():
+    tree = []
+    tree.append(tree)
+    return tree
+
+
 @pytest.mark.parametrize(
     ("tree", "kind", "message"),
     [
-        ({1: wg.tensor(1.0)}, wg.ArgumentTypeError, "keys must be strings; got 1"),
-        ({"a": {"b": {1, 2}}}, wg.ArgumentTypeError, "cannot save a set at 'a.b'"),
-        (nn.Linear(2, 1), wg.ArgumentTypeError, r"model.state_dict\(\)"),
+        ({1: wg.tensor(1.0)}, wg.ArgumentTypeError, "keys of dicts must be strings; got 1"),
+        ({"a": {"b": {1, 2}}}, wg.ArgumentTypeError, "got a value of type set at 'a.b'"),
+        (nn.Linear(2, 1), wg.ArgumentTypeError, r"Linear. Save its state_dict\(\)"),
         ({"z": np.array([1j])}, wg.DTypeError, "complex128 at 'z'"),
         ({"o": np.array(["text"])}, wg.DTypeError, "at 'o'"),
+        (itself(), wg.ArgumentError, "holds itself, or is nested too deep"),
     ],
 )
 def test_what_cannot_be_saved(tmp_path, tree, kind, message):
@@ -188,10 +202,19 @@ def test_files_that_are_something_else(tmp_path, content):
 def test_paths(tmp_path):
     with pytest.raises(wg.FileError, match=r"no file .*absent"):
         wg.load(tmp_path / "absent")
+    with pytest.raises(wg.FileError, match="no file 'absent', seen from the current folder"):
+        wg.load("absent")
     with pytest.raises(wg.FileError, match="is a folder"):
         wg.load(tmp_path)
-    with pytest.raises(wg.FileError, match=r"cannot write .*nowhere"):
+    with pytest.raises(wg.FileError, match=r"cannot write .*no folder '.*nowhere'; make it first"):
         wg.save(tmp_path / "nowhere" / "file", {})
+    with pytest.raises(
+        wg.ArgumentTypeError, match=r"path.* comes first, then the tree; got a d"
+    ):
+        wg.save({}, tmp_path / "file")
+    for call in (lambda: wg.save(tmp_path / "file"), lambda: wg.load()):
+        with pytest.raises(wg.ArgumentTypeError, match=r"missing 1 required .*; it takes path"):
+            call()
     with pytest.raises(wg.FileError, match="cannot write"):
         wg.save(tmp_path, {})
     assert issubclass(wg.FileError, OSError)
