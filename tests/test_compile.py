@@ -158,9 +158,7 @@ def test_static_arguments():
         assert f(x, "other", y, 2).item() == 7
     assert calls == [("power", 3), ("power", 2), ("other", 2)]
     assert f.cache_info() == (3, 3, 3)
-    with pytest.raises(
-        wg.ArgumentTypeError, match=r"hashable, .*; got \[1\] at position 1"
-    ):
+    with pytest.raises(wg.ArgumentTypeError, match=r"hashable, .*; got \[1\] at position 1"):
         f(x, [1], y, 2)
     with pytest.raises(wg.ArgumentTypeError, match="takes an int"):
         wg.compile(lambda x: x, static_argnums="x")

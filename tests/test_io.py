@@ -208,9 +208,7 @@ def test_paths(tmp_path):
         wg.load(tmp_path)
     with pytest.raises(wg.FileError, match=r"cannot write .*no folder '.*nowhere'; make it first"):
         wg.save(tmp_path / "nowhere" / "file", {})
-    with pytest.raises(
-        wg.ArgumentTypeError, match=r"path.* comes first, then the tree; got a d"
-    ):
+    with pytest.raises(wg.ArgumentTypeError, match=r"path.* comes first, then the tree; got a d"):
         wg.save({}, tmp_path / "file")
     for call in (lambda: wg.save(tmp_path / "file"), lambda: wg.load()):
         with pytest.raises(wg.ArgumentTypeError, match=r"missing 1 required .*; it takes path"):
