@@ -119,8 +119,9 @@ def test_random_programs_keep_to_every_budget(seed):
             assert held <= budget
             same_bits(found, expected)
             assert taken_by(compiled, x, weights) <= work_space
-        with pytest.raises(wg.ArgumentError, match=rf"needs {least} bytes at least"):
-            wg.compile(f, memory_budget=least - 1)(x, weights)
+        if least:  # a single group may take nothing
+            with pytest.raises(wg.ArgumentError, match=rf"needs {least} bytes at least"):
+                wg.compile(f, memory_budget=least - 1)(x, weights)
 
 
 class Net(nn.Module):

@@ -121,18 +121,12 @@ template <class F>
   }
 }
 
-// The columns [begin, end) of the innermost kept axis at the outer kept index `outer`: their rows
-// [first, last).
+// Folds the rows [first, last) at x, `n` elements each, eight at a time and then one by one, as many dense
+// rows as the job folds counting as one; returns the first that is left over.
 template <class F>
-[[gnu::always_inline]] inline void walk_tile(const Job<F>& job, int64_t outer, int64_t begin,
-                                             int64_t end, int64_t first, int64_t last,
-                                             int64_t part) {
+[[gnu::always_inline]] inline int64_t fold_tile(const Job<F>& job, const typename F::In* x, int64_t n, int64_t first,
+                                                int64_t last, typename F::Acc* acc, const double* center) {
   const Walk& walk = job.walk;
-  const int64_t columns = walk.kept.back(), n = (end - begin) * job.fold;
-  const typename F::In* x = job.x + walk.kept_offset(outer * columns) + begin;
-  typename F::Acc acc[tile_width];
-  std::fill_n(acc, n, F::identity);
-  const double* center = F::centered ? job.center + outer * columns + begin : nullptr;
   const typename F::In* rows[rows_at_once];
   const int64_t step = job.fold;
   int64_t r = first;
@@ -141,18 +135,40 @@ template <class F>
     fold_rows<F>(rows, n, acc, center);
   }
   for (; r + step <= last; r += step) fold_row<F>(x + walk.reduced_offset(r), n, acc, center);
-  const int64_t width = end - begin;
-  for (int64_t k = 1; k < step; ++k)
+  return r;
+}
+
+// Puts together what was folded as one, adds the rows [r, last), and emits outputs [at, at + width).
+template <class F>
+[[gnu::always_inline]] inline void end_tile(const Job<F>& job, const typename F::In* x, int64_t at, int64_t width,
+                                            int64_t r, int64_t last, typename F::Acc* acc, const double* center,
+                                            int64_t part) {
+  for (int64_t k = 1; k < job.fold; ++k)
     for (int64_t j = 0; j < width; ++j) acc[j] = F::merge(acc[j], acc[k * width + j]);
-  for (; r < last; ++r) fold_row<F>(x + walk.reduced_offset(r), width, acc, center);
+  for (; r < last; ++r) fold_row<F>(x + job.walk.reduced_offset(r), width, acc, center);
   if (job.partial) {
-    for (int64_t j = 0; j < width; ++j) job.emit(outer * columns + begin + j, acc[j], part);
+    for (int64_t j = 0; j < width; ++j) job.emit(at + j, acc[j], part);
     return;
   }
-  typename F::Out* out = job.out + outer * columns + begin;
+  typename F::Out* out = job.out + at;
   const Ending ending = job.ending;
 #pragma GCC ivdep
   for (int64_t j = 0; j < width; ++j) out[j] = F::finish(acc[j], ending);
+}
+
+// The columns [begin, end) of the innermost kept axis at the outer kept index `outer`: their rows
+// [first, last).
+template <class F>
+[[gnu::always_inline]] inline void walk_tile(const Job<F>& job, int64_t outer, int64_t begin,
+                                             int64_t end, int64_t first, int64_t last,
+                                             int64_t part) {
+  const int64_t columns = job.walk.kept.back(), n = (end - begin) * job.fold;
+  const typename F::In* x = job.x + job.walk.kept_offset(outer * columns) + begin;
+  typename F::Acc acc[tile_width];
+  std::fill_n(acc, n, F::identity);
+  const double* center = F::centered ? job.center + outer * columns + begin : nullptr;
+  const int64_t r = fold_tile(job, x, n, first, last, acc, center);
+  end_tile(job, x, outer * columns + begin, end - begin, r, last, acc, center, part);
 }
 
 template <class F>
@@ -171,14 +187,18 @@ struct Tile {
 };
 
 // Integers have no code of their own for the longest vectors.
+template <class Part, class F, class... A>
+void run_code(A... args) {
+  using Code = Variants<Part, A...>;
+  if constexpr (std::is_floating_point_v<typename F::In>)
+    if (isa() == Isa::avx512) return Code::avx512(args...);
+  if constexpr (!F::plain)
+    if (isa() >= Isa::avx2) return Code::avx2(args...);
+  Code::baseline(args...);
+}
 template <class Part, class F, std::size_t n>
 void run_part(const Job<F>& job, const std::array<int64_t, n>& range) {
-  using Code = Variants<Part, const Job<F>&, const std::array<int64_t, n>&>;
-  if constexpr (std::is_floating_point_v<typename F::In>)
-    if (isa() == Isa::avx512) return Code::avx512(job, range);
-  if constexpr (!F::plain)
-    if (isa() >= Isa::avx2) return Code::avx2(job, range);
-  Code::baseline(job, range);
+  run_code<Part, F, const Job<F>&, const std::array<int64_t, n>&>(job, range);
 }
 
 // Neighbours merge, level by level: the order of the parts is kept.
@@ -231,14 +251,19 @@ inline int64_t column_fold(const Walk& walk, bool may_fold) {
   return may_fold && dense && walk.count >= 256 ? 128 / columns : 0;
 }
 
+// Of columns, that one task takes.
+inline int64_t rows_of_part(int64_t columns, int64_t fold) {
+  const int64_t unit = rows_at_once * fold;
+  return std::max<int64_t>(8, 2 * grain / (std::min(columns, tile_width) * unit)) * unit;
+}
+
 template <class F>
 void reduce_columns(Job<F> job) {
   const Walk& walk = job.walk;
   const int64_t columns = walk.kept.back(), outer = walk.outputs / columns;
   const int64_t tiles = (columns + tile_width - 1) / tile_width;
   const int64_t width = std::min(columns, tile_width);
-  const int64_t unit = rows_at_once * job.fold;
-  const int64_t rows = std::max<int64_t>(8, 2 * grain / (width * unit)) * unit;
+  const int64_t rows = rows_of_part(columns, job.fold);
   const int64_t parts = (walk.count + rows - 1) / rows;
   std::vector<typename F::State> partial;
   if (parts > 1) {

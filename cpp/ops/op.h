@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "kernels/reduce.h"
 #include "kernels/tile.h"
 #include "ops/var.h"
 
@@ -108,6 +110,7 @@ struct Op {
   std::function<Vars(const Rule&)> tangent = {};        // tangents of the outputs
   std::function<Vars(const Batched&)> batch = {};
   const kernels::Tiles* tiles = nullptr;  // elementwise rows: what fusion runs
+  std::optional<kernels::Fold> fold = {};  // of x over the attribute `axis`: what may end a fused group
   // An elementwise row of the same argument that shares most of this one's work, and what runs both.
   std::string twin = {};
   const kernels::TwinTiles* twin_tiles = nullptr;

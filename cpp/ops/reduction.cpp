@@ -82,10 +82,12 @@ Op over_axes(std::string name, std::string doc, Schema extra, Prepare prepare,
   return op;
 }
 
-std::function<void(const Call&)> folding(Fold fold) {
-  return [fold](const Call& call) {
-    kernels::reduce(fold, call.in[0], axes_of(call.attrs), call.out[0]);
-  };
+Op over_axes(std::string name, std::string doc, Schema extra, Prepare prepare,
+             std::function<DType(DType, const Attrs&)> result, Fold fold) {
+  Op op = over_axes(std::move(name), std::move(doc), std::move(extra), std::move(prepare), std::move(result),
+                    [fold](const Call& call) { kernels::reduce(fold, call.in[0], axes_of(call.attrs), call.out[0]); });
+  op.fold = fold;
+  return op;
 }
 DType same_dtype(DType x, const Attrs&) { return x; }
 DType int64_dtype(DType, const Attrs&) { return DType::int64; }
@@ -99,7 +101,7 @@ Op sum_row() {
   Op op = over_axes("sum",
                     "The sum of x over axis (an int, several, or None for all). Integers and bool "
                     "are summed in int64, floats accumulate in double; dtype sets the result's.",
-                    {dtype_param}, choose_dtype, chosen_dtype, folding(Fold::sum));
+                    {dtype_param}, choose_dtype, chosen_dtype, Fold::sum);
   op.adjoints = {{.rule = [](const Rule& r) { return over_input(r, r.g()); }}};
   op.flops = flops_a_number(1);
   return linear(std::move(op));
@@ -108,7 +110,7 @@ Op sum_row() {
 Op mean_row() {
   Op op = over_axes(
       "mean", "The mean of x over axis; NaN of no elements. Integers and bool become float32.", {},
-      need_floats, same_dtype, folding(Fold::mean));
+      need_floats, same_dtype, Fold::mean);
   op.adjoints = {{.rule = [](const Rule& r) {
     return over_input(r, r.g() / double(reduced_count(r.shape(), axes_of(r.attrs))));
   }}};
@@ -165,7 +167,7 @@ Op prod_row() {
                     "The product of x over axis; 1 of no elements. Integers and bool are "
                     "multiplied in int64, floats in double; dtype sets the result's. The "
                     "derivative is right where factors are 0.",
-                    {dtype_param}, choose_dtype, chosen_dtype, folding(Fold::prod));
+                    {dtype_param}, choose_dtype, chosen_dtype, Fold::prod);
   op.adjoints = {{.rule =
                       [](const Rule& r) {
                         return chain_multiply(over_input(r, r.g()), products_of_others(r.in(0), axes_of(r.attrs)));
@@ -192,7 +194,7 @@ Op extremum(std::string name, std::string doc, Fold fold) {
                     doc +
                         " over axis; NaN if there is one. An axis of size 0 is an error. Ties "
                         "share the derivative evenly.",
-                    {}, need_elements, same_dtype, folding(fold));
+                    {}, need_elements, same_dtype, fold);
   op.adjoints = {{.rule =
                       [](const Rule& r) {
                         const auto [mask, count] = winners(r);
@@ -214,7 +216,7 @@ Op place(std::string name, std::string doc, Fold fold) {
       doc +
           " of x along axis, int64: the first one, and NaN before all others. Over all axes "
           "(None) or several, its place in their row-major order.",
-      {}, need_elements, int64_dtype, folding(fold));
+      {}, need_elements, int64_dtype, fold);
 }
 
 // The centered input, x - mean(x).
@@ -281,7 +283,7 @@ Op std_row() {
 Op norm_row() {
   Op op = over_axes("vector_norm",
                     "The Euclidean norm of x over axis. Its derivative is 0 where it is 0.", {},
-                    need_floats, same_dtype, folding(Fold::norm));
+                    need_floats, same_dtype, Fold::norm);
   op.flops = flops_a_number(2);
   op.adjoints = {
       {.rule = [](const Rule& r) { return chain_multiply(over_input(r, per_root(r.g(), r.out(), 1)), r.in(0)); },
@@ -313,7 +315,7 @@ Op logsumexp_row() {
   Op op = over_axes("logsumexp",
                     "log(sum(exp(x))) over axis without overflow: -inf (with derivative 0) where "
                     "all x are -inf or there are none, inf where one is.",
-                    {}, need_floats, same_dtype, folding(Fold::logsumexp));
+                    {}, need_floats, same_dtype, Fold::logsumexp);
   op.flops = flops_a_number(3);
   op.adjoints = {{.rule = [](const Rule& r) { return chain_multiply(over_input(r, r.g()), softmax_weights(r)); },
                   .saves_in = saves_all,
@@ -453,11 +455,11 @@ std::vector<Op> reduction_rows() {
       place("argmax", "The place of the largest element", Fold::argmax),
       place("argmin", "The place of the smallest element", Fold::argmin),
       over_axes("all", "Whether every element of x is nonzero (NaN is), over axis.", {}, {},
-                bool_dtype, folding(Fold::all)),
+                bool_dtype, Fold::all),
       over_axes("any", "Whether some element of x is nonzero (NaN is), over axis.", {}, {},
-                bool_dtype, folding(Fold::any)),
+                bool_dtype, Fold::any),
       over_axes("count_nonzero", "How many elements of x are nonzero (NaN is), over axis; int64.",
-                {}, {}, int64_dtype, folding(Fold::count)),
+                {}, {}, int64_dtype, Fold::count),
       mean_row(),
       var_row(),
       std_row(),

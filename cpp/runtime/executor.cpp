@@ -4,7 +4,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "ops/pairs.h"
+#include "runtime/grouping.h"
 #include "runtime/placement.h"
 #include "runtime/planner.h"
 
@@ -142,7 +142,8 @@ class Planner {
       if (reader < unit) continue;
       const Step& step = program_.steps[s];
       if (planned.grouped) {
-        // Members up to the maker read the element at its own place and width.
+        // Members up to the maker read the element at its own place and width. A reduction's result is never as
+        // long as what its group reads.
         const auto at = std::size_t(std::find(planned.steps.begin(), planned.steps.end(), s) - planned.steps.begin());
         if (at > maker) return false;
         for (const ValueId id : step.ins)
@@ -231,7 +232,8 @@ class Planner {
   void pass_within_units() {
     for (std::size_t u = 0; u < units_.size(); ++u)
       for (const std::size_t s : units_[u].steps)
-        if (const ValueId made = program_.steps[s].outs[0]; units_[u].grouped && !read_elsewhere(made, u))
+        if (const ValueId made = program_.steps[s].outs[0];
+            units_[u].grouped && !is_end(program_.steps[s]) && !read_elsewhere(made, u))
           life_of(made).outside = true;
   }
 
@@ -360,106 +362,17 @@ class Planner {
     return out;
   }
 
-  // The member, made before step i, whose tile can make the result of step i too: its twin from now on.
-  int find_twin(const std::vector<std::size_t>& steps, std::size_t i, kernels::TileGroup& group,
-                const std::vector<int>& member_at) const {
-    const Step& own = program_.steps[steps[i]];
-    for (std::size_t k = 0; k < i; ++k) {
-      const Step& other = program_.steps[steps[k]];
-      if (other.ins != own.ins || group.members[std::size_t(member_at[k])].twin) continue;
-      const bool leads = other.op->twin == own.op->name, follows = own.op->twin == other.op->name;
-      if (!leads && !follows) continue;
-      kernels::TileGroup::Member& member = group.members[std::size_t(member_at[k])];
-      member.twin = (*(leads ? other : own).op->twin_tiles)(array(own.ins[0]).dtype());
-      member.own_is_second = follows;
-      return member_at[k];
-    }
-    return -1;
-  }
-
-  // A result that one later member alone reads is made by that member, where there is a tile for both.
-  // `steps` of the members: null where they are more than that.
-  static void fuse_pairs(kernels::TileGroup& group, std::size_t operands, std::vector<const Step*> steps) {
-    auto& members = group.members;
-    std::vector<int> uses(operands, 0);
-    for (const auto& member : members)
-      for (const int in : member.ins) ++uses[std::size_t(in)];
-    for (std::size_t m = 0; m < members.size(); ++m) {
-      if (!steps[m] || steps[m]->ins.size() != 2) continue;
-      for (std::size_t place = 0; place < 2; ++place) {
-        const int made = members[m].ins[place];
-        std::size_t k = 0;
-        while (k < m && members[k].made != made) ++k;
-        if (k == m || !steps[k] || uses[std::size_t(made)] != 1 || members[k].output >= 0) continue;
-        // Arrays that the first one reads must not be overwritten before the second runs.
-        const bool reads_arrays = members[k].ins[0] < int(group.reads.size()) || members[k].ins.back() < int(group.reads.size());
-        const auto writes = [](const auto& member) { return member.output >= 0; };
-        if (reads_arrays && std::any_of(members.begin() + std::ptrdiff_t(k), members.begin() + std::ptrdiff_t(m), writes)) continue;
-        const kernels::Tile tile = pair_tile(*steps[k]->op, *steps[m]->op, int(place), members[m].dtype);
-        if (!tile) continue;
-        members[m].ins = {members[k].ins[0], members[k].ins[1], members[m].ins[1 - place]};
-        members[m].tile = tile;
-        members.erase(members.begin() + std::ptrdiff_t(k));
-        steps.erase(steps.begin() + std::ptrdiff_t(k));
-        steps[--m] = nullptr;
-        break;
-      }
-    }
-  }
-
   void build_group(std::size_t u) {
-    kernels::TileGroup group;
-    group.shape = array(program_.steps[units_[u].steps[0]].outs[0]).shape();
-    std::unordered_map<int32_t, int> member_of;  // by the buffer it makes
-    std::unordered_map<ValueId, int> read_at;
-    // Reads first, as members are numbered after them.
-    std::unordered_set<int32_t> within;
-    for (const std::size_t s : units_[u].steps) {
-      for (const ValueId id : program_.steps[s].ins) {
-        if (within.contains(home(id)) || read_at.contains(id)) continue;
-        read_at[id] = int(group.reads.size());
-        const Array& x = array(id);
-        const bool reshaped = x.ndim() > 0 && !(x.shape() == group.shape);
-        group.reads.push_back(reshaped ? x.view(group.shape, contiguous_strides(group.shape), x.offset()) : x);
-      }
-      within.insert(home(program_.steps[s].outs[0]));
-    }
-    const int first = int(group.reads.size());  // results are numbered like the steps
-    std::vector<int> member_at;                  // of each step so far
-    std::vector<const Step*> alone;              // of each member, if it makes that step's result only
-    for (std::size_t i = 0; i < units_[u].steps.size(); ++i) {
-      const Step& step = program_.steps[units_[u].steps[i]];
-      const bool stays = !read_elsewhere(step.outs[0], u);
-      member_of[home(step.outs[0])] = int(i);
-      to_.work_ += double(array(step.outs[0]).size());
-      if (const int twin = stays ? find_twin(units_[u].steps, i, group, member_at) : -1; twin >= 0) {
-        group.members[std::size_t(twin)].twin_made = first + int(i);
-        alone[std::size_t(twin)] = nullptr;
-        member_at.push_back(twin);
-        continue;
-      }
-      kernels::TileGroup::Member member{.tile = (*step.op->tiles)(array(step.ins.back()).dtype()), .ins = {},
-                                        .dtype = array(step.outs[0]).dtype(), .made = first + int(i)};
-      for (const ValueId id : step.ins) {
-        const auto found = member_of.find(home(id));
-        member.ins.push_back(found != member_of.end() ? first + found->second : read_at.at(id));
-      }
-      if (!stays) {
-        member.output = int(group.writes.size());
-        group.writes.push_back(array(step.outs[0]));
-      }
-      member_at.push_back(int(group.members.size()));
-      group.members.push_back(std::move(member));
-      alone.push_back(&step);
-    }
-    fuse_pairs(group, std::size_t(first) + units_[u].steps.size(), std::move(alone));
-    group.place_scratch();
-    group.prepare();
+    const auto leaves = [&](ValueId id) { return read_elsewhere(id, u); };
+    kernels::TileGroup group = make_group(program_, arrays_, units_[u].steps, leaves);
     UnitCost cost;
     for (const std::size_t s : units_[u].steps) {
       const Step& step = program_.steps[s];
       cost.label += (cost.label.empty() ? "" : " ") + step.op->name;
       cost.flops += program_.flops(step);
+      const Array& out = array(step.outs[0]);
+      to_.work_ += double(out.size());
+      if (is_end(step)) cost.bytes += out.size() * itemsize(out.dtype());
     }
     for (const Array& x : group.reads) cost.bytes += x.size() * itemsize(x.dtype());
     for (const Array& x : group.writes) cost.bytes += x.size() * itemsize(x.dtype());
