@@ -26,8 +26,14 @@ def test_only_leaves_that_require_it_get_a_gradient():
     w, x = leaf([1.0, 2.0]), wg.tensor([3.0, 4.0])
     h = w * x
     h.sum().backward()
-    assert x.grad is None and h.grad is None
+    with pytest.warns(UserWarning, match="only leaves keep their gradient.*retain_grad") as caught:
+        assert h.grad is None
+    assert caught[0].filename == __file__
+    assert x.grad is None and w.detach().grad is None
     assert w.grad.tolist() == [3.0, 4.0]
+    kept = w * x
+    kept.retain_grad()
+    assert kept.grad is None  # no warning: a backward pass leaves it there
     assert w.is_leaf and x.is_leaf and not h.is_leaf
 
 

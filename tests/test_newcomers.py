@@ -43,7 +43,16 @@ CALLS = {
     "layer": (lambda: optim.SGD(nn.Linear(2, 2)), r"model\.parameters\(\); got a Linear"),
     "state": (lambda: optim.SGD(model().state_dict()), r"model\.parameters\(\); got a dict"),
     "rate first": (lambda: optim.SGD(0.1, model().parameters()), "iterable.*; got a float"),
+    "models": (lambda: optim.SGD([model()]), r"got a Sequential\. Use model\.parameters\(\)"),
     # models
+    "call": (
+        lambda: wg.functional_call(model(), list(model().parameters()), X),
+        r"takes a dict of names to tensors, such as .*; got a list",
+    ),
+    "number": (
+        lambda: setattr(nn.Linear(2, 2), "weight", 3),
+        "'weight' is a Parameter and the new value a int; set its values with .assign",
+    ),
     "list": (lambda: nn.Sequential([nn.ReLU()]), r"got a list\. .*Sequential\(\*modules\)"),
     "class": (lambda: nn.Sequential(nn.ReLU), r"got the class ReLU\. Make one: ReLU\(\.\.\.\)"),
     "function": (lambda: nn.Sequential(nn.relu), "got a function. Wrap functions in a Module"),
@@ -70,7 +79,46 @@ CALLS = {
         lambda: nn.Embedding(3, 4)(wg.tensor([5])),
         r"^embedding: index 5 is out of range .*; weight is \(3, 4\)",
     ),
+    "weights": (
+        lambda: nn.cross_entropy(X, wg.tensor([0, 1, 2]), wg.ones(3)),
+        r"^cross_entropy: 'weight' must be \(4,\), one number a class; got \(3,\)",
+    ),
+    "soft weights": (
+        lambda: nn.cross_entropy(X, X, wg.ones(3)),
+        r"^cross_entropy: 'weight' must be \(4,\), one number a class; got \(3,\)",
+    ),
+    "nll weights": (
+        lambda: nn.nll_loss(X, wg.tensor([0, 1, 2]), "mean"),
+        r"^nll_loss: 'weight': tensor: cannot make a tensor of a str; got 'mean'",
+    ),
+    # an operation that a function is made of comes after the function's name
+    "mse none": (lambda: nn.mse_loss(X, None), "^mse_loss: subtract: takes tensors, .*; got None"),
+    "mse shapes": (lambda: nn.mse_loss(X, [1, 2]), r"^mse_loss: subtract: .*\(3, 4\) and \(2,\)"),
+    "reduction": (lambda: nn.mse_loss(X, X, reduction="avg"), "^mse_loss: reduction must be"),
+    "integers": (lambda: wg.random.default_rng(0).integers(0), "^integers: random_integers: low"),
+    # recording
+    "integer leaf": (
+        lambda: wg.tensor([1, 2], requires_grad=True),
+        r"got int64\. Write 1\.0 for 1, or give dtype=wg\.float32",
+    ),
+    "integer parameter": (lambda: nn.Parameter([1, 2]), r"Write 1\.0 for 1, or .*astype"),
+    "no history": (lambda: X.sum().backward(), r"requires_grad=True\), and compute outside wg\.no"),
+    "requires": (lambda: wg.ones(2).requires_grad_("yes"), "'requires_grad' takes a bool; got 'y"),
+    "mode": (
+        lambda: wg.debug_nans(True),
+        r"debug_nans: .*got True\. Use: with wg\.debug_nans",
+    ),
+    # making tensors
+    "range": (lambda: wg.tensor(range(3)), r"got range\(0, 3\)\. Make a list of it first"),
+    "stacked": (lambda: wg.stack(X for _ in range(2)), "got <generator .*Put them in a list"),
+    "two": (lambda: wg.max(X, X), "^max: 'axis' takes an int or a sequence of ints; got tensor"),
+    "gpu": (lambda: X.to("cuda:0"), "^to: everything is on the CPU; got 'cuda:0'. Leave it out"),
+    "shuffle": (lambda: wg.random.default_rng(0).shuffle([1, 2]), "got a list. .* use permutation"),
     # transforms
+    "parameters": (
+        lambda: wg.grad(lambda p: 1.0)(model().parameters()),
+        "got <generator .*Give a dict or a list",
+    ),
     "pair": (lambda: wg.grad(lambda x: (x, x))(1.0), "f returned 2 values. With has_aux=True"),
     "nothing": (lambda: wg.grad(lambda x: None)(1.0), "f returned no number. Return the value"),
     "vmap number": (lambda: wg.vmap(lambda x: x)(1.0), r"shape \(\); .* give None"),
@@ -180,3 +228,35 @@ def test_no_warning_where_a_tensor_is_returned():
     for f in (lambda x: x * 2, lambda x: wg.tensor(3.0), lambda x: {"loss": x * x}):
         assert lines_of_warnings(lambda: wg.grad(f)(2.0)) == []
     assert lines_of_warnings(lambda: wg.grad(lambda x: (x, "aux"), has_aux=True)(2.0)) == []
+
+
+def test_modes_decorate_without_parentheses():
+    @wg.no_grad
+    def f(x):
+        return x * x
+
+    w = wg.tensor(2.0, requires_grad=True)
+    assert not f(w).requires_grad and wg.is_grad_enabled()
+    assert f.__name__ == "f"
+    with wg.no_grad():
+        assert wg.enable_grad(lambda: w * w)().requires_grad
+
+
+@pytest.mark.parametrize("rate", ["a", float("nan"), -0.5])
+def test_what_a_schedule_returns_is_checked(rate):
+    p = wg.tensor([1.0], requires_grad=True)
+    p.grad = wg.tensor([1.0])
+    optimizer = optim.SGD([p], lr=lambda step: rate)
+    with pytest.raises(wg.Error, match="SGD: 'lr' "):
+        optimizer.step()
+    assert p.tolist() == [1.0] and optimizer.steps == 0
+
+
+def test_objects_that_cannot_be_read_say_why_in_one_line():
+    class Locked:
+        def __array__(self, *args, **kwargs):
+            raise ValueError("locked")
+
+    with pytest.raises(wg.ArgumentError) as caught:
+        wg.tensor(Locked())
+    assert str(caught.value) == "tensor: cannot read a Locked as an array: locked"

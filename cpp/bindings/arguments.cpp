@@ -14,7 +14,9 @@ namespace {
 
 int64_t one_int(const std::string& where, const std::string& what, const char* wanted,
                 PyObject* item, py::handle all, ErrorKind too_large = ErrorKind::argument) {
-  // A tensor says itself why it is no index.
+  if (is_tensor(item) && (!is_integer(value_of(item)->array.dtype()) || value_of(item)->array.ndim() != 0))
+    refuse(where, what, wanted, all);
+  // Another tensor says itself why it is no index.
   const bool whole = is_tensor(item) || (PyIndex_Check(item) && !PyFloat_Check(item));
   auto index = py::reinterpret_steal<py::object>(whole ? PyNumber_Index(item) : nullptr);
   if (!index) {

@@ -208,12 +208,17 @@ bool is_array_like(PyObject* object) {
          py::hasattr(object, "__array__") || py::hasattr(object, "__dlpack__");
 }
 
+[[noreturn]] void refuse_object(PyObject* object) {
+  const bool items = PyIter_Check(object) || PyRange_Check(object);
+  fail(ErrorKind::type, "tensor: cannot make a tensor of a ", Py_TYPE(object)->tp_name, "; got ", show(object),
+       items ? ". Make a list of it first: list(...)" : "");
+}
+
 Var from_object(PyObject* object, std::optional<DType> company) {
   if (is_tensor(object)) return Var(value_of(object));
   if (is_number(object)) return weak_scalar(object, company);
   if (is_array_like(object)) return tensor_from(object, {}, true);
-  fail(ErrorKind::type, "tensor: cannot make a tensor of a ", Py_TYPE(object)->tp_name,
-       "; got ", show(object));
+  refuse_object(object);
 }
 
 }  // namespace
@@ -280,8 +285,7 @@ Var tensor_from(py::handle data, std::optional<DType> dtype, std::optional<bool>
     return finish(x.array(), true);
   }
   if (!is_array_like(data.ptr()))
-    fail(ErrorKind::type, "tensor: cannot make a tensor of a ", Py_TYPE(data.ptr())->tp_name, "; got ",
-         show(data));
+    refuse_object(data.ptr());
   const bool sequence = is_sequence(data.ptr());
   if (sequence && copy == false)
     fail(ErrorKind::argument, "asarray: a Python sequence cannot be shared, and copy=False forbids a copy");
@@ -295,9 +299,10 @@ Var tensor_from(py::handle data, std::optional<DType> dtype, std::optional<bool>
   try {
     array = as_numpy(data);
   } catch (py::error_already_set& error) {
+    const std::string why = py::str(error.value());
     if (sequence)
-      fail(ErrorKind::argument, "tensor: nested sequences must hold numbers, as many in each of a level; ", error.what());
-    fail(ErrorKind::argument, "tensor: not an array: ", error.what());
+      fail(ErrorKind::argument, "tensor: nested sequences must hold numbers, as many in each of a level; ", why);
+    fail(ErrorKind::argument, "tensor: cannot read a ", Py_TYPE(data.ptr())->tp_name, " as an array: ", why);
   }
   const Array shared = share(array);
   // Python floats in sequences become the default float dtype.
@@ -337,7 +342,8 @@ void bind_convert(py::module_& m) {
           if (history && (!sequence || requires_grad)) x = detach(x);
           if (requires_grad) {
             if (!is_float(x.dtype()))
-              fail(ErrorKind::dtype, "tensor: only floating-point tensors can require gradients; got ", x.dtype());
+              fail(ErrorKind::dtype, "tensor: only floating-point tensors can require gradients; got ", x.dtype(),
+                   ". Write 1.0 for 1, or give dtype=wg.float32");
             make_leaf(*x.get());
           }
           return x;

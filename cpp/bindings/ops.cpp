@@ -115,6 +115,8 @@ PyObject* call_op(PyObject* self, PyObject* const* args, std::size_t flagged, Py
       if (!tensors[i]) fail(ErrorKind::type, op.name, ": the argument '", op.inputs[i], "' is missing");
     const std::size_t least = op.variadic() ? op.inputs.size() - 1 : op.inputs.size();
     if (tensors.size() < least) fail(ErrorKind::type, op.name, ": the argument '", op.inputs[tensors.size()], "' is missing");
+    if (tensors.empty() && positional > 0)
+      fail(ErrorKind::type, op.name, ": needs at least one tensor; got ", show(args[0]), ". Put them in a list");
     if (tensors.empty()) fail(ErrorKind::type, op.name, ": needs at least one tensor");
     Attrs attrs;
     if (!op.params.empty()) {

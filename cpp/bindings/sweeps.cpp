@@ -50,7 +50,8 @@ void backward(py::handle self, py::object gradient, py::handle retains, py::hand
   const bool retain_graph = to_bool("backward", "retain_graph", retains),
              create_graph = to_bool("backward", "create_graph", records);
   if (!y->tracked)
-    fail(ErrorKind::graph, "backward: the tensor does not depend on any tensor with requires_grad=True");
+    fail(ErrorKind::graph, "backward: the tensor does not depend on any tensor with requires_grad=True; mark what is "
+         "differentiated (wg.nn.Parameter, requires_grad=True), and compute outside wg.no_grad() and without detach()");
   Var g;
   if (gradient.is_none()) {
     if (numel(y.shape()) != 1)

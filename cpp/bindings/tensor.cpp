@@ -38,7 +38,8 @@ PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
     x = detach(x);
     if (requires_grad) {
       if (!is_float(x.dtype()))
-        fail(ErrorKind::dtype, "Tensor: only floating-point tensors can require gradients; got ", x.dtype());
+        fail(ErrorKind::dtype, "Tensor: only floating-point tensors can require gradients; got ", x.dtype(),
+             ". Write 1.0 for 1, or convert with astype(wg.float32)");
       make_leaf(*x.get());
     }
     PyObject* self = type->tp_alloc(type, 0);
@@ -262,7 +263,12 @@ PyObject* get_is_abstract(PyObject* self, void*) { return PyBool_FromLong(!value
 
 PyObject* get_grad(PyObject* self, void*) {
   return guarded([&]() -> PyObject* {
-    if (const Var grad = leaf_grad(*value_of(self))) return wrap(grad);
+    const Value& value = *value_of(self);
+    if (const Var grad = leaf_grad(value)) return wrap(grad);
+    if (value.tracked && !value.is_leaf && !keeps_grad(value) &&
+        PyErr_WarnEx(PyExc_UserWarning, "grad: only leaves keep their gradient, and this tensor is the result of an "
+                     "operation; call its retain_grad() before backward()", 1) < 0)
+      return nullptr;
     Py_RETURN_NONE;
   });
 }
@@ -270,12 +276,12 @@ PyObject* get_grad(PyObject* self, void*) {
 int set_requires_grad(PyObject* self, PyObject* wanted, void*) {
   PyObject* done = guarded([&]() -> PyObject* {
     Value& value = *value_of(self);
-    const int on = wanted ? PyObject_IsTrue(wanted) : 0;
-    if (on < 0) return nullptr;
+    const bool on = wanted && to_bool("requires_grad", "requires_grad", wanted);
     if (!value.is_leaf)
       fail(ErrorKind::graph, "requires_grad: can be set on leaves only; this tensor was made by '", value.node->name(), "'");
     if (on && !is_float(value.array.dtype()))
-      fail(ErrorKind::dtype, "requires_grad: only floating-point tensors can require gradients; got ", value.array.dtype());
+      fail(ErrorKind::dtype, "requires_grad: only floating-point tensors can require gradients; got ", value.array.dtype(),
+           ". Convert with astype(wg.float32)");
     if (bool(on) != value.tracked) changed_options();
     if (on && !value.tracked && !value.array.has_data()) {
       Recording* recording = Recording::current();

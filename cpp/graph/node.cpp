@@ -89,6 +89,12 @@ void make_leaf(Value& value) {
   value.node->out_types.push_back(value.array.type());
 }
 
+bool keeps_grad(const Value& value) {
+  if (!value.node || !value.node->extras) return false;
+  const auto& grads = value.node->extras->grads;
+  return std::any_of(grads.begin(), grads.end(), [&](const auto& entry) { return entry.first == value.index; });
+}
+
 Var leaf_grad(const Value& value) {
   if (Recording* recording = Recording::current(); recording && value.node && value.node->is_leaf())
     return recording->gradient(value.node);

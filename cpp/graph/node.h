@@ -71,6 +71,7 @@ Ref<Node> make_node(const Op* op, Attrs attrs);
 Ref<Value> make_value(Array array);
 Var detach(const Var& x);           // the same array, no history, no tangent
 void make_leaf(Value& value);       // wants a gradient from now on
+bool keeps_grad(const Value& value);  // of a result: whether a backward pass leaves its gradient there
 Var leaf_grad(const Value& value);  // of a leaf, or a retained one; null if there is none
 void set_grad(Value& value, Var grad);
 // Another number whenever a leaf gets a gradient or loses it.

@@ -93,7 +93,11 @@ def checked(f: Callable, of_class: bool = False) -> Callable:
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return f(*args, **kwargs)
-        except Error:
+        except Error as error:
+            name = type(args[0]).__name__ if of_class and args else f.__name__
+            text = str(error)
+            if not text.startswith((f"{name}:", f"{name} ", f"{name}(")):
+                error.args = (f"{name}: {text}",)  # of an operation that f is made of
             raise
         except (TypeError, AttributeError, MemoryError, *_WRONG_VALUE) as error:
             name, shown = (type(args[0]).__name__, args[1:]) if of_class else (f.__name__, args)

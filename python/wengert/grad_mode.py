@@ -20,8 +20,13 @@ class _Mode:
     _enabled: bool
     _set: Callable[[Any], Any] = staticmethod(_core._set_grad_enabled)  # returns what was before
 
-    def __init__(self) -> None:
-        self._before: list[Any] = []
+    def __new__(cls, f: Any = None) -> Any:
+        """With a function, as in ``@wg.no_grad``, the function it decorates."""
+        mode = super().__new__(cls)
+        mode._before = []
+        return mode if f is None else mode(f)
+
+    _before: list[Any]
 
     def __enter__(self) -> None:
         self._before.append(self._set(self._enabled))
@@ -35,9 +40,15 @@ class _Mode:
         self._set(self._before.pop())
 
     def __call__(self, f: F) -> F:
+        name = type(self).__name__
+        if not callable(f):
+            raise ArgumentTypeError(
+                f"{name}: takes nothing or the function it decorates; got {f!r:.60}. Use: "
+                f"with wg.{name}():"
+            )
         if getattr(getattr(f, "__code__", None), "co_flags", 0) & _GENERATOR:
             raise ArgumentTypeError(
-                f"{type(self).__name__}: cannot decorate the generator {f.__name__}: its body runs "
+                f"{name}: cannot decorate the generator {f.__name__}: its body runs "
                 "later; use it as a context manager inside"
             )
 

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from . import _core, arguments, other_names
-from ._core import ArgumentError, DTypeError, ShapeError, Tensor, asarray, ops, tensor
+from ._core import (
+    ArgumentError,
+    ArgumentTypeError,
+    DTypeError,
+    ShapeError,
+    Tensor,
+    asarray,
+    ops,
+    tensor,
+)
 from .checked import checked, cover
 from .dtypes import as_dtype, bool_, float32, int64, result_type
 
@@ -278,6 +287,11 @@ class Generator:
         >>> sorted(x.tolist())
         [0, 1, 2, 3, 4]
         """
+        if not isinstance(x, Tensor):
+            raise ArgumentTypeError(
+                f"shuffle: changes a tensor in place; got a {type(x).__name__}. For a shuffled "
+                "copy use permutation"
+            )
         _core._assign(x, self.permutation(x, axis=axis))
 
     def choice(

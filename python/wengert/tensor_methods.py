@@ -135,6 +135,8 @@ class _Methods:
         """The tensor as another dtype, without a copy where it has it; "cpu" is accepted."""
         if isinstance(target, str) and target == "cpu":
             return self
+        if isinstance(target, str) and target.partition(":")[0] in ("cuda", "gpu", "mps", "tpu"):
+            raise ArgumentError(f"to: everything is on the CPU; got {target!r}. Leave it out")
         return composites.astype(self, target, copy=False)
 
     def reshape(self: Tensor, *shape: Any) -> Tensor:

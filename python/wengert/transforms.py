@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from . import _core, tree
@@ -39,8 +39,9 @@ def _as_leaf(where: str, leaf: Any) -> Tensor:
     try:
         return _core.asarray(leaf)
     except ArgumentTypeError as error:
+        remedy = ". Give a dict or a list" if isinstance(leaf, Iterator) else ""
         raise ArgumentTypeError(
-            f"{where}: leaves must be tensors, arrays or numbers; got {leaf!r}"
+            f"{where}: leaves must be tensors, arrays or numbers; got {leaf!r:.60}{remedy}"
         ) from error
 
 

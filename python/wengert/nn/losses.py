@@ -140,6 +140,15 @@ def _check_classes(name: str, classes: Tensor) -> None:
         )
 
 
+def _class_weights(name: str, weight: Any, classes: int) -> Tensor:
+    weight = arguments.to_tensor(name, "weight", weight)
+    if weight.shape != (classes,):
+        raise ShapeError(
+            f"{name}: 'weight' must be ({classes},), one number a class; got {weight.shape}"
+        )
+    return weight
+
+
 def _picked(rows: Tensor, classes: Tensor, counts: Tensor) -> Tensor:
     """rows[i, classes[i]], and 0 where the row does not count."""
     safe = _ops.expand_dims(_where(counts, classes, 0), 1)
@@ -194,6 +203,7 @@ def cross_entropy(
         counts = _ops.not_equal(classes, ignore_index)
         return _sum(losses) / _sum(_ops.astype(counts, losses.dtype))
     _check_classes("cross_entropy", classes)
+    weight = _class_weights("cross_entropy", weight, rows.shape[1])
     counts = _ops.not_equal(classes, ignore_index)
     logs = _ops.log_softmax(rows, 1)
     weights = _picked(_ops.broadcast_to(weight, logs.shape), classes, counts)
@@ -218,6 +228,7 @@ def _soft_cross_entropy(
     if not _is_number(smoothing, 0):
         target = target * (1.0 - smoothing) + smoothing / classes
     if weight is not None:
+        weight = _class_weights("cross_entropy", weight, classes)
         shape = [1] * input.ndim
         shape[axis] = classes
         target = target * _ops.reshape(weight, shape)
@@ -243,6 +254,7 @@ def nll_loss(
         weights = _ops.astype(counts, rows.dtype)
         losses = -_picked(rows, classes, counts)
     else:
+        weight = _class_weights("nll_loss", weight, rows.shape[1])
         weights = _picked(_ops.broadcast_to(weight, rows.shape), classes, counts)
         losses = _picked(rows, classes, counts) * -weights
     return _reduce_rows(losses, target, _sum(weights), reduction)

@@ -83,11 +83,12 @@ class Module:
             cls.__call__ = cls.forward  # type: ignore[method-assign]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(self.__dict__.get(name), Parameter) and isinstance(value, Tensor):
-            if not isinstance(value, Parameter):
+        if isinstance(self.__dict__.get(name), Parameter):
+            if value is not None and not isinstance(value, Parameter):
+                kind = "plain tensor" if isinstance(value, Tensor) else type(value).__name__
                 raise ArgumentTypeError(
-                    f"{type(self).__name__}: '{name}' is a Parameter and the new value a plain "
-                    "tensor; set its values with .assign, or wrap them in nn.Parameter"
+                    f"{type(self).__name__}: '{name}' is a Parameter and the new value a {kind}; "
+                    "set its values with .assign, or wrap them in nn.Parameter"
                 )
         elif name == "forward":
             raise ArgumentTypeError(
@@ -418,6 +419,11 @@ def functional_call(
     >>> wg.functional_call(model, params, wg.tensor([2.0])).tolist()
     [7.0]
     """
+    if not isinstance(params, (Mapping, Module)):
+        raise ArgumentTypeError(
+            f"functional_call: takes a dict of names to tensors, such as "
+            f"dict(model.named_parameters()); got a {type(params).__name__}"
+        )
     if isinstance(params, Module):
         params = dict(params.named_parameters())
     own = dict(module.named_parameters(remove_duplicate=False))

@@ -35,7 +35,10 @@ def _parameter_list(params: Any) -> list[Tensor]:
     for item in params:
         p = item[1] if isinstance(item, tuple) and len(item) == 2 else item
         if not isinstance(p, Tensor):
-            raise ArgumentTypeError(f"optimizer: parameters are tensors; got a {type(p).__name__}")
+            remedy = ". Use model.parameters()" if _is_model(p) else ""
+            raise ArgumentTypeError(
+                f"optimizer: parameters are tensors; got a {type(p).__name__}{remedy}"
+            )
         if not p.is_leaf:
             raise GraphError("optimizer: parameters are leaves; got the result of an operation")
         if p.dtype.kind != "f":
@@ -246,6 +249,7 @@ class Optimizer:
                 self._check_group(group)
             if callable(lr):
                 lr = lr(self._steps if recording else self.steps)
+                arguments.real(type(self).__name__, "lr", lr, tensor=True)
             rates.append(lr)
         if recording:
             self._record(rates)
