@@ -472,7 +472,7 @@ def test_the_curve_of_a_training_step_changes_nothing():
 
 
 def looped_loss(x, w):
-    """A loop whose gradient of w sums products over the steps: stacked where memory is no matter."""
+    """A loop whose gradient of w sums products over the steps: stacked where memory is free."""
     return chain_loss(wg.scan(lambda c, _: (wg.tanh(c @ w), None), x, None, length=200)[0], w)
 
 

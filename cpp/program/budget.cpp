@@ -44,6 +44,9 @@ Fitter::Fitter(const Program& program, std::vector<double> seconds, Measure meas
     const std::size_t count = giving_up_.size() * std::size_t(part) / 8;
     add("given up at the peak", keep_after(d, {giving_up_.data(), count}));
   }
+  const std::vector<int32_t> wanted = across_peak();
+  for (std::size_t part = 1; part < 8; ++part)
+    add("first made given up", keep_after(d, {wanted.data(), wanted.size() * part / 8}));
   for (const std::size_t stages : {8, 16, 48}) {
     auto chain = std::make_unique<ChainOf>(d, std::min<std::size_t>(stages, std::max<std::size_t>(peak.place, 1)));
     if (!chain->any()) continue;
@@ -52,7 +55,8 @@ Fitter::Fitter(const Program& program, std::vector<double> seconds, Measure meas
   }
   if (!on_disk_) return;
   division_->at_end = on_disk_->at_end;
-  add_on_disk();
+  to_move_ = on_disk_choices();
+  add_on_disk(to_move_);
 }
 
 // Optimal choices by prices of bytes; with `part` > 0, values may go to disk, where that part of the moves
@@ -68,49 +72,123 @@ std::vector<Choice> Fitter::cuts(const Machine& machine, double part, int most) 
   return out;
 }
 
-void Fitter::add_on_disk() {
+// Values on disk, in any number.
+std::vector<Choice> Fitter::on_disk_choices() {
   const Division& d = *division_;
-  auto add_both = [&](const Choice& choice) {
-    double largest = 0, all = 0;
-    for (const int32_t b : d.movable) {
-      if (!choice.on_disk[std::size_t(b)]) continue;
-      largest = std::max(largest, double(storage_.bytes[std::size_t(b)]));
-      all += double(storage_.bytes[std::size_t(b)]);
-    }
-    for (const double window : {0.0, std::min(4 * largest, all)})
-      for (const bool rest_kept : {true, false}) {
-        Choice own = choice;
-        own.window = window;
-        add(made("on disk", std::move(own), usual(), rest_kept));
-      }
-  };
+  std::vector<Choice> out;
   for (const double part : {1.0, 0.2})
-    for (const Choice& choice : cuts(usual(), part, 8)) add_both(choice);
+    for (Choice& choice : cuts(usual(), part, 8)) out.push_back(std::move(choice));
   std::vector<bool> wanted(storage_.bytes.size(), false);
-  double all = 0;
+  int64_t all = 0;
   for (const int32_t b : d.movable)
     if (d.first_late[std::size_t(b)] >= 0) {
       wanted[std::size_t(b)] = true;
-      all += double(storage_.bytes[std::size_t(b)]);
+      all += storage_.bytes[std::size_t(b)];
     }
   const std::vector<bool> none(wanted.size(), false);
-  for (const double part : {1.0, 0.75, 0.5, 0.25, 0.125}) {
-    Choice choice{wanted, on_disk_first(d, wanted, part * all)};
+  for (const int part : {8, 6, 4, 2, 1}) {
+    Choice choice{wanted, on_disk_first(d, wanted, all * part / 8)};
     for (std::size_t b = 0; b < wanted.size(); ++b) choice.kept[b] = choice.kept[b] && !choice.on_disk[b];
-    add_both(choice);
+    out.push_back(std::move(choice));
   }
-  add_both({none, keep_dear(d)});
-  add_both({none, keep_segments(d, std::size_t(std::sqrt(double(d.frontier))))});
+  out.push_back({none, keep_dear(d)});
+  out.push_back({none, keep_segments(d, std::size_t(std::sqrt(double(d.frontier))))});
+  return out;
 }
 
-// What finds no room on disk is kept, or else made again where that can be.
-Fitter::Candidate Fitter::made(std::string name, Choice choice, const Machine& machine, bool rest_kept) const {
-  if (!choice.on_disk.empty() && on_disk_->disk.bytes >= 0) {
-    const std::vector<bool> fits = on_disk_first(*division_, choice.on_disk, double(on_disk_->disk.bytes));
-    for (std::size_t b = 0; b < fits.size(); ++b)
-      if (choice.on_disk[b] && !fits[b]) choice.kept[b] = rest_kept || storage_.fixed[b];
-    choice.on_disk = fits;
+// As much of them as there is disk. More disk need not leave what fits into less among these, so they count only
+// where no more can be of use.
+void Fitter::add_on_disk(const std::vector<Choice>& choices) {
+  const int64_t room = on_disk_->disk.bytes;
+  const bool any_room = room < 0 || room >= bytes_of(division_->movable);
+  for (const Choice& choice : choices) {
+    const std::vector<int32_t> moved = moved_by(choice);
+    int64_t largest = 0;
+    for (const int32_t b : moved) largest = std::max(largest, storage_.bytes[std::size_t(b)]);
+    for (const double window : {0.0, double(std::min(4 * largest, bytes_of(moved)))})
+      for (const bool rest_kept : {true, false}) {
+        Choice own = within(choice, room, rest_kept);
+        if (moved_by(own).empty()) continue;
+        own.window = window;
+        Candidate candidate = made("on disk", std::move(own), usual());
+        candidate.counts = any_room;
+        add(std::move(candidate));
+      }
   }
+}
+
+// The same choices for a few amounts of disk up to what there is: the amounts do not depend on it, so that what fits
+// with less disk fits with more. Of each amount those that look smallest.
+void Fitter::add_by_room() {
+  const std::vector<Choice> choices = std::exchange(to_move_, {});
+  if (choices.empty()) return;
+  const std::size_t of_each = std::clamp<std::size_t>(6'000 / program_.steps.size(), 3, 12), most_rooms = 5 * of_each;
+  const int64_t most_room = on_disk_->disk.bytes;
+  int64_t less = 0;  // room, of which these were asked already
+  for (const int64_t room : rooms(most_rooms)) {
+    if (most_room >= 0 && room > most_room) break;
+    std::vector<std::pair<int64_t, Candidate>> found;
+    for (const Choice& choice : choices) {
+      const int64_t wanted = bytes_of(moved_by(choice));
+      if (wanted <= less) continue;
+      for (const bool rest_kept : {true, false}) {
+        if (!rest_kept && wanted <= room) continue;
+        Choice own = within(choice, room, rest_kept);
+        if (moved_by(own).empty()) continue;
+        Candidate candidate = made("on disk", std::move(own), usual());
+        const int64_t bytes = peak_of(program_, storage_, candidate.order).bytes;
+        found.emplace_back(bytes, std::move(candidate));
+      }
+    }
+    std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    for (std::size_t i = 0; i < std::min(found.size(), of_each); ++i) add(std::move(found[i].second));
+    less = room;
+  }
+}
+
+// What each value takes that is wanted across the peak, and the first of them together: all such sums in short programs.
+std::vector<int64_t> Fitter::rooms(std::size_t most) const {
+  std::vector<int64_t> sums;
+  int64_t sum = 0;
+  for (const int32_t b : division_->movable) {
+    if (division_->first_late[std::size_t(b)] < 0) continue;
+    sums.push_back(storage_.bytes[std::size_t(b)]);
+    sums.push_back(sum += sums.back());
+  }
+  std::sort(sums.begin(), sums.end());
+  sums.erase(std::unique(sums.begin(), sums.end()), sums.end());
+  if (sums.size() <= most) return sums;
+  std::vector<int64_t> out;
+  for (const std::size_t part : {4, 2}) out.push_back(sums[sums.size() / (part * most)]);
+  for (std::size_t i = 1; i <= most; ++i) out.push_back(sums[sums.size() * i / most - 1]);
+  return out;
+}
+
+std::vector<int32_t> Fitter::moved_by(const Choice& choice) const {
+  std::vector<int32_t> out;
+  for (const int32_t b : division_->movable)
+    if (!choice.on_disk.empty() && choice.on_disk[std::size_t(b)]) out.push_back(b);
+  return out;
+}
+
+int64_t Fitter::bytes_of(std::span<const int32_t> buffers) const {
+  int64_t out = 0;
+  for (const int32_t b : buffers) out += storage_.bytes[std::size_t(b)];
+  return out;
+}
+
+// What finds no room on disk (negative: there is enough) is kept, or else made again where that can be.
+Choice Fitter::within(Choice choice, int64_t room, bool rest_kept) const {
+  if (choice.on_disk.empty() || room < 0) return choice;
+  const std::vector<bool> fits = on_disk_first(*division_, choice.on_disk, room);
+  for (std::size_t b = 0; b < fits.size(); ++b)
+    if (choice.on_disk[b] && !fits[b]) choice.kept[b] = rest_kept || storage_.fixed[b];
+  choice.on_disk = fits;
+  return choice;
+}
+
+Fitter::Candidate Fitter::made(std::string name, Choice choice, const Machine& machine) const {
+  if (on_disk_) choice = within(std::move(choice), on_disk_->disk.bytes);
   Candidate out{.name = std::move(name), .order = division_->order(choice, machine), .choice = std::move(choice)};
   out.seconds = added_seconds(out.order);
   return out;
@@ -124,7 +202,9 @@ Fitter::Candidate Fitter::made(std::string name, Order order) const {
 void Fitter::add(Candidate candidate) {
   std::size_t hash = candidate.order.size();
   for (const Entry& entry : candidate.order) hash = hash * 1000003u ^ (entry.number * 4u + entry.move);
-  if (known_.insert(hash).second) candidates_.push_back(std::move(candidate));
+  const auto [known, is_new] = known_.emplace(hash, candidates_.size());
+  if (is_new) candidates_.push_back(std::move(candidate));
+  else candidates_[known->second].counts |= candidate.counts;
 }
 
 int64_t Fitter::measure(const Order& order, int64_t enough) {
@@ -170,10 +250,11 @@ std::vector<int32_t> Fitter::across_peak() const {
 int64_t Fitter::most() { return bytes_of(candidates_.front()); }
 
 int64_t Fitter::least() {
+  add_by_room();
   int64_t out = most();
   const std::vector<std::size_t> sorted = by_time();
   for (auto i = sorted.rbegin(); i != sorted.rend(); ++i)  // the slowest are the smallest, often
-    if (fits(candidates_[*i], out - 1)) out = bytes_of(candidates_[*i]);
+    if (Candidate& c = candidates_[*i]; c.counts && fits(c, out - 1)) out = bytes_of(c);
   return out;
 }
 
@@ -289,7 +370,16 @@ std::optional<Fit> Fitter::fit(int64_t budget) {
       break;
     }
   }
-  if (more.empty()) return {};
+  const auto counts = [](const Candidate& c) { return c.counts; };
+  if (std::none_of(more.begin(), more.end(), counts)) {
+    add_by_room();
+    for (const std::size_t i : by_time())
+      if (candidates_[i].counts && fits(candidates_[i], budget)) {
+        more.push_back(candidates_[i]);
+        break;
+      }
+    if (std::none_of(more.begin(), more.end(), counts)) return {};
+  }
   std::size_t low = 0, high = giving_up_.size();  // given up: too little, and what may do
   for (int i = 0; i < 8 && high - low > 1; ++i) {
     const std::size_t middle = low + (high - low) / 2;
@@ -338,10 +428,11 @@ std::optional<Fit> Fitter::fit(int64_t budget) {
 }
 
 std::vector<Fit> Fitter::curve() {
+  const int64_t smallest = least();
   std::vector<Fit> out;
   for (const std::size_t i : by_time()) {
     Candidate& c = candidates_[i];
-    if (!out.empty() && !fits(c, out.back().bytes - 1)) continue;
+    if (!out.empty() && (!fits(c, out.back().bytes - 1) || bytes_of(c) < smallest)) continue;
     if (!out.empty() && out.back().seconds == c.seconds) out.pop_back();
     out.push_back(fit_of(c));
   }

@@ -5,7 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <unordered_set>
+#include <unordered_map>
 
 #include "program/candidates.h"
 #include "program/cut.h"
@@ -39,7 +39,7 @@ class Fitter {
   // The cheapest that takes at most `budget` bytes; none if there is no such one.
   std::optional<Fit> fit(int64_t budget);
   int64_t most();   // bytes of the program as it is
-  int64_t least();  // of the smallest candidate: `fit` succeeds from there on
+  int64_t least();  // of the smallest candidate that counts: `fit` succeeds from there on; no more with more disk
   // Those of the candidates that none betters in both bytes and seconds, the largest first.
   std::vector<Fit> curve();
 
@@ -58,6 +58,7 @@ class Fitter {
     Choice choice;           // across the peak, for those that are no more than that
     double seconds = 0;
     int64_t at_least = 0, at_most = INT64_MAX;  // bytes, as far as they are known
+    bool counts = true;      // where the least budget is asked for
   };
   int64_t measure(const Order& order, int64_t enough);
   double added_seconds(const Order& order) const;
@@ -67,12 +68,18 @@ class Fitter {
   std::vector<std::size_t> by_time() const;  // the fastest first
   void add(std::string name, std::vector<bool> kept) { add(made(std::move(name), {std::move(kept)}, usual())); }
   void add(Candidate candidate);
-  void add_on_disk();
+  std::vector<Choice> on_disk_choices();
+  void add_on_disk(const std::vector<Choice>& choices);
+  void add_by_room();
+  std::vector<int64_t> rooms(std::size_t most) const;
+  std::vector<int32_t> moved_by(const Choice& choice) const;
+  int64_t bytes_of(std::span<const int32_t> buffers) const;
   void add_mixed(const Candidate& small, const Candidate& fast, int64_t budget, std::vector<Candidate>& to);
   void add_stored(const Candidate& from, int64_t budget, std::vector<Candidate>& to);
   void add_windows(const Candidate& from, int64_t budget, std::vector<Candidate>& to);
   std::vector<Choice> cuts(const Machine& machine, double part, int most);
-  Candidate made(std::string name, Choice choice, const Machine& machine, bool rest_kept = true) const;
+  Candidate made(std::string name, Choice choice, const Machine& machine) const;
+  Choice within(Choice choice, int64_t room, bool rest_kept = true) const;
   Candidate made(std::string name, Order order) const;
   // Candidates are made for a usual machine, so that they are the same on each, and for this one.
   Machine usual() const { return {usual_}; }
@@ -88,7 +95,8 @@ class Fitter {
   std::vector<int32_t> giving_up_;
   std::vector<std::unique_ptr<ChainOf>> chains_;
   std::vector<Candidate> candidates_;  // the first: the program as it is
-  std::unordered_set<std::size_t> known_;  // hashes of their orders
+  std::vector<Choice> to_move_;        // what `add_by_room` has still to look at
+  std::unordered_map<std::size_t, std::size_t> known_;  // places by hashes of their orders
   std::size_t plans_ = 0;
   int64_t cut_ = 0;
 };

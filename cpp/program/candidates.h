@@ -50,7 +50,7 @@ std::vector<bool> keep_dear(const Division& d);
 std::vector<int32_t> giving_up(const Division& d);
 // What goes to disk where `room` bytes are left at most: of `wanted`, the first made first, as they are away
 // for longest.
-std::vector<bool> on_disk_first(const Division& d, const std::vector<bool>& wanted, double room);
+std::vector<bool> on_disk_first(const Division& d, const std::vector<bool>& wanted, int64_t room);
 // Seconds that an order takes, with steps and moves side by side: a step waits for what it reads, and what
 // ends a move for the move.
 double seconds_of(const Program& program, const Storage& storage, const Machine& machine, const Order& order);

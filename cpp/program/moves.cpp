@@ -100,10 +100,10 @@ Order Division::order(const Choice& choice, const Machine& machine) const {
   return any ? read_ahead(*this, machine, maker.order(), turn, choice.window) : maker.order();
 }
 
-std::vector<bool> on_disk_first(const Division& d, const std::vector<bool>& wanted, double room) {
+std::vector<bool> on_disk_first(const Division& d, const std::vector<bool>& wanted, int64_t room) {
   std::vector<bool> out(wanted.size(), false);
   for (const int32_t b : d.movable) {
-    const auto bytes = double(d.storage.bytes[std::size_t(b)]);
+    const int64_t bytes = d.storage.bytes[std::size_t(b)];
     if (!wanted[std::size_t(b)] || bytes > room) continue;
     out[std::size_t(b)] = true;
     room -= bytes;

@@ -57,7 +57,19 @@ Peak peak_of(const Program& program, const Storage& storage, const Order& order)
   std::vector<int32_t> copy_of_value(program.types.size(), -1);
   std::vector<int32_t> buffer_of_copy;
   std::vector<std::size_t> last, born;
+  auto new_copy = [&](std::size_t buffer, std::size_t at) {
+    buffer_of_copy.push_back(int32_t(buffer));
+    born.push_back(at);
+    last.push_back(at);
+    return int32_t(buffer_of_copy.size()) - 1;
+  };
   for (std::size_t i = 0; i < order.size(); ++i) {
+    if (const auto [buffer, move] = order[i]; move != Transfer::none) {
+      int32_t& copy = copy_of_value[std::size_t(storage.values[buffer][0])];
+      if (move == Transfer::fetch) copy = new_copy(buffer, i);
+      else last[std::size_t(copy)] = i;
+      continue;
+    }
     const Step& step = program.steps[order[i].number];
     for (const ValueId id : step.ins)
       if (const int32_t copy = copy_of_value[std::size_t(id)]; copy >= 0) last[std::size_t(copy)] = i;
@@ -67,11 +79,8 @@ Peak peak_of(const Program& program, const Storage& storage, const Order& order)
         copy_of_value[std::size_t(id)] = copy_of_value[std::size_t(step.ins[0])];
         continue;
       }
-      if (int32_t& copy = copy_of_value[std::size_t(id)]; copy < 0 || !storage.fixed[buffer])
-        copy = int32_t(buffer_of_copy.size());
-      buffer_of_copy.push_back(int32_t(buffer));
-      born.push_back(i);
-      last.push_back(i);
+      const int32_t made = new_copy(buffer, i);
+      if (int32_t& copy = copy_of_value[std::size_t(id)]; copy < 0 || !storage.fixed[buffer]) copy = made;
     }
   }
   std::vector<int64_t> change(order.size() + 1, 0);
