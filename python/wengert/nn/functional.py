@@ -401,7 +401,7 @@ def _check_attention(query: Tensor, key: Tensor, value: Tensor, by_group: bool) 
     for (name, axes), x in zip(lengths.items(), (query, key, value)):
         if x.ndim < 2:
             raise ShapeError(f"{where}: '{name}' must be (..., {axes}); got {x.shape}")
-        if x.dtype == "bool":
+        if x.dtype.kind == "b":
             raise DTypeError(f"{where}: '{name}' must hold numbers; got bool")
     if query.shape[-1] != key.shape[-1]:
         raise ShapeError(
