@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "kernels/copy.h"
@@ -12,35 +13,76 @@
 namespace wengert::kernels {
 namespace {
 
-constexpr int64_t grain = 1 << 15;  // elements a task takes
+constexpr int64_t grain = 1 << 13;  // elements a task takes
+constexpr int64_t strip = 16;       // rows whose sums are made together, as each waits for its own
+constexpr int64_t run = 2048;       // elements that are added in T; sums of runs are added in double
 
-constexpr int64_t strip = 16;  // rows whose sums are made together, as each waits for its own
+template <int bytes, class T>
+struct Lanes {
+  typedef T Vector [[gnu::vector_size(bytes)]];
+  static constexpr int width = bytes / int(sizeof(T));
+
+  // By reference: a register that another instruction set lacks cannot be returned.
+  [[gnu::always_inline]] static void load(const T* from, Vector& v) { std::memcpy(&v, from, sizeof(v)); }
+  // Its first `left` elements, then `pad`.
+  [[gnu::always_inline]] static void load(const T* from, int64_t left, T pad, Vector& v) {
+    if (left >= width) return load(from, v);
+    T part[width];
+    std::fill_n(part, width, pad);
+    std::copy_n(from, left, part);
+    load(part, v);
+  }
+
+  // sums[r] = the sum of the vectors v that f(r, i, left, v) sets, i < n, whose padding must be 0; r < rows <= strip.
+  template <class F>
+  [[gnu::always_inline]] static void sum(int64_t rows, int64_t n, F f, double* sums) {
+    T lane[strip][width] = {};
+    std::fill_n(sums, strip, 0.0);
+    for (int64_t begin = 0; begin < n; begin += run) {
+      const int64_t end = std::min(begin + run, n);
+      for (int64_t r = 0; r < rows; ++r) {
+        Vector own[4] = {}, v;
+        int64_t i = begin;
+        for (; i + 4 * width <= end; i += 4 * width)
+          for (int k = 0; k < 4; ++k) f(r, i + k * width, int64_t(width), v), own[k] += v;
+        for (; i + width <= end; i += width) f(r, i, int64_t(width), v), own[0] += v;
+        if (i < end) f(r, i, end - i, v), own[1] += v;
+        own[0] = (own[0] + own[2]) + (own[1] + own[3]);
+        std::memcpy(lane[r], &own[0], sizeof(Vector));
+      }
+#pragma GCC unroll 4
+      for (int half = width / 2; half > 0; half /= 2)
+        for (int r = 0; r < strip; ++r)
+          for (int j = 0; j < half; ++j) lane[r][j] += lane[r][j + half];
+      for (int r = 0; r < strip; ++r) sums[r] += double(lane[r][0]);
+    }
+  }
+};
 
 template <class T>
 struct Moments {
-  T mean[strip], scale[strip];  // xhat = (x - mean) scale
+  T mean[strip] = {}, scale[strip];  // xhat = (x - mean) scale
 };
 
 template <int bytes, class T>
 [[gnu::always_inline]] inline Moments<T> moments(const T* x, int64_t rows, const Normalisation& how) {
+  using Row = Lanes<bytes, T>;
+  using Vector = typename Row::Vector;
   const int64_t n = how.n;
-  Moments<T> out = {};
-  double squares[strip] = {};
-  if (how.centred)
-    for (int64_t r = 0; r < rows; ++r)
-      out.mean[r] = T(sum_blocks<bytes, T>(n, [&](int64_t i, int64_t left) {
-                        return load(x + r * n + i, left, T(0));
-                      }) / double(n));
-  for (int64_t r = 0; r < rows; ++r) {
-    const T mean = out.mean[r];
-    squares[r] = sum_blocks<bytes, T>(n, [&](int64_t i, int64_t left) {
-      Block<T> block = load(x + r * n + i, left, mean);
-      for (T& v : block.at) v = (v - mean) * (v - mean);
-      return block;
-    });
+  Moments<T> out;
+  double sums[strip];
+  if (how.centred) {
+    const auto number = [&](int64_t r, int64_t i, int64_t left, Vector& v) { Row::load(x + r * n + i, left, T(0), v); };
+    Row::sum(rows, n, number, sums);
+    for (int r = 0; r < strip; ++r) out.mean[r] = T(sums[r] / double(n));
   }
-  for (int r = 0; r < strip; ++r)
-    out.scale[r] = T(1 / std::sqrt(squares[r] / double(n) + how.eps));
+  const auto square = [&](int64_t r, int64_t i, int64_t left, Vector& v) {
+    Row::load(x + r * n + i, left, out.mean[r], v);
+    v -= out.mean[r];
+    v *= v;
+  };
+  Row::sum(rows, n, square, sums);
+  for (int r = 0; r < strip; ++r) out.scale[r] = T(1 / std::sqrt(sums[r] / double(n) + how.eps));
   return out;
 }
 
@@ -65,42 +107,37 @@ struct Forward {
   }
 };
 
-// h = g weight
-template <class T>
-[[gnu::always_inline]] inline Block<T> weighted(const T* g, const T* weight, int64_t i,
-                                                int64_t left) {
-  Block<T> h = load(g + i, left, T(0));
-  if (weight) {
-    const Block<T> w = load(weight + i, left, T(0));
-    for (int j = 0; j < lanes<T>; ++j) h.at[j] *= w.at[j];
-  }
-  return h;
-}
-
 struct Backward {
   template <int bytes, class T>
   [[gnu::always_inline]] static void run(const T* g, const T* x, const T* weight,
                                          const Normalisation& how, T* out, int64_t rows) {
+    using Row = Lanes<bytes, T>;
+    using Vector = typename Row::Vector;
     const int64_t n = how.n;
     for (int64_t first = 0; first < rows; first += strip) {
       const int64_t count = std::min(strip, rows - first);
       const Moments<T> at = moments<bytes>(x, count, how);
-      T mean_h[strip] = {}, slope[strip] = {};
-      for (int64_t r = 0; r < count; ++r) {
-        const T *own_g = g + r * n, *own_x = x + r * n;
-        const T centre = at.mean[r], factor = at.scale[r];
-        if (how.centred)
-          mean_h[r] = T(sum_blocks<bytes, T>(n, [&](int64_t i, int64_t left) {
-                          return weighted(own_g, weight, i, left);
-                        }) / double(n));
-        slope[r] = T(sum_blocks<bytes, T>(n, [&](int64_t i, int64_t left) {
-                       Block<T> h = weighted(own_g, weight, i, left);
-                       const Block<T> block = load(own_x + i, left, centre);
-                       for (int j = 0; j < lanes<T>; ++j)
-                         h.at[j] *= (block.at[j] - centre) * factor;
-                       return h;
-                     }) / double(n));
+      const auto weighted = [&](int64_t r, int64_t i, int64_t left, Vector& v) {  // h = g weight
+        Row::load(g + r * n + i, left, T(0), v);
+        if (!weight) return;
+        Vector w;
+        Row::load(weight + i, left, T(0), w);
+        v *= w;
+      };
+      const auto along = [&](int64_t r, int64_t i, int64_t left, Vector& v) {  // h xhat
+        Vector centred;
+        Row::load(x + r * n + i, left, at.mean[r], centred);
+        weighted(r, i, left, v);
+        v *= (centred - at.mean[r]) * at.scale[r];
+      };
+      T mean_h[strip] = {}, slope[strip];
+      double sums[strip];
+      if (how.centred) {
+        Row::sum(count, n, weighted, sums);
+        for (int r = 0; r < strip; ++r) mean_h[r] = T(sums[r] / double(n));
       }
+      Row::sum(count, n, along, sums);
+      for (int r = 0; r < strip; ++r) slope[r] = T(sums[r] / double(n));
       for (int64_t r = 0; r < count; ++r, g += n, x += n, out += n)
         row(g, x, weight, n, at.mean[r], at.scale[r], mean_h[r], slope[r], out);
     }
