@@ -221,18 +221,24 @@ struct Tiles {
   int64_t rows, cols;
 };
 
-// BLAS copies all of a for each column of tiles and all of b for each row of them. As a part of the
-// whole, halving a tile of r rows costs about 25 / r, one of c columns 42 / c: the cheaper way is
-// taken, if it costs at most 8.5 % for the first cut and 3.5 % for the others.
-Tiles tiles_for(int64_t m, int64_t n, int64_t k) {
+// Each tile of BLAS copies its rows of a and its columns of b. As a part of the whole, halving a tile of r
+// rows costs about 25 / r, one of c columns 42 / c; panels copy nothing of a, which leaves 8 / c. The
+// cheaper way is taken, if it costs at most 8.5 % for the first cut and 3.5 % for the others.
+template <class T>
+Tiles tiles_for(const Matrix<const T>& a, int64_t n) {
+  const int64_t m = a.rows, k = a.cols;
+  const bool panels = kernels::panels_pay<T>(a, n);
   Tiles tile{m, n};
   double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
-  for (int count = 2; count <= 16 && (work /= 2) >= 0x1p23; count *= 2) {
+  for (int count = 2; count <= 16; count *= 2) {
+    work /= 2;
+    if (work < (count == 2 && panels ? 0x1p21 : 0x1p23)) break;
     const double by_rows = 25.0 / static_cast<double>(tile.rows);
-    const double by_cols = 42.0 / static_cast<double>(tile.cols);
+    const double by_cols = (panels ? 8.0 : 42.0) / static_cast<double>(tile.cols);
     if (std::min(by_rows, by_cols) > (count == 2 ? 0.085 : 0.035)) break;
     int64_t& cut = by_rows < by_cols ? tile.rows : tile.cols;
-    cut = (cut / 2 + 15) / 16 * 16;
+    const int64_t granule = &cut == &tile.cols && panels ? 128 / int64_t(sizeof(T)) : 16;
+    cut = (cut / 2 + granule - 1) / granule * granule;
   }
   return tile;
 }
@@ -258,7 +264,7 @@ void gemm_row_major(T alpha, const Matrix<const T>& a, const Matrix<const T>& b,
   const int64_t m = c.rows, n = c.cols, k = a.cols;
   if (m == 0 || n == 0) return;
   if (k == 0) return scale(beta, c);
-  const Tiles tile = tiles_for(m, n, k);
+  const Tiles tile = tiles_for(a, n);
   if (tile.rows == m && tile.cols == n && try_blas<T>(alpha, a, b, beta, c)) return;
   gemm_in_tiles<T>(alpha, a, b, beta, c, tile);
 }
@@ -268,7 +274,7 @@ void gemm_row_major(T alpha, const Matrix<const T>& a, const Matrix<const T>& b,
 void initialise() { scipy_openblas_set_num_threads(1); }
 
 bool is_one_task(int64_t m, int64_t n, int64_t k) {
-  const Tiles tile = tiles_for(m, n, k);
+  const Tiles tile = tiles_for(Matrix<const float>{nullptr, m, k, k, 1}, n);
   return tile.rows == m && tile.cols == n;
 }
 
@@ -291,11 +297,7 @@ void gemm(std::type_identity_t<T> alpha, const ConstMatrix<T>& a, const ConstMat
 template <class T>
 bool gemm_from_row(const T* row, const ConstMatrix<T>& a, const ConstMatrix<T>& b, const Matrix<T>& c) {
   const int64_t m = c.rows, n = c.cols, k = a.cols;
-  Tiles tile = tiles_for(m, n, k);
-  // Panels copy nothing of a: where it stays in the cache, cutting the columns costs nothing.
-  constexpr int64_t cached = (1 << 20) / int64_t(sizeof(T));
-  if (tile.rows == m && tile.cols == n && n >= 128 && m * k <= cached && m * n * k >= 1 << 24)
-    tile.cols = (n / 2 + 31) / 32 * 32;
+  const Tiles tile = tiles_for(a, n);
   if (c.col_stride != 1 || !kernels::panels_pay<T>(block(a, 0, tile.rows, 0, k), tile.cols)) return false;
   const int64_t across = (n - 1) / tile.cols + 1, down = (m - 1) / tile.rows + 1;
   parallel::run_tasks(down * across, [&](int64_t t) {
@@ -332,7 +334,7 @@ void gemm_batched(int64_t batch, std::type_identity_t<T> alpha, ConstMatrix<T> a
     ci.data += i * stride_c;
     gemm<T>(alpha, ai, bi, beta, ci);
   };
-  const Tiles tile = tiles_for(m, n, k);
+  const Tiles tile = tiles_for(a, n);
   if (tile.rows < m || tile.cols < n) {  // each item has work for all threads
     for (int64_t i = 0; i < batch; ++i) item(i);
     return;

@@ -11,7 +11,7 @@
 namespace wengert::kernels {
 namespace {
 
-constexpr int64_t grain = 1 << 15;
+constexpr int64_t grain = 1 << 13;
 
 // The axes of `to`, outermost first, merged where both arrays allow it; the innermost is the one
 // with the smallest stride in `to`, so that transposed copies write in order.

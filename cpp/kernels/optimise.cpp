@@ -11,7 +11,7 @@
 namespace wengert::kernels {
 namespace {
 
-constexpr int64_t grain = 1 << 15;  // elements a task takes
+constexpr int64_t grain = 1 << 13;  // elements a task takes
 
 template <class T>
 struct Sgd {
@@ -221,13 +221,14 @@ bool advance_counts(int64_t* counts, const int64_t* places, int64_t n) {
 
 template <class T>
 double sum_of_squares(const T* x, int64_t n) {
-  if (n <= grain) return for_isa<SquaresLoop>(x, n);
-  std::vector<double> parts(std::size_t((n + grain - 1) / grain));
-  parallel::parallel_for(n, grain, [&](int64_t begin, int64_t end) {
-    parts[std::size_t(begin / grain)] = for_isa<SquaresLoop>(x + begin, end - begin);
+  constexpr int64_t part = 1 << 15;  // added up by itself
+  if (n <= part) return for_isa<SquaresLoop>(x, n);
+  std::vector<double> parts(std::size_t((n + part - 1) / part));
+  parallel::parallel_for(n, part, [&](int64_t begin, int64_t end) {
+    parts[std::size_t(begin / part)] = for_isa<SquaresLoop>(x + begin, end - begin);
   });
   double sum = 0;
-  for (double part : parts) sum += part;
+  for (double own : parts) sum += own;
   return sum;
 }
 

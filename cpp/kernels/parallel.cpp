@@ -1,11 +1,13 @@
-// The thread pool. One job runs at a time; its chunks are handed out by a counter that anyone may
-// advance, so no thread is ever needed: what sleeping workers do not take, the caller does.
+// The thread pool. One job runs at a time. Each thread has a share of its chunks, the same part of every
+// job, since what it wrote in the last lies in its own cache; who is done takes from the others' shares.
+// So no thread is ever needed: what sleeping workers do not take, the caller does.
 #include "kernels/parallel.h"
 
 #include <pthread.h>
 #include <signal.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -34,7 +36,7 @@ constexpr auto caller_spin = std::chrono::microseconds(20);
 constexpr auto worth_sharing = std::chrono::microseconds(10);
 constexpr auto worth_waking = std::chrono::microseconds(100);
 
-// The ticket holds the number of a job and, below it, how many of its chunks nobody has taken.
+// A ticket holds the number of a job and, below it, how many chunks of a share nobody has taken.
 constexpr int chunk_bits = 32;
 constexpr int64_t max_chunks = (int64_t{1} << chunk_bits) - 1;
 
@@ -87,8 +89,8 @@ class Pool {
  public:
   bool all_asleep() const { return sleepers_.load(std::memory_order_relaxed) >= present_.load(std::memory_order_relaxed); }
 
-  // The last `left` of the chunks. False if another thread has the pool: the caller then runs them itself.
-  bool try_run(int64_t n, int64_t grain, int64_t chunks, int64_t left, int threads, RangeBody body) {
+  // The chunks after the first `done`. False if another thread has the pool: the caller then runs them itself.
+  bool try_run(int64_t n, int64_t grain, int64_t chunks, int64_t done, int threads, RangeBody body) {
     std::unique_lock lock(busy_, std::try_to_lock);
     if (!lock || stopping_.load()) return false;
     resize(static_cast<size_t>(threads - 1));
@@ -99,14 +101,22 @@ class Pool {
     grain_.store(grain, std::memory_order_relaxed);
     body_.store(&body, std::memory_order_relaxed);
     failed_.store(false, std::memory_order_relaxed);
-    remaining_.store(left, std::memory_order_relaxed);
-    chunks_.store(chunks, std::memory_order_relaxed);
-    ticket_.store(++job_ << chunk_bits | static_cast<uint64_t>(left), std::memory_order_release);
+    remaining_.store(chunks - done, std::memory_order_relaxed);
+    const auto sharers = static_cast<int64_t>(workers_.size()) + 1;
+    sharers_.store(static_cast<int>(sharers), std::memory_order_relaxed);
+    ++job_;
+    for (int64_t i = 0, end = done; i < sharers; ++i) {
+      const int64_t begin = end;
+      end = std::max(begin, (i + 1) * chunks / sharers);
+      Share& share = shares_[static_cast<size_t>(i)];
+      share.end.store(end, std::memory_order_relaxed);
+      share.ticket.store(job_ << chunk_bits | static_cast<uint64_t>(end - begin), std::memory_order_release);
+    }
     signal_.fetch_add(1);
     if (sleepers_.load() > 0) {
-      wake(signal_, static_cast<int>(std::min<int64_t>(left, threads - 1)));
+      wake(signal_, static_cast<int>(std::min<int64_t>(chunks - done, threads - 1)));
     }
-    work();
+    work(0);
     wait_for_last();
     if (failed_.load(std::memory_order_relaxed)) {
       std::rethrow_exception(std::exchange(error_, nullptr));
@@ -124,6 +134,11 @@ class Pool {
   }
 
  private:
+  struct alignas(64) Share {
+    std::atomic<uint64_t> ticket{0};
+    std::atomic<int64_t> end{0};  // behind its last chunk
+  };
+
   void resize(size_t count) {
     if (workers_.size() > count) {
       stopping_.store(true);
@@ -140,7 +155,10 @@ class Pool {
     pthread_sigmask(SIG_SETMASK, &all, &before);
     try {
       workers_.reserve(count);
-      while (workers_.size() < count) workers_.emplace_back([this] { serve(); });
+      while (workers_.size() < count) {
+        const size_t own = workers_.size() + 1;
+        workers_.emplace_back([this, own] { serve(own); });
+      }
     } catch (const std::exception&) {
       // Out of threads: fewer workers give the same result.
     }
@@ -148,12 +166,12 @@ class Pool {
     present_.store(static_cast<int>(workers_.size()));
   }
 
-  void serve() {
+  void serve(size_t own) {
     in_region = true;
     while (true) {
       const uint32_t seen = signal_.load();
       if (stopping_.load()) return;
-      work();
+      work(own);
       const auto called = [&] { return signal_.load(std::memory_order_relaxed) != seen; };
       if (spin_until(worker_spin, called)) continue;
       sleepers_.fetch_add(1);
@@ -162,22 +180,29 @@ class Pool {
     }
   }
 
-  // Takes chunks until there are none. The fields are used only if the exchange succeeds: then a
-  // chunk was left, the job was not over, and nobody had begun to write the fields of the next.
-  void work() {
-    uint64_t ticket = ticket_.load(std::memory_order_acquire);
+  // Takes chunks until there are none, its own first.
+  void work(size_t own) {
+    take(shares_[own]);
+    const auto sharers = static_cast<size_t>(sharers_.load(std::memory_order_relaxed));
+    for (size_t i = 0; i < sharers; ++i) take(shares_[i]);
+  }
+
+  // The fields are used only if the exchange succeeds: then a chunk was left, the job was not over, and
+  // nobody had begun to write the fields of the next.
+  void take(Share& share) {
+    uint64_t ticket = share.ticket.load(std::memory_order_acquire);
     while (const int64_t left = static_cast<int64_t>(ticket & max_chunks)) {
       const int64_t n = n_.load(std::memory_order_relaxed);
       const int64_t grain = grain_.load(std::memory_order_relaxed);
-      const int64_t begin = (chunks_.load(std::memory_order_relaxed) - left) * grain;
+      const int64_t begin = (share.end.load(std::memory_order_relaxed) - left) * grain;
       const RangeBody* body = body_.load(std::memory_order_relaxed);
-      if (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel,
-                                         std::memory_order_acquire)) {
+      if (!share.ticket.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel,
+                                              std::memory_order_acquire)) {
         continue;
       }
       run(*body, begin, n - begin > grain ? begin + grain : n);
       finish_chunk();
-      ticket = ticket_.load(std::memory_order_acquire);
+      ticket = share.ticket.load(std::memory_order_acquire);
     }
   }
 
@@ -210,12 +235,13 @@ class Pool {
   std::atomic<bool> stopping_{false};
   uint64_t job_ = 0;
 
-  std::atomic<int64_t> n_{0}, grain_{0}, chunks_{0};
+  std::atomic<int64_t> n_{0}, grain_{0};
+  std::atomic<int> sharers_{1};
   std::atomic<const RangeBody*> body_{nullptr};
   std::atomic<bool> failed_{false};
   std::exception_ptr error_;
 
-  alignas(64) std::atomic<uint64_t> ticket_{0};
+  std::array<Share, max_threads> shares_;
   alignas(64) std::atomic<int64_t> remaining_{0};
   alignas(64) std::atomic<uint32_t> signal_{0};
   std::atomic<int> sleepers_{0}, present_{0};
@@ -279,7 +305,7 @@ void parallel_for(int64_t n, int64_t grain, RangeBody body) {
   Pool& own = pool();
   const auto to_come = (Clock::now() - start) * (chunks - 1);
   if (to_come < (own.all_asleep() ? worth_waking : worth_sharing) ||
-      !own.try_run(n, grain, chunks, chunks - 1, threads, body)) {
+      !own.try_run(n, grain, chunks, 1, threads, body)) {
     const RegionGuard guard;
     run_inline(n, grain, grain, body);
   }
@@ -290,7 +316,7 @@ void run_tasks(int64_t n, FunctionRef<void(int64_t i)> body) {
     for (int64_t i = begin; i < end; ++i) body(i);
   };
   const int threads = n < 2 || n > max_chunks || in_region ? 1 : num_threads();
-  if (threads == 1 || !pool().try_run(n, 1, n, n, threads, each)) each(0, n);
+  if (threads == 1 || !pool().try_run(n, 1, n, 0, threads, each)) each(0, n);
 }
 
 }  // namespace wengert::parallel

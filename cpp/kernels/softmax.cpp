@@ -12,7 +12,7 @@
 namespace wengert::kernels {
 namespace {
 
-constexpr int64_t grain = 1 << 15;  // elements a task takes
+constexpr int64_t grain = 1 << 13;  // elements a task takes
 
 template <class T>
 inline constexpr T minus_infinity = -std::numeric_limits<T>::infinity();

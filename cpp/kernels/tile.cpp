@@ -8,7 +8,7 @@
 namespace wengert::kernels {
 namespace {
 
-constexpr int64_t grain = 1 << 15;   // elements a task takes: fixed, so results never depend on threads
+constexpr int64_t grain = 1 << 13;   // elements a task takes: fixed, so results never depend on threads
 constexpr int64_t gathered = 1024;   // elements of an awkward input copied at a time, to stay in L1
 constexpr int64_t direct_run = 32;   // shortest inner run worth a tile call of its own
 
