@@ -186,19 +186,24 @@ struct Dots {
 };
 
 struct AllFinite {
-  template <int, class T>
+  template <int bytes, class T>
   [[gnu::always_inline]] static bool run(const blas::Matrix<T>& rows) {
-    Block<T> probe = filled(T(0));  // x - x is 0, or NaN
+    typedef T Vector [[gnu::vector_size(bytes)]];
+    constexpr int64_t width = bytes / int64_t(sizeof(T));
+    Vector probe = {};  // x - x is 0, or NaN
+    T rest = 0;
     for (int64_t i = 0; i < rows.rows; ++i) {
       const T* x = rows.data + i * rows.row_stride;
-      for_blocks<T>(0, rows.cols, [&](int64_t c, int64_t left) {
-        const Block<T> block = load(x + c, left, T(0));
-        for (int l = 0; l < lanes<T>; ++l) probe.at[l] += block.at[l] - block.at[l];
-      });
+      int64_t c = 0;
+      for (; c + width <= rows.cols; c += width) {
+        Vector v;
+        std::memcpy(&v, x + c, sizeof(v));
+        probe += v - v;
+      }
+      for (; c < rows.cols; ++c) rest += x[c] - x[c];
     }
-    bool finite = true;
-    for (const T v : probe.at) finite &= v == T(0);
-    return finite;
+    for (int l = 0; l < width; ++l) rest += probe[l];
+    return rest == T(0);
   }
 };
 template <class T>
@@ -361,6 +366,14 @@ void put_back(const blas::Matrix<T>& sums, const blas::Matrix<T>& result) {
     std::copy_n(sums.data + i * sums.row_stride, result.cols, result.data + i * result.row_stride);
 }
 
+// Its rows are read soon: they lie apart, where the processor does not foresee them.
+template <class T>
+void ask(const Matrix<T>& x) {
+  constexpr int64_t line = 64 / int64_t(sizeof(T));
+  for (int64_t i = 0; x.col_stride == 1 && i < x.rows; ++i)
+    for (int64_t c = 0; c < x.cols; c += line) __builtin_prefetch(x.data + i * x.row_stride + c, 0, 2);
+}
+
 template <class T>
 void pull(const Backward<T>& b, BackwardRoom<T>& room) {
   const Forward<T>& f = b.f;
@@ -479,7 +492,13 @@ void attention_grad(const Array& g, const AttentionValues& at, const Array* g_ls
                         double(3 * like.f.q.cols + 2 * like.f.v.cols);
     parallel::parallel_for(items, tasks_of(work), [&](int64_t begin, int64_t end) {
       BackwardRoom<T> room(like.f);
-      for (int64_t item = begin; item < end; ++item) pull(backward(item), room);
+      for (int64_t item = begin; item < end; ++item) {
+        if (item + 1 < end) {
+          const Backward<T> next = backward(item + 1);
+          for (const Matrix<T>* x : {&next.f.q, &next.f.k, &next.f.v, &next.g, &next.out}) ask(*x);
+        }
+        pull(backward(item), room);
+      }
     });
   });
 }

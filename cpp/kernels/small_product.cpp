@@ -56,6 +56,8 @@ struct Multiply {
     constexpr int64_t width = bytes / int64_t(sizeof(T));
     Vector sums[rows][vectors] = {};
     T* c = p.c + i * p.c_row + j;
+    for (int r = 0; r < rows; ++r)
+      for (int v = 0; v < vectors; ++v) __builtin_prefetch(c + r * p.c_row + v * width, 1, 3);
     if (p.add || p.row) {
       const T* first_row = p.row ? p.row + j : c;
       const int64_t stride = p.row ? 0 : p.c_row;
