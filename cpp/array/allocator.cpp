@@ -1,6 +1,7 @@
 #include "array/allocator.h"
 
 #include <pthread.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -77,6 +78,20 @@ std::size_t class_bytes(int index) {
   return alignment * ((std::size_t(quarter) + 5) << (octave - 2));
 }
 
+// Pages of 2 MB where the system lends them on request: it takes 512 times fewer faults to touch them first,
+// and the processor finds them all in its tables.
+void* from_system(std::size_t bytes) {
+#if defined(__linux__)
+  constexpr std::size_t huge = std::size_t(2) << 20;
+  if (bytes >= 2 * huge) {
+    void* block = std::aligned_alloc(huge, (bytes + huge - 1) / huge * huge);
+    if (block) madvise(block, bytes / huge * huge, MADV_HUGEPAGE);
+    return block;
+  }
+#endif
+  return std::aligned_alloc(alignment, bytes);
+}
+
 void* take(std::size_t bytes) {
   Pool& p = pool();
   const int index = size_class(bytes);
@@ -89,10 +104,10 @@ void* take(std::size_t bytes) {
     p.cached -= class_bytes(index);
     return block;
   }
-  void* block = std::aligned_alloc(alignment, class_bytes(index));
+  void* block = from_system(class_bytes(index));
   if (!block) {
     free_cache(p);
-    block = std::aligned_alloc(alignment, class_bytes(index));
+    block = from_system(class_bytes(index));
   }
   if (!block) fail(ErrorKind::memory, "memory: the system refused ", bytes, " bytes");
   return block;
