@@ -10,7 +10,7 @@
 namespace wengert::kernels {
 namespace {
 
-constexpr int64_t grain = 1 << 15;       // elements a task takes: fixed, so results never depend on threads
+constexpr int64_t grain = 1 << 13;       // elements a task takes: fixed, so results never depend on threads
 constexpr int64_t slot_bytes = 4096;     // of scratch a value
 constexpr int most_operands = 256;
 constexpr int64_t line = 64;             // bytes that memory gives at a time
@@ -57,7 +57,7 @@ void TileGroup::place_scratch() {
   for (std::size_t m = 0; m < members.size(); ++m) {
     Member& member = members[m];
     if (member.output < 0) (reduced(member.made) ? member.room = rooms++ : member.scratch = take());
-    if (member.twin) (reduced(member.twin_made) ? member.twin_room = rooms++ : member.twin_scratch = take());
+    if (member.twin && member.twin_output < 0) (reduced(member.twin_made) ? member.twin_room = rooms++ : member.twin_scratch = take());
     for (std::size_t k = 0; k <= m; ++k) {  // each slot is freed once, after its last reader
       const Member& made = members[k];
       if (made.scratch >= 0 && last_use[std::size_t(made.made)] == int(m)) free.push_back(made.scratch);
@@ -177,9 +177,9 @@ void TileGroup::run_range(int64_t begin, int64_t end) const {
       std::byte* to = place(member.output, member.scratch, member.room, width);
       at[made] = to;
       step[made] = 1;
-      const auto in = std::size_t(member.ins[0]);
+      const auto in = std::size_t(member.ins.back());
       if (member.twin) {
-        std::byte* also = place(-1, member.twin_scratch, member.twin_room, width);
+        std::byte* also = place(member.twin_output, member.twin_scratch, member.twin_room, width);
         at[std::size_t(member.twin_made)] = also;
         step[std::size_t(member.twin_made)] = 1;
         if (member.own_is_second) std::swap(to, also);

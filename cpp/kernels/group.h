@@ -19,9 +19,9 @@ struct TileGroup {
     int output = -1;      // the array it is written to, or -1: it stays within the group
     int scratch = -1;     // then its place there,
     int room = -1;        // or its room, if it is reduced
-    TwinTile twin = {};   // runs in place of `tile` and makes a second result, which stays within
+    TwinTile twin = {};   // runs in place of `tile` and makes a second result
     bool own_is_second = false;  // of the two that `twin` makes
-    int twin_made = -1, twin_scratch = -1, twin_room = -1;
+    int twin_made = -1, twin_output = -1, twin_scratch = -1, twin_room = -1;  // of the other
   };
   // A result that is reduced as it is made, a stretch at a time.
   struct End {

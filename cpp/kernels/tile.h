@@ -15,7 +15,7 @@ inline constexpr int max_arity = 4;
 // be one of the inputs.
 using Tile = void (*)(const void* const* in, const int64_t* step, void* out, int64_t n);
 
-// first[i] = f(in[i * step]) and second[i] = g(in[i * step]); neither may be the input.
+// first[i] = f(in[i * step]) and second[i] = g(in[i * step]); one of them may be the input.
 using TwinTile = void (*)(const void* in, int64_t step, void* first, void* second, int64_t n);
 
 // By instruction set and by the dtype of the (promoted) operands; null where there is none.

@@ -102,8 +102,8 @@ struct TileLoop {
   }
 };
 
-// Two functions of one argument at once: F::both(x, first, second), with F::slow_both where
-// F::is_slow(x).
+// Two functions of one argument at once: F::both(x, first, second), with F::slow_both where F::is_slow(x),
+// if there is such.
 template <class F, class T>
 struct TwinLoop {
   using One = TileLoop<F, T, T>;
@@ -139,15 +139,22 @@ struct TwinLoop {
     }
   }
 
+  // `from` may be one of the others.
   [[gnu::always_inline]] static void one_block(const T* from, T* first, T* second) {
+    constexpr bool has_slow = requires { F::is_slow(*from); };
+    T kept[has_slow ? block : 1];
+    typename One::Flag any = 0;
+    if constexpr (has_slow) {
+      for (int j = 0; j < block; ++j) any |= typename One::Flag(F::is_slow(from[j]));
+      if (any) [[unlikely]] std::copy_n(from, block, kept);
+    }
 #pragma GCC unroll 1
 #pragma GCC ivdep
     for (int j = 0; j < block; ++j) F::both(from[j], first[j], second[j]);
-    typename One::Flag any = 0;
-    for (int j = 0; j < block; ++j) any |= typename One::Flag(F::is_slow(from[j]));
-    if (any) [[unlikely]]
-      for (int j = 0; j < block; ++j)
-        if (F::is_slow(from[j])) F::slow_both(from[j], first[j], second[j]);
+    if constexpr (has_slow)
+      if (any) [[unlikely]]
+        for (int j = 0; j < block; ++j)
+          if (F::is_slow(kept[j])) F::slow_both(kept[j], first[j], second[j]);
   }
 
   static void baseline(const void* in, int64_t step, void* first, void* second, int64_t n) {

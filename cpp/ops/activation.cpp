@@ -26,10 +26,12 @@ template <class T>
   return s == 0 ? T(-0.0) : x * s;
 }
 
-// The normal distribution and its density without the factor 1 / sqrt(2 pi).
+// The normal distribution, times 2 for doubles, and its density without the factor 1 / sqrt(2 pi). A half of
+// erfc would be rounded in one loop, and melt into a sum in another.
 template <class T>
 struct Normal {
-  T cdf, density;
+  static constexpr T all = math::detail::is_single<T> ? T(1) : T(2);
+  T share, density;
 };
 
 // Singles share one exponential: cdf(-a) = e^(-a^2 / 2) t P(t - 1/2) with t = 1 / (1 + a / sqrt(8)) and
@@ -53,11 +55,29 @@ template <class T>
     return {x < T(0) ? below : T(1) - below, density};
   } else {
     const T end = x < T(-1000) ? T(-1000) : x > T(1000) ? T(1000) : x;
-    return {T(0.5) * math::erfc(x * T(-std::numbers::sqrt2 / 2)), math::exp(T(-0.5) * end * end)};
+    return {math::erfc(x * T(-std::numbers::sqrt2 / 2)), math::exp(T(-0.5) * end * end)};
   }
 }
 
 constexpr double inv_sqrt_two_pi = std::numbers::inv_sqrtpi / std::numbers::sqrt2;
+
+// Functions whose slopes share their work: `both` sets the value and chain(1, slope).
+struct Gelu {
+  template <class T>
+  [[gnu::always_inline]] static T slope(T x, const Normal<T>& at) {
+    return (at.share + saturate(x) * (at.density * T(at.all * inv_sqrt_two_pi))) * (T(1) / at.all);
+  }
+  template <class T> T operator()(T x) const { return gated(x, normal(x).share * (T(1) / Normal<T>::all)); }
+  template <class T>
+  [[gnu::always_inline]] static void both(T x, T& y, T& dy) {
+    const Normal<T> at = normal(x);
+    y = gated(x, at.share * (T(1) / at.all));
+    dy = chain(T(1), slope(x, at));
+  }
+};
+struct GeluGrad {
+  template <class T> T operator()(T g, T x) const { return chain(g, Gelu::slope(x, normal(x))); }
+};
 
 // gelu_tanh(x) = x sigmoid(v) with v = slope (x + cubic x^3).
 constexpr double slope = 2 * 0.79788456080286535588;  // 2 sqrt(2 / pi)
@@ -67,6 +87,44 @@ template <class T>
 [[gnu::always_inline]] inline T tanh_gate(T x) {
   return math::sigmoid(T(slope) * (x + T(cubic) * (x * x * x)));
 }
+
+struct GeluTanh {
+  template <class T> T operator()(T x) const { return gated(x, tanh_gate(x)); }
+  template <class T>
+  [[gnu::always_inline]] static T derivative(T z, T s) {
+    const T dv = T(slope) * (T(1) + T(3 * cubic) * (z * z));
+    return s * (T(1) + z * (T(1) - s) * dv);
+  }
+  template <class T>
+  [[gnu::always_inline]] static void both(T x, T& y, T& dy) {
+    const T z = saturate(x), s = tanh_gate(z);
+    y = gated(x, s);
+    dy = chain(T(1), derivative(z, s));
+  }
+};
+struct GeluTanhGrad {
+  template <class T> T operator()(T g, T x) const {
+    const T z = saturate(x);
+    return chain(g, GeluTanh::derivative(z, tanh_gate(z)));
+  }
+};
+
+struct Silu {
+  template <class T> T operator()(T x) const { return gated(x, math::sigmoid(x)); }
+  template <class T>
+  [[gnu::always_inline]] static T derivative(T x, T s) {
+    return s * (T(1) + saturate(x) * (T(1) - s));
+  }
+  template <class T>
+  [[gnu::always_inline]] static void both(T x, T& y, T& dy) {
+    const T s = math::sigmoid(x);
+    y = gated(x, s);
+    dy = chain(T(1), derivative(x, s));
+  }
+};
+struct SiluGrad {
+  template <class T> T operator()(T g, T x) const { return chain(g, Silu::derivative(x, math::sigmoid(x))); }
+};
 
 Var emit(const Op& op, std::initializer_list<Var> ins) {
   return apply(op, {ins.begin(), ins.size()});
@@ -158,43 +216,32 @@ std::vector<Op> gates() {
       unary("log_sigmoid", "log(1 / (1 + e**-x)) without overflow. The derivative is sigmoid(-x).",
           []<class T>(T x) -> T { return -math::softplus(-x); },
           [](X x) { return sigmoid(-x); }),
-      unary("silu", "x * sigmoid(x), also called swish; 0 at -inf.",
-          []<class T>(T x) -> T { return gated(x, math::sigmoid(x)); },
-          [](G g, X x) { return silu_grad(g, x); }),
+      twin<Silu>("silu_grad",
+        unary("silu", "x * sigmoid(x), also called swish; 0 at -inf.",
+          Silu{}, [](G g, X x) { return silu_grad(g, x); })),
       obeying({.scales = true},
         binary("silu_grad", "x1 times the derivative of silu at x2.",
-          []<class T>(T g, T x) -> T {
-            const T s = math::sigmoid(x);
-            return chain(g, s * (T(1) + saturate(x) * (T(1) - s)));
-          },
+          SiluGrad{},
           [](G h, B x) { return silu_grad(h, x); },
           [](A g, B x) { return chain_multiply(g, silu_curvature(x)); })),
-      unary("gelu",
+      twin<Gelu>("gelu_grad",
+        unary("gelu",
           "x * Phi(x), where Phi(x) = (1 + erf(x / sqrt(2))) / 2 is the normal distribution; 0 at "
           "-inf.",
-          []<class T>(T x) -> T { return gated(x, normal(x).cdf); },
-          [](G g, X x) { return gelu_grad(g, x); }),
+          Gelu{}, [](G g, X x) { return gelu_grad(g, x); })),
       obeying({.scales = true},
         binary("gelu_grad", "x1 times the derivative of gelu at x2.",
-          []<class T>(T g, T x) -> T {
-            const Normal<T> at = normal(x);
-            return chain(g, at.cdf + saturate(x) * (at.density * T(inv_sqrt_two_pi)));
-          },
+          GeluGrad{},
           [](G h, B x) { return gelu_grad(h, x); },
           [](A g, B x) { return chain_multiply(g, gelu_curvature(x)); })),
-      unary("gelu_tanh",
+      twin<GeluTanh>("gelu_tanh_grad",
+        unary("gelu_tanh",
           "x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2, which approximates gelu; 0 at "
           "-inf.",
-          []<class T>(T x) -> T { return gated(x, tanh_gate(x)); },
-          [](G g, X x) { return gelu_tanh_grad(g, x); }),
+          GeluTanh{}, [](G g, X x) { return gelu_tanh_grad(g, x); })),
       obeying({.scales = true},
         binary("gelu_tanh_grad", "x1 times the derivative of gelu_tanh at x2.",
-          []<class T>(T g, T x) -> T {
-            const T z = saturate(x);
-            const T s = tanh_gate(z);
-            const T dv = T(slope) * (T(1) + T(3 * cubic) * (z * z));
-            return chain(g, s * (T(1) + z * (T(1) - s) * dv));
-          },
+          GeluTanhGrad{},
           [](G h, B x) { return gelu_tanh_grad(h, x); },
           [](A g, B x) { return chain_multiply(g, gelu_tanh_curvature(x)); })),
   };

@@ -135,6 +135,20 @@ Op binary(std::string name, std::string doc, F, PA da, PB db) {
                      make_tiles<domain, F, 2>(), returns_bool, {partial(da), partial(db)});
 }
 
+// A row of one argument that is computed together with `other`, by F::both.
+template <class F>
+Op twin(const char* other, Op row) {
+  static const kernels::TwinTiles tiles = [] {
+    kernels::TwinTiles made;
+    kernels::add_twin_tile<F, float>(made, DType::float32);
+    kernels::add_twin_tile<F, double>(made, DType::float64);
+    return made;
+  }();
+  row.twin = other;
+  row.twin_tiles = &tiles;
+  return row;
+}
+
 // Truth values without a derivative: comparisons, isnan.
 template <Domain domain = Domain::everything, class F>
 Op predicate(std::string name, std::string doc, F f) {

@@ -111,7 +111,8 @@ struct Op {
   std::function<Vars(const Batched&)> batch = {};
   const kernels::Tiles* tiles = nullptr;  // elementwise rows: what fusion runs
   std::optional<kernels::Fold> fold = {};  // of x over the attribute `axis`: what may end a fused group
-  // An elementwise row of the same argument that shares most of this one's work, and what runs both.
+  // An elementwise row that shares most of this one's work, and what runs both: of the same argument, or one
+  // that scales (see Laws) of 1 and that argument.
   std::string twin = {};
   const kernels::TwinTiles* twin_tiles = nullptr;
   // Arithmetic operations on these types. A row that does not say has its family's count: one a

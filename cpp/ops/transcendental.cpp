@@ -178,23 +178,10 @@ std::vector<Op> exponentials() {
   };
 }
 
-Op sine_row() {
-  static const kernels::TwinTiles twin_tiles = [] {
-    kernels::TwinTiles made;
-    kernels::add_twin_tile<Sin, float>(made, DType::float32);
-    kernels::add_twin_tile<Sin, double>(made, DType::float64);
-    return made;
-  }();
-  Op op = unary("sin", "The sine of x in radians; NaN for infinities.", Sin{},
-                [](X x) { return cos(x); });
-  op.twin = "cos";
-  op.twin_tiles = &twin_tiles;
-  return op;
-}
-
 std::vector<Op> circular() {
   return {
-      sine_row(),
+      twin<Sin>("cos", unary("sin", "The sine of x in radians; NaN for infinities.", Sin{},
+          [](X x) { return cos(x); })),
       unary("cos", "The cosine of x in radians; NaN for infinities.", Cos{},
           [](X x) { return -sin(x); }),
       unary("tan", "The tangent of x in radians; NaN for infinities.", Tan{},

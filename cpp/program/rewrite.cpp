@@ -94,6 +94,7 @@ Rewritten rewrite(Program& program, bool exact) {
     tidy();
     out.simplified.unused -= out.neutral + out.placed;  // counted already
   }
+  out.slopes = share_slopes(program);
   out.rerolled = reroll(program, exact);
   return out;
 }

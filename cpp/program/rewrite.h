@@ -13,6 +13,7 @@ struct Rewritten {
   int64_t placed = 0;      // sums with what is zero almost everywhere, made where it is not
   int64_t joined = 0;      // sums of boxes that are put side by side
   int64_t signs = 0;       // negations that sums and products take up
+  int64_t slopes = 0;      // derivatives made with the function
   int64_t rerolled = 0;    // steps on single numbers that became lanes of others
 };
 
@@ -37,6 +38,10 @@ int64_t join_boxes(Program& program);
 
 // a + -b becomes a - b, and so on; a sign on a factor moves to the product where sums take it from there.
 int64_t fold_signs(Program& program);
+
+// Where f(x) and derivatives of f at x are all that reads x, the slope is made with f(x), in the place of x,
+// and multiplied later. Keeps every bit.
+int64_t share_slopes(Program& program);
 
 // Equal operations on many single numbers become one on a vector of them, level by level. Unless `exact`,
 // sums of several numbers and of products are added up in another order: as reductions and products of

@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "ops/pairs.h"
+#include "program/rewrite.h"
 
 namespace wengert {
 namespace {
@@ -67,8 +68,13 @@ class Grouping {
   void add_member(std::size_t i) {
     const Step& own = step(i);
     const bool stays = !leaves_(own.outs[0]);
-    if (const int twin = stays ? find_twin(i) : -1; twin >= 0) {
-      group_.members[std::size_t(twin)].twin_made = number(i);
+    if (const int twin = find_twin(i, stays); twin >= 0) {
+      TileGroup::Member& member = group_.members[std::size_t(twin)];
+      member.twin_made = number(i);
+      if (!stays) {
+        member.twin_output = int(group_.writes.size());
+        group_.writes.push_back(array(own.outs[0]));
+      }
       alone_[std::size_t(twin)] = nullptr;
       member_at_.push_back(twin);
       return;
@@ -85,16 +91,32 @@ class Grouping {
     alone_.push_back(&own);
   }
 
-  // The member, made before step i, whose tile can make the result of step i too: its twin from now on.
-  int find_twin(std::size_t i) {
+  bool is_one(ValueId id) const {
+    const auto found = std::find_if(program_.constants.begin(), program_.constants.end(),
+                                    [&](const auto& constant) { return constant.first == id; });
+    if (found == program_.constants.end() || !is_fixed_constant(found->second)) return false;
+    const Array& x = found->second->array;
+    if (x.size() != 1) return false;
+    return x.dtype() == DType::float32 ? *x.data<float>() == 1 : x.dtype() == DType::float64 && *x.data<double>() == 1;
+  }
+
+  // What a step shares with its twin: its argument, or that of a slope.
+  ValueId argument(const Step& own) const {
+    if (own.ins.size() == 1) return own.ins[0];
+    return own.op->laws.scales && own.ins.size() == 2 && is_one(own.ins[0]) ? own.ins[1] : -1;
+  }
+
+  // The member, made before step i, whose tile can make the result of step i too: its twin from now on. What
+  // does not stay within the group may be written over an operand, so that it cannot be made earlier.
+  int find_twin(std::size_t i, bool stays) {
     const Step& own = step(i);
-    for (std::size_t k = 0; k < i; ++k) {
+    for (std::size_t k = stays || i == 0 ? 0 : i - 1; k < i; ++k) {
       const Step& other = step(k);
-      if (member_at_[k] < 0 || other.ins != own.ins || group_.members[std::size_t(member_at_[k])].twin) continue;
+      if (member_at_[k] < 0 || group_.members[std::size_t(member_at_[k])].twin) continue;
       const bool leads = other.op->twin == own.op->name, follows = own.op->twin == other.op->name;
-      if (!leads && !follows) continue;
+      if ((!leads && !follows) || argument(own) < 0 || argument(own) != argument(other)) continue;
       TileGroup::Member& member = group_.members[std::size_t(member_at_[k])];
-      member.twin = (*(leads ? other : own).op->twin_tiles)(array(own.ins[0]).dtype());
+      member.twin = (*(leads ? other : own).op->twin_tiles)(array(argument(own)).dtype());
       member.own_is_second = follows;
       return member_at_[k];
     }
@@ -117,7 +139,7 @@ class Grouping {
         if (k == m || !alone_[k] || uses[std::size_t(made)] != 1 || members[k].output >= 0) continue;
         // Arrays that the first one reads must not be overwritten before the second runs.
         const bool reads_arrays = members[k].ins[0] < number(0) || members[k].ins.back() < number(0);
-        const auto writes = [](const auto& member) { return member.output >= 0; };
+        const auto writes = [](const auto& member) { return member.output >= 0 || member.twin_output >= 0; };
         const auto between = std::span(members).subspan(k, m - k);
         if (reads_arrays && std::any_of(between.begin(), between.end(), writes)) continue;
         const kernels::Tile tile = pair_tile(*alone_[k]->op, *alone_[m]->op, int(place), members[m].dtype);

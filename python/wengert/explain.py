@@ -43,7 +43,9 @@ def explain_text(replay: Any, recorded: Program, program: Program) -> str:
     """Each pass with nodes, flops and bytes before and after and what it changed, then the units of
     the replay."""
     identities, repeated, unused = replay.simplified
-    neutral, narrowed, transposed, placed, joined, signs, stacked, rerolled = replay.rewritten
+    neutral, narrowed, transposed, placed, joined, signs, slopes, stacked, rerolled = (
+        replay.rewritten
+    )
     units = [UnitCost(*cost) for cost in replay.costs]
     moved = sum(unit.bytes for unit in units)
     lines = [
@@ -62,6 +64,7 @@ def explain_text(replay: Any, recorded: Program, program: Program) -> str:
                 (placed, "sums without zeros"),
                 (joined, "sums of slices put side by side"),
                 (signs, "signs moved into sums"),
+                (slopes, "derivatives made with the function"),
                 (replay.hoisted, "steps earlier, to save memory"),
                 (stacked, "scans whose sums of products are one product"),
                 (rerolled, "nodes on single numbers put together"),

@@ -1,0 +1,83 @@
+// Derivatives made where the function is: f(x) and its slope share most of their work, and the slope is
+// kept for the reverse sweep in the place of x.
+#include <unordered_set>
+
+#include "ops/vocabulary.h"
+#include "program/layout.h"
+#include "program/rewrite.h"
+
+namespace wengert {
+namespace {
+
+class SlopeSharer {
+ public:
+  explicit SlopeSharer(Program& program) : program_(program), layout_(program), slopes_(program.types.size(), -1) {}
+
+  int64_t run() {
+    const std::vector<Step> steps = program_.steps;
+    for (const Step& step : steps)
+      for (const ValueId id : step.outs) made_.insert(id);
+    int64_t count = 0;
+    for (const Step& step : steps) {
+      if (use_slope(step)) {
+        ++count;
+        continue;
+      }
+      layout_.keep(step);
+      if (is_elementwise(step) && !step.op->twin.empty() && pays(step)) make_slope(step);
+    }
+    layout_.finish();
+    return count;
+  }
+
+ private:
+  bool is_slope_of(const Step& step, const Step& f) const {
+    return is_elementwise(step) && step.op->laws.scales && step.op->name == f.op->twin && step.ins[1] == f.ins[0] &&
+           step.ins[0] != f.ins[0];
+  }
+
+  // Nothing but f and its derivatives reads x: it need not be kept.
+  bool pays(const Step& f) const {
+    const ValueId x = f.ins[0];
+    if (!made_.contains(x) || slopes_[std::size_t(x)] >= 0) return false;
+    bool any = false;
+    return layout_.read_only_by(x, [&](const Step& reader) {
+      const bool is_slope = is_slope_of(reader, f);
+      any |= is_slope;
+      return is_slope || (reader.op == f.op && reader.region == f.region);
+    }) && any;
+  }
+
+  void make_slope(const Step& f) {
+    const Op& op = find_op(f.op->twin);
+    const ValueId x = f.ins[0];
+    const Type type = program_.types[std::size_t(x)];
+    const ValueId one = program_.new_value({type.dtype, {}});
+    program_.constants.emplace_back(one, constant(1, type.dtype));
+    slopes_[std::size_t(x)] = layout_.compute(f, op, {}, {one, x}, type);
+  }
+
+  bool use_slope(const Step& step) {
+    static const Op& product = find_op("chain_multiply");
+    if (!is_elementwise(step) || !step.op->laws.scales || step.ins.size() != 2) return false;
+    const ValueId slope = slopes_[std::size_t(step.ins[1])];
+    if (slope < 0) return false;
+    Step last = step;
+    last.op = &product;
+    last.attrs = {};
+    last.ins = {step.ins[0], slope};
+    layout_.keep(std::move(last));
+    return true;
+  }
+
+  Program& program_;
+  LayoutRewriter layout_;
+  std::unordered_set<ValueId> made_;
+  std::vector<ValueId> slopes_;  // of each value of before, where it has one
+};
+
+}  // namespace
+
+int64_t share_slopes(Program& program) { return SlopeSharer(program).run(); }
+
+}  // namespace wengert

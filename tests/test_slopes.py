@@ -1,0 +1,102 @@
+"""Derivatives made with their functions: the bits of two tiles, in the memory of one argument."""
+
+import numpy as np
+import pytest
+import wengert as wg
+
+RNG = np.random.default_rng(0)
+SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -1e-40, 20.0, -20.0, -5.5, 1e30, -1e30]
+FUNCTIONS = {
+    "gelu": wg.nn.functional.gelu,
+    "gelu_tanh": lambda x: wg.nn.functional.gelu(x, approximate="tanh"),
+    "silu": wg.nn.functional.silu,
+}
+
+
+def bits(found, expected):
+    """Equal to the bit, but for which NaN a NaN is."""
+    for x, y in zip(wg.tree.leaves(found), wg.tree.leaves(expected), strict=True):
+        x, y = x.numpy(), y.numpy()
+        assert x.dtype == y.dtype and np.array_equal(x, y, equal_nan=True)
+        assert np.array_equal(np.signbit(x) & (x == x), np.signbit(y) & (y == y))
+
+
+def names(f, *args):
+    return [node.name for node in f.program(*args).nodes]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [1, 31, 4099])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_slope_to_the_bit(name, n, dtype, isa):
+    f = FUNCTIONS[name]
+    a, b, c = (RNG.normal(size=n) * 3 for _ in range(3))
+    a[: len(SPECIAL)] = SPECIAL[:n]
+    b[: len(SPECIAL)] = 1.0
+    c[::7] = 0.0
+    a, b, c = (wg.tensor(x.astype(dtype)) for x in (a, b, c))
+    step = wg.compile(wg.value_and_grad(lambda a: (f(a * b) * c).sum()))
+    bits(step(a), wg.value_and_grad(lambda a: (f(a * b) * c).sum())(a))
+    assert "1 derivatives made with the function" in step.explain(a)
+    assert any(f"{name} {name}_grad" in unit.label for unit in step.profile(a).units)
+
+
+def network(f, x, w, v):
+    return wg.grad(lambda w: (f(x @ w) @ v).sum())(w)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_slope_takes_the_memory_of_its_argument(name):
+    f = FUNCTIONS[name]
+    x, w, v = (wg.tensor(RNG.normal(size=(64, 64)).astype("f")) for _ in range(3))
+    step = wg.compile(lambda x, w, v: network(f, x, w, v))
+    bits(step(x, w, v), network(f, x, w, v))
+    kept = wg.compile(lambda x, w, v: network(wg.tanh, x, w, v))  # which keeps its value alone
+    arrays = [s.program(x, w, v).bytes_peak for s in (step, kept)]
+    assert arrays[0] <= arrays[1] + 64 * 64 * 4
+
+
+ELSEWHERE = {
+    "returned": lambda f, a, b: lambda h: (f(h).sum(), h),
+    "read again": lambda f, a, b: lambda h: ((f(h) * h).sum(), None),
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_an_argument_that_others_read_is_kept(name):
+    a, b = (wg.tensor(RNG.normal(size=50)) for _ in range(2))
+    loss = ELSEWHERE[name](wg.nn.functional.silu, a, b)
+    step = wg.compile(wg.value_and_grad(lambda a: loss(a * b), has_aux=True))
+    bits(step(a), wg.value_and_grad(lambda a: loss(a * b), has_aux=True)(a))
+    assert "made with the function" not in step.explain(a)
+
+
+def test_an_argument_from_outside_is_kept():
+    a = wg.tensor(RNG.normal(size=50))
+    step = wg.compile(wg.value_and_grad(lambda a: wg.nn.functional.silu(a).sum()))
+    bits(step(a), wg.value_and_grad(lambda a: wg.nn.functional.silu(a).sum())(a))
+    assert "made with the function" not in step.explain(a)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [1, 5, 40])
+def test_sine_and_cosine_over_their_argument(n, dtype):
+    """Both are read by products, so that both are written, one of them where the argument was."""
+    x, w = (wg.tensor((RNG.normal(size=(n, n)) * 1e3).astype(dtype)) for _ in range(2))
+
+    def f(x, w):
+        h = x @ w  # some of them beyond what the tiles reduce at once
+        return wg.sin(h) @ w + wg.cos(h) @ x
+
+    bits(wg.compile(f, exact=True)(x * 1e5, w), f(x * 1e5, w))
+
+
+def test_slopes_under_every_transform():
+    f = FUNCTIONS["gelu"]
+    x, w = (wg.tensor(RNG.normal(size=(6, 6))) for _ in range(2))
+
+    def loss(w):
+        return (f(x @ w) ** 2).sum()
+
+    for g in (wg.grad(loss), wg.hessian(loss), lambda w: wg.vmap(wg.grad(loss))(wg.stack([w, -w]))):
+        np.testing.assert_allclose(wg.compile(g)(w).numpy(), g(w).numpy(), rtol=1e-11, atol=1e-12)
