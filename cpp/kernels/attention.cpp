@@ -219,15 +219,17 @@ struct Forward {
   T* lse;
 };
 
-// What a task keeps while it goes from tile to tile.
+// What a task keeps while it goes from tile to tile. Threads keep theirs: a replay takes no memory.
 template <class T>
 struct ForwardRoom {
   std::vector<T> queries, scores, sums, values;
   T most[tile], mass[tile], kept[tile];
 
-  explicit ForwardRoom(const Forward<T>& f)
-      : queries(std::size_t(f.q.cols * tile)), scores(tile * tile),
-        sums(std::size_t(tile * padded<T>(f.v.cols))) {}
+  void fit(const Forward<T>& f) {
+    queries.resize(std::size_t(f.q.cols * tile));
+    scores.resize(tile * tile);
+    sums.resize(std::size_t(tile * padded<T>(f.v.cols)));
+  }
 };
 
 int64_t keys_seen(const Attention& how, int64_t keys, int64_t query) {
@@ -311,9 +313,13 @@ struct BackwardRoom {
   std::vector<T> queries, seeds, outs, scores, slopes, dq, dk, dv, rows_q, rows_k, rows_g;
   T base[tile], drop[tile];
 
-  explicit BackwardRoom(const Forward<T>& f)
-      : queries(std::size_t(f.q.cols * tile)), seeds(std::size_t(f.v.cols * tile)),
-        outs(seeds.size()), scores(tile * tile), slopes(tile * tile) {}
+  void fit(const Forward<T>& f) {
+    queries.resize(std::size_t(f.q.cols * tile));
+    seeds.resize(std::size_t(f.v.cols * tile));
+    outs.resize(seeds.size());
+    scores.resize(tile * tile);
+    slopes.resize(tile * tile);
+  }
 };
 
 template <class T>
@@ -437,7 +443,7 @@ void pull(const Backward<T>& b, BackwardRoom<T>& room) {
   if (!all_finite(b.dq) || !all_finite(b.dk) || !all_finite(b.dv)) pull_alone(b);
 }
 
-constexpr double worth_a_task = 0x1p21;  // multiply-adds
+constexpr double worth_a_task = 0x1p19;  // multiply-adds
 
 int64_t tasks_of(double work) {
   return int64_t(std::max(1.0, worth_a_task / std::max(work, 1.0)));
@@ -467,7 +473,8 @@ void attention(const Array& q, const Array& k, const Array& v, const Attention& 
     const double work = double(std::min(tile, like.q.rows)) * double(like.k.rows) *
                         double(like.q.cols + like.v.cols);
     parallel::parallel_for(items * tiles, tasks_of(work), [&](int64_t begin, int64_t end) {
-      ForwardRoom<T> room(like);
+      thread_local ForwardRoom<T> room;
+      room.fit(like);
       for (int64_t t = begin; t < end; ++t) attend(forward(t / tiles), t % tiles * tile, room);
     });
   });
@@ -491,9 +498,10 @@ void attention_grad(const Array& g, const AttentionValues& at, const Array* g_ls
     const double work = double(like.f.q.rows) * double(like.f.k.rows) *
                         double(3 * like.f.q.cols + 2 * like.f.v.cols);
     parallel::parallel_for(items, tasks_of(work), [&](int64_t begin, int64_t end) {
-      BackwardRoom<T> room(like.f);
+      thread_local BackwardRoom<T> room;
+      room.fit(like.f);
       for (int64_t item = begin; item < end; ++item) {
-        if (item + 1 < end) {
+        if (item + 1 < items) {  // of the next task at the end, which is often this thread's too
           const Backward<T> next = backward(item + 1);
           for (const Matrix<T>* x : {&next.f.q, &next.f.k, &next.f.v, &next.g, &next.out}) ask(*x);
         }

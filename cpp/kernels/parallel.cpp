@@ -29,8 +29,8 @@ namespace wengert::parallel {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr auto worker_spin = std::chrono::microseconds(20);
-constexpr auto caller_spin = std::chrono::microseconds(20);
+constexpr auto worker_spin = std::chrono::microseconds(60);
+constexpr auto caller_spin = std::chrono::microseconds(60);
 // What must be left to do after the first chunk: to hand chunks to threads that spin costs half a
 // microsecond, to wake one that sleeps 5, and 25 where it pushes the caller aside.
 constexpr auto worth_sharing = std::chrono::microseconds(10);
