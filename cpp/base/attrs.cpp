@@ -1,6 +1,5 @@
 #include "base/attrs.h"
 
-#include <cstring>
 #include <functional>
 
 namespace wengert {
@@ -22,16 +21,14 @@ Attrs::Attrs(const Schema& schema, std::vector<Attr> values) {
   list_ = Ref<List>(new List{.schema = &schema, .values = std::move(values)});
 }
 
-const Attr& Attrs::at(const char* name) const {
+const Attr& Attrs::at(std::string_view name) const {
   if (list_)
-    for (std::size_t i = 0; i < list_->values.size(); ++i) {
-      const char* own = (*list_->schema)[i].name.c_str();
-      if (own[0] == name[0] && std::strcmp(own, name) == 0) return list_->values[i];
-    }
+    for (std::size_t i = 0; i < list_->values.size(); ++i)
+      if ((*list_->schema)[i].name == name) return list_->values[i];
   fail(ErrorKind::argument, "attributes: there is none named '", name, "'");
 }
 
-Attrs Attrs::with(const char* name, Attr value) const {
+Attrs Attrs::with(std::string_view name, Attr value) const {
   std::vector<Attr> values = list_->values;
   values[std::size_t(&at(name) - list_->values.data())] = std::move(value);
   return Attrs(*list_->schema, std::move(values));

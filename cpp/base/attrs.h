@@ -3,6 +3,7 @@
 #pragma once
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -32,17 +33,17 @@ class Attrs {
   Attrs() = default;
   Attrs(const Schema& schema, std::vector<Attr> values);
 
-  bool flag(const char* name) const { return std::get<bool>(at(name)); }
-  int64_t integer(const char* name) const { return std::get<int64_t>(at(name)); }
-  double real(const char* name) const { return std::get<double>(at(name)); }
-  const Ints& ints(const char* name) const { return std::get<Ints>(at(name)); }
-  DType dtype(const char* name) const { return std::get<DType>(at(name)); }
-  const std::string& text(const char* name) const { return std::get<std::string>(at(name)); }
-  bool is_none(const char* name) const { return std::holds_alternative<None>(at(name)); }
-  const Attr& at(const char* name) const;
+  bool flag(std::string_view name) const { return std::get<bool>(at(name)); }
+  int64_t integer(std::string_view name) const { return std::get<int64_t>(at(name)); }
+  double real(std::string_view name) const { return std::get<double>(at(name)); }
+  const Ints& ints(std::string_view name) const { return std::get<Ints>(at(name)); }
+  DType dtype(std::string_view name) const { return std::get<DType>(at(name)); }
+  const std::string& text(std::string_view name) const { return std::get<std::string>(at(name)); }
+  bool is_none(std::string_view name) const { return std::holds_alternative<None>(at(name)); }
+  const Attr& at(std::string_view name) const;
 
   // A copy in which `name` has another value.
-  Attrs with(const char* name, Attr value) const;
+  Attrs with(std::string_view name, Attr value) const;
 
   bool empty() const { return !list_; }
   std::size_t hash() const;

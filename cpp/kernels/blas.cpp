@@ -227,9 +227,10 @@ struct Tiles {
 template <class T>
 Tiles tiles_for(const Matrix<const T>& a, int64_t n) {
   const int64_t m = a.rows, k = a.cols;
-  const bool panels = kernels::panels_pay<T>(a, n);
   Tiles tile{m, n};
   double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+  if (work < 0x1p22) return tile;
+  const bool panels = kernels::panels_pay<T>(a, n);
   for (int count = 2; count <= 16; count *= 2) {
     work /= 2;
     if (work < (count == 2 && panels ? 0x1p21 : 0x1p23)) break;
