@@ -26,22 +26,35 @@ struct Product {
   blas::Matrix<T> c;
 };
 
+// Field by field: copies of matrices just made would wait for their numbers to reach memory.
 template <class T>
-blas::Matrix<const T> matrix_of(const Array& x, bool vector_is_row) {
-  const T* data = x.data<T>();
+void set_matrix(blas::Matrix<const T>& m, const Array& x, bool vector_is_row) {
+  m.data = x.data<T>();
   const std::size_t n = x.shape().size();
+  const int64_t size = x.shape()[n - 1], stride = x.strides()[n - 1];
   if (n == 1) {
-    const int64_t size = x.shape()[0], stride = x.strides()[0];
-    return vector_is_row ? blas::Matrix<const T>{data, 1, size, size, stride}
-                         : blas::Matrix<const T>{data, size, 1, stride, 1};
+    m.rows = vector_is_row ? 1 : size;
+    m.cols = vector_is_row ? size : 1;
+    m.row_stride = vector_is_row ? size : stride;
+    m.col_stride = vector_is_row ? stride : 1;
+    return;
   }
-  return {data, x.shape()[n - 2], x.shape()[n - 1], x.strides()[n - 2], x.strides()[n - 1]};
+  m.rows = x.shape()[n - 2];
+  m.cols = size;
+  m.row_stride = x.strides()[n - 2];
+  m.col_stride = stride;
 }
 
 template <class T>
 Product<T> product_of(const Array& a, const Array& b, const Array& out) {
-  const blas::Matrix<const T> ma = matrix_of<T>(a, true), mb = matrix_of<T>(b, false);
-  return {ma, mb, {out.data<T>(), ma.rows, mb.cols, mb.cols, 1}};
+  Product<T> p;
+  set_matrix(p.a, a, true);
+  set_matrix(p.b, b, false);
+  p.c.data = out.data<T>();
+  p.c.rows = p.a.rows;
+  p.c.cols = p.c.row_stride = p.b.cols;
+  p.c.col_stride = 1;
+  return p;
 }
 
 // Axes merged where all three operands can walk them as one.
