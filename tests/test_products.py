@@ -1,4 +1,5 @@
-"""Products big enough for panels: sizes that are no multiple of one, every layout, infinities."""
+"""Products big enough for panels, and small ones of whole vectors: sizes around both, every layout,
+infinities."""
 
 import itertools
 
@@ -6,7 +7,9 @@ import numpy as np
 import pytest
 import wengert as wg
 
-SIZES = [(64, 130, 300), (129, 33, 513), (200, 512, 256), (70, 47, 1000)]
+# More than 2**20 multiply-adds each, and fewer.
+PANELS = [(64, 130, 300), (129, 33, 513), (200, 512, 256), (70, 47, 1000)]
+SMALL = [(4, 16, 1), (8, 32, 5), (12, 48, 31), (20, 16, 200), (64, 64, 64), (6, 16, 9), (8, 24, 9)]
 
 
 def layouts(x):
@@ -19,9 +22,8 @@ def layouts(x):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("m", "n", "k"), SIZES)
+@pytest.mark.parametrize(("m", "n", "k"), PANELS + SMALL)
 def test_every_layout(m, n, k, dtype):
-    assert m * n * k > 2**20
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(m, k)), rng.normal(size=(k, n))
     bias = rng.normal(size=n)

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "kernels/panels.h"
+#include "kernels/small_product.h"
 #include "kernels/tasks.h"
 #include "kernels/transpose.h"
 
@@ -130,6 +131,29 @@ bool gemv_pays(int64_t n, int64_t k, Layout b) {
   return b.trans == CblasTrans && k < 16 && n >= 64;
 }
 
+// Where b lies in the first-level cache and its rows are whole vectors, nothing has to be packed, and what BLAS
+// spends around its kernels is up to a third of the time; in doubles it makes no difference. c = a @ b, or
+// c += a @ b, or with `row` row + a @ b.
+template <class T>
+bool try_small(const Matrix<const T>& a, const Matrix<const T>& b, bool add, const T* row, const Matrix<T>& c) {
+  const int64_t m = c.rows, n = c.cols, k = a.cols;
+  constexpr int64_t cached = (1 << 15) / int64_t(sizeof(T));
+  if (sizeof(T) != 4 || m % 4 != 0 || n % kernels::granule<T> != 0 || n * k > cached || m * n * k > 1 << 20 ||
+      !transpose_is_fast() || c.col_stride != 1)
+    return false;
+  if (b.col_stride != 1 && (b.row_stride != 1 || !copy_pays<T>(m, n, k))) return false;
+  alignas(64) T copy[cached];
+  const T* from = b.data;
+  int64_t stride = b.row_stride;
+  if (b.col_stride != 1) {
+    transpose(b.data, b.col_stride, n, k, copy);
+    from = copy, stride = n;
+  }
+  kernels::small_product<T>({.a = a.data, .a_row = a.row_stride, .a_col = a.col_stride, .b = from, .b_row = stride,
+                             .c = c.data, .c_row = c.row_stride, .m = m, .n = n, .k = k, .add = add, .row = row});
+  return true;
+}
+
 // Does c = alpha a @ b + beta c in one BLAS call, or returns false where BLAS cannot express it.
 template <class T>
 bool try_blas(T alpha, const Matrix<const T>& a, const Matrix<const T>& b, T beta,
@@ -149,6 +173,7 @@ bool try_blas(T alpha, const Matrix<const T>& a, const Matrix<const T>& b, T bet
     kernels::panel_product<T>(a, b, beta == T(1), nullptr, c);
     return true;
   }
+  if (alpha == T(1) && (beta == T(0) || beta == T(1)) && try_small<T>(a, b, beta == T(1), nullptr, c)) return true;
   if (b_layout.trans == CblasTrans && copy_pays<T>(m, n, k)) {
     alignas(64) T copy[transposed_bytes / sizeof(T)];
     transpose(b.data, b_layout.ld, n, k, copy);
@@ -298,6 +323,8 @@ void gemm(std::type_identity_t<T> alpha, const ConstMatrix<T>& a, const ConstMat
 template <class T>
 bool gemm_from_row(const T* row, const ConstMatrix<T>& a, const ConstMatrix<T>& b, const Matrix<T>& c) {
   const int64_t m = c.rows, n = c.cols, k = a.cols;
+  if (m == 0 || n == 0 || k == 0) return false;
+  if (try_small<T>(a, b, false, row, c)) return true;
   const Tiles tile = tiles_for(a, n);
   if (c.col_stride != 1 || !kernels::panels_pay<T>(block(a, 0, tile.rows, 0, k), tile.cols)) return false;
   const int64_t across = (n - 1) / tile.cols + 1, down = (m - 1) / tile.rows + 1;

@@ -263,10 +263,13 @@ void linear(const Array& x, const Array& weight, const Array* bias, const Array&
                                        {weight.strides()[1], weight.strides()[0]}, weight.offset());
   const int64_t cols = weight.shape()[0];
   auto run = [&]<class T>(TypeTag<T>) {
-    if (bias && bias->strides()[0] == 1 && out.size() * weight.shape()[1] > 1 << 20) {
+    if (bias && bias->strides()[0] == 1) {
       Product<T> p = product_of<T>(x, transposed, out);
-      BatchAxes axes = batch_axes(x, transposed, out, p.c.rows * p.c.cols);
-      fold_rows(p, axes);
+      BatchAxes axes;
+      if (x.ndim() > 2) {
+        axes = batch_axes(x, transposed, out, p.c.rows * p.c.cols);
+        fold_rows(p, axes);
+      }
       if (axes.empty() && blas::gemm_from_row<T>(bias->data<T>(), p.a, p.b, p.c)) return;
     }
     if (bias)  // waits in the output: one pass of the product adds to it
