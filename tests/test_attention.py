@@ -325,3 +325,13 @@ def test_masks_are_bool_or_float():
         wg.nn.scaled_dot_product_attention(x, x, x, mask)
     with pytest.raises(wg.DTypeError, match="bool or float"):
         wg.nn.MultiHeadAttention(4, 2)(x, x, x, attn_mask=mask)
+
+
+def test_no_keys_give_zeros_whatever_came_before():
+    def weigh(keys):
+        q, k, v = (wg.full((1, 1, n, 8), -1.0) for n in (70, keys, keys))
+        return wg.nn.scaled_dot_product_attention(q, k, v).numpy()
+
+    assert (weigh(70) == -1).all()
+    empty = weigh(0)
+    assert (empty == 0).all() and not np.signbit(empty).any()

@@ -276,6 +276,7 @@ void attend(const Forward<T>& f, int64_t first, ForwardRoom<T>& room) {
   turn(f.q, first, T(f.how.scale), room.queries.data());
   std::fill_n(room.most, tile, minus_infinity<T>);
   std::fill_n(room.mass, tile, T(0));
+  if (keys == 0) std::fill(room.sums.begin(), room.sums.end(), T(0));
   for (int64_t start = 0; start < keys; start += tile) {
     const int64_t n = std::min(tile, keys - start);
     const bool diagonal = f.how.is_causal && start == first;
@@ -497,11 +498,13 @@ void attention_grad(const Array& g, const AttentionValues& at, const Array* g_ls
     const Backward<T> like = backward(0);
     const double work = double(like.f.q.rows) * double(like.f.k.rows) *
                         double(3 * like.f.q.cols + 2 * like.f.v.cols);
+    constexpr int64_t near_bytes = 1 << 18;  // of an item, which must not push out what the one before it needs
+    const bool foreseen = int64_t(sizeof(T)) * (like.f.q.rows + like.f.k.rows) * (like.f.q.cols + like.f.v.cols) <= near_bytes;
     parallel::parallel_for(items, tasks_of(work), [&](int64_t begin, int64_t end) {
       thread_local BackwardRoom<T> room;
       room.fit(like.f);
       for (int64_t item = begin; item < end; ++item) {
-        if (item + 1 < items) {  // of the next task at the end, which is often this thread's too
+        if (item + 1 < items && foreseen) {  // of the next task at the end, which is often this thread's too
           const Backward<T> next = backward(item + 1);
           for (const Matrix<T>* x : {&next.f.q, &next.f.k, &next.f.v, &next.g, &next.out}) ask(*x);
         }

@@ -269,6 +269,9 @@ Tiles tiles_for(const Matrix<const T>& a, int64_t n) {
   return tile;
 }
 
+// Whether the product is long enough to wake a thread for a part of it.
+bool worth_waking(int64_t m, int64_t n, int64_t k) { return double(m) * double(n) * double(k) >= 0x1p24; }
+
 // Out of line: what it takes to hold copies and run tiles would slow the small products.
 template <class T>
 [[gnu::noinline]] void gemm_in_tiles(T alpha, Matrix<const T> a, Matrix<const T> b, T beta,
@@ -281,7 +284,7 @@ template <class T>
     const int64_t rows = std::min(tile.rows, m - i), cols = std::min(tile.cols, n - j);
     gemm_one_thread<T>(alpha, block(a, i, rows, 0, k), block(b, 0, k, j, cols), beta,
                        block(c, i, rows, j, cols));
-  });
+  }, worth_waking(m, n, k));
 }
 
 template <class T>
@@ -333,7 +336,7 @@ bool gemm_from_row(const T* row, const ConstMatrix<T>& a, const ConstMatrix<T>& 
     const int64_t rows = std::min(tile.rows, m - i), cols = std::min(tile.cols, n - j);
     kernels::panel_product<T>(block(a, i, rows, 0, k), block(b, 0, k, j, cols), false, row + j,
                               block(c, i, rows, j, cols));
-  });
+  }, worth_waking(m, n, k));
   return true;
 }
 

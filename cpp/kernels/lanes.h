@@ -1,6 +1,7 @@
 // Loops over contiguous rows in blocks that the compiler turns into vector code, with sums in a
 // fixed order that do not lose digits on long rows. For code compiled through variants.h.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -51,17 +52,17 @@ template <class T, class F>
   if (i < end) f(i, end - i);
 }
 
-// Sum over all lanes of the blocks f(i, left), i < n, whose padding must be 0. Runs of 2048
-// elements are added in T, their sums in double.
+inline constexpr int64_t longest_run = 2048;  // elements that are added in T; sums of runs are added in double
+
+// Sum over all lanes of the blocks f(i, left), i < n, whose padding must be 0.
 template <int bytes, class T, class F>
 [[gnu::always_inline]] inline double sum_blocks(int64_t n, F f) {
   typedef T Vector [[gnu::vector_size(bytes)]];
   constexpr int parts = int(sizeof(Block<T>)) / bytes;
-  constexpr int64_t run = 2048;
   double total = 0;
-  for (int64_t begin = 0; begin < n; begin += run) {
+  for (int64_t begin = 0; begin < n; begin += longest_run) {
     Vector sums[parts] = {};
-    for_blocks<T>(begin, begin + run < n ? begin + run : n, [&](int64_t i, int64_t left) {
+    for_blocks<T>(begin, std::min(begin + longest_run, n), [&](int64_t i, int64_t left) {
       const Block<T> block = f(i, left);
       for (int p = 0; p < parts; ++p) {
         Vector terms;
@@ -78,6 +79,51 @@ template <int bytes, class T, class F>
   }
   return total;
 }
+
+inline constexpr int64_t strip = 16;  // rows whose sums are made together, as each waits for its own
+
+// Sums of several short rows, from registers: a block of `Block` would go through the stack.
+template <int bytes, class T>
+struct RowSums {
+  typedef T Vector [[gnu::vector_size(bytes)]];
+  static constexpr int width = bytes / int(sizeof(T));
+
+  // By reference: a register that another instruction set lacks cannot be returned.
+  [[gnu::always_inline]] static void load(const T* from, Vector& v) { std::memcpy(&v, from, sizeof(v)); }
+  // Its first `left` elements, then `pad`.
+  [[gnu::always_inline]] static void load(const T* from, int64_t left, T pad, Vector& v) {
+    if (left >= width) return load(from, v);
+    T part[width];
+    std::fill_n(part, width, pad);
+    std::copy_n(from, left, part);
+    load(part, v);
+  }
+
+  // sums[r] = the sum of the vectors v that f(r, i, left, v) sets, i < n, whose padding must be 0; r < rows <= strip.
+  template <class F>
+  [[gnu::always_inline]] static void sum(int64_t rows, int64_t n, F f, double* sums) {
+    T lane[strip][width] = {};
+    std::fill_n(sums, strip, 0.0);
+    for (int64_t begin = 0; begin < n; begin += longest_run) {
+      const int64_t end = std::min(begin + longest_run, n);
+      for (int64_t r = 0; r < rows; ++r) {
+        Vector own[4] = {}, v;
+        int64_t i = begin;
+        for (; i + 4 * width <= end; i += 4 * width)
+          for (int k = 0; k < 4; ++k) f(r, i + k * width, int64_t(width), v), own[k] += v;
+        for (; i + width <= end; i += width) f(r, i, int64_t(width), v), own[0] += v;
+        if (i < end) f(r, i, end - i, v), own[1] += v;
+        own[0] = (own[0] + own[2]) + (own[1] + own[3]);
+        std::memcpy(lane[r], &own[0], sizeof(Vector));
+      }
+#pragma GCC unroll 4
+      for (int half = width / 2; half > 0; half /= 2)
+        for (int r = 0; r < strip; ++r)
+          for (int j = 0; j < half; ++j) lane[r][j] += lane[r][j + half];
+      for (int r = 0; r < strip; ++r) sums[r] += double(lane[r][0]);
+    }
+  }
+};
 
 // Whether a cotangent asks for nothing of a row: then a NaN in the row stays out of the adjoint.
 template <class T>

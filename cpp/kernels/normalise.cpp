@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <vector>
 
 #include "kernels/copy.h"
@@ -14,50 +13,6 @@ namespace wengert::kernels {
 namespace {
 
 constexpr int64_t grain = 1 << 13;  // elements a task takes
-constexpr int64_t strip = 16;       // rows whose sums are made together, as each waits for its own
-constexpr int64_t run = 2048;       // elements that are added in T; sums of runs are added in double
-
-template <int bytes, class T>
-struct Lanes {
-  typedef T Vector [[gnu::vector_size(bytes)]];
-  static constexpr int width = bytes / int(sizeof(T));
-
-  // By reference: a register that another instruction set lacks cannot be returned.
-  [[gnu::always_inline]] static void load(const T* from, Vector& v) { std::memcpy(&v, from, sizeof(v)); }
-  // Its first `left` elements, then `pad`.
-  [[gnu::always_inline]] static void load(const T* from, int64_t left, T pad, Vector& v) {
-    if (left >= width) return load(from, v);
-    T part[width];
-    std::fill_n(part, width, pad);
-    std::copy_n(from, left, part);
-    load(part, v);
-  }
-
-  // sums[r] = the sum of the vectors v that f(r, i, left, v) sets, i < n, whose padding must be 0; r < rows <= strip.
-  template <class F>
-  [[gnu::always_inline]] static void sum(int64_t rows, int64_t n, F f, double* sums) {
-    T lane[strip][width] = {};
-    std::fill_n(sums, strip, 0.0);
-    for (int64_t begin = 0; begin < n; begin += run) {
-      const int64_t end = std::min(begin + run, n);
-      for (int64_t r = 0; r < rows; ++r) {
-        Vector own[4] = {}, v;
-        int64_t i = begin;
-        for (; i + 4 * width <= end; i += 4 * width)
-          for (int k = 0; k < 4; ++k) f(r, i + k * width, int64_t(width), v), own[k] += v;
-        for (; i + width <= end; i += width) f(r, i, int64_t(width), v), own[0] += v;
-        if (i < end) f(r, i, end - i, v), own[1] += v;
-        own[0] = (own[0] + own[2]) + (own[1] + own[3]);
-        std::memcpy(lane[r], &own[0], sizeof(Vector));
-      }
-#pragma GCC unroll 4
-      for (int half = width / 2; half > 0; half /= 2)
-        for (int r = 0; r < strip; ++r)
-          for (int j = 0; j < half; ++j) lane[r][j] += lane[r][j + half];
-      for (int r = 0; r < strip; ++r) sums[r] += double(lane[r][0]);
-    }
-  }
-};
 
 template <class T>
 struct Moments {
@@ -66,7 +21,7 @@ struct Moments {
 
 template <int bytes, class T>
 [[gnu::always_inline]] inline Moments<T> moments(const T* x, int64_t rows, const Normalisation& how) {
-  using Row = Lanes<bytes, T>;
+  using Row = RowSums<bytes, T>;
   using Vector = typename Row::Vector;
   const int64_t n = how.n;
   Moments<T> out;
@@ -111,7 +66,7 @@ struct Backward {
   template <int bytes, class T>
   [[gnu::always_inline]] static void run(const T* g, const T* x, const T* weight,
                                          const Normalisation& how, T* out, int64_t rows) {
-    using Row = Lanes<bytes, T>;
+    using Row = RowSums<bytes, T>;
     using Vector = typename Row::Vector;
     const int64_t n = how.n;
     for (int64_t first = 0; first < rows; first += strip) {

@@ -311,12 +311,13 @@ void parallel_for(int64_t n, int64_t grain, RangeBody body) {
   }
 }
 
-void run_tasks(int64_t n, FunctionRef<void(int64_t i)> body) {
+void run_tasks(int64_t n, FunctionRef<void(int64_t i)> body, bool may_wake) {
   const auto each = [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) body(i);
   };
   const int threads = n < 2 || n > max_chunks || in_region ? 1 : num_threads();
-  if (threads == 1 || !pool().try_run(n, 1, n, 0, threads, each)) each(0, n);
+  const bool shares = threads > 1 && (may_wake || !pool().all_asleep());
+  if (!shares || !pool().try_run(n, 1, n, 0, threads, each)) each(0, n);
 }
 
 }  // namespace wengert::parallel

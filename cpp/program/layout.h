@@ -37,6 +37,4 @@ class LayoutRewriter {
   std::vector<Step> made_;
 };
 
-inline bool is_elementwise(const Step& step) { return step.op->tiles && !step.own_op && step.outs.size() == 1; }
-
 }  // namespace wengert

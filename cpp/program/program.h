@@ -19,6 +19,9 @@ struct Step {
   std::shared_ptr<const Op> own_op = {};  // keeps an op alive that is no row of the table
 };
 
+// Runs as tiles, which may be those of a group.
+inline bool is_elementwise(const Step& step) { return step.op->tiles && !step.own_op && step.outs.size() == 1; }
+
 struct Program {
   std::vector<Type> types;  // of each value
   std::vector<Step> steps;  // in topological order

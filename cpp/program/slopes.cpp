@@ -1,5 +1,6 @@
 // Derivatives made where the function is: f(x) and its slope share most of their work, and the slope is
 // kept for the reverse sweep in the place of x.
+#include <unordered_map>
 #include <unordered_set>
 
 #include "ops/vocabulary.h"
@@ -11,7 +12,10 @@ namespace {
 
 class SlopeSharer {
  public:
-  explicit SlopeSharer(Program& program) : program_(program), layout_(program), slopes_(program.types.size(), -1) {}
+  explicit SlopeSharer(Program& program) : program_(program), layout_(program), slopes_(program.types.size(), -1) {
+    for (std::size_t id = 0; id < program.types.size(); ++id)
+      sharing_[layout_.array(ValueId(id)).buffer().get()].push_back(ValueId(id));
+  }
 
   int64_t run() {
     const std::vector<Step> steps = program_.steps;
@@ -36,10 +40,21 @@ class SlopeSharer {
            step.ins[0] != f.ins[0];
   }
 
+  // Whether x is all of its memory, which others only look at in order to make x.
+  bool lies_alone(ValueId x) const {
+    const Array& own = layout_.array(x);
+    if (std::size_t(own.size()) * std::size_t(itemsize(own.dtype())) != own.buffer()->bytes) return false;
+    for (const ValueId id : sharing_.at(own.buffer().get())) {
+      const auto is_view = [&](const Step& reader) { return layout_.array(reader.outs[0]).buffer() == own.buffer(); };
+      if (id != x && !layout_.read_only_by(id, is_view)) return false;
+    }
+    return true;
+  }
+
   // Nothing but f and its derivatives reads x: it need not be kept.
   bool pays(const Step& f) const {
     const ValueId x = f.ins[0];
-    if (!made_.contains(x) || slopes_[std::size_t(x)] >= 0) return false;
+    if (!made_.contains(x) || slopes_[std::size_t(x)] >= 0 || !lies_alone(x)) return false;
     bool any = false;
     return layout_.read_only_by(x, [&](const Step& reader) {
       const bool is_slope = is_slope_of(reader, f);
@@ -73,6 +88,7 @@ class SlopeSharer {
   Program& program_;
   LayoutRewriter layout_;
   std::unordered_set<ValueId> made_;
+  std::unordered_map<const Buffer*, std::vector<ValueId>> sharing_;  // values, by their memory
   std::vector<ValueId> slopes_;  // of each value of before, where it has one
 };
 

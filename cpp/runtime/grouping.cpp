@@ -167,8 +167,6 @@ class Grouping {
 
 }  // namespace
 
-bool is_member(const Step& step) { return step.op->tiles && !step.own_op && step.outs.size() == 1; }
-
 std::optional<kernels::Stretches> stretches_of(const Step& step, const std::vector<Array>& arrays) {
   const Array& x = arrays[std::size_t(step.ins[0])];
   if (!is_end(step) || !x.is_contiguous() || x.offset() != 0) return {};

@@ -7,7 +7,6 @@
 
 namespace wengert {
 
-bool is_member(const Step& step);  // elementwise: its tile may be one of a group
 // A reduction that a group may carry out on what it makes; in a group, it is one of those.
 inline bool is_end(const Step& step) { return step.op->fold && !step.own_op; }
 

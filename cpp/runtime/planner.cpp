@@ -55,7 +55,7 @@ std::vector<PlannedUnit> plan_units(const Program& program, const std::vector<Ar
     if (is_view) continue;
     std::size_t earliest = 0;  // the first unit this step may join or follow
     bool waits = false;        // for the last one
-    const bool joinable = is_member(step);
+    const bool joinable = is_elementwise(step);
     for (const ValueId id : step.ins) {
       const std::size_t made = unit_of(id);
       if (made == nowhere) continue;
