@@ -294,3 +294,268 @@ def test_wrong_projections(size):
     if size in (5, 6):
         with pytest.raises(wg.ArgumentError, match="GRU: 'proj_size' is for LSTM only"):
             nn.GRU(3, 5, proj_size=size)
+
+
+HUGE = 10**30  # beyond int64, not beyond float64
+
+
+@pytest.mark.parametrize("says", [*NOT_NEGATIVE, *FINITE])
+def test_arrays_without_axes_and_large_integers_are_numbers(says):
+    call = {**NOT_NEGATIVE, **FINITE}[says]
+    draws = says == "normal: 'scale'"  # which takes tensors of any shape, of its own dtypes
+    for value in (np.array(0.5), np.array(1), np.where(True, 0.5, 0.1)):
+        call(value)
+    for value in () if draws else (np.longdouble(0.5), HUGE):
+        call(value)
+    for value in (10**400, -(10**400), 2**1024):
+        with pytest.raises(wg.ArgumentError) as caught:
+            call(value)
+        assert str(caught.value).startswith(says), caught.value
+    for value in (np.array([0.5, 0.5]), np.array(True), np.array("a"), np.array(1j)):
+        if draws and value.ndim:
+            continue
+        with pytest.raises(wg.Error) as caught:
+            call(value)
+        assert str(caught.value).startswith(says), caught.value
+    for value in (np.complex128(1), np.complex64(1), wg.tensor(True)):
+        with pytest.raises((wg.ArgumentTypeError, wg.DTypeError)) as caught:
+            call(value)
+        assert str(caught.value).startswith(says), caught.value
+
+
+def short(value):
+    return repr(value)[:24]
+
+
+def stepped(lr, compiled=False, change=None):
+    """Where a step from 0 against the gradient -1 leads."""
+    p = wg.tensor([0.0], dtype="float64", requires_grad=True)
+    optimizer = optim.SGD([p], lr=0.5 if change else lr)
+
+    def step():
+        p.grad = wg.tensor([-1.0], dtype="float64")
+        optimizer.step()
+
+    step = wg.compile(step) if compiled else step
+    if change:
+        step()
+        with wg.no_grad():
+            p.assign([0.0])
+        optimizer.param_groups[0]["lr"] = lr
+    step()
+    return p.item()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("change", [False, True])
+@pytest.mark.parametrize(
+    "lr",
+    [
+        HUGE,
+        2**1023,
+        2.0**1023,
+        math.nextafter(math.inf, 0.0),
+        np.array(0.1),
+        np.float32(0.5),
+        wg.tensor(0.25),
+        wg.tensor([0.25]),
+        wg.tensor(2),
+    ],
+    ids=short,
+)
+def test_no_rate_is_stale(lr, change, compiled):
+    assert stepped(lr, compiled, change) == float(
+        lr if isinstance(lr, int) else np.asarray(lr).reshape(())
+    )
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("change", [False, True])
+@pytest.mark.parametrize(
+    "lr",
+    [
+        2**1024,
+        10**400,
+        wg.tensor([0.1, 0.2]),
+        wg.tensor([]),
+        wg.tensor(True),
+        np.complex64(1),
+        np.array([0.1, 0.2]),
+        np.array(True),
+        (0.1, 0.2),
+    ],
+    ids=short,
+)
+def test_what_is_no_rate(lr, change, compiled):
+    with pytest.raises(wg.Error, match=r"^SGD: 'lr' "):
+        stepped(lr, compiled, change)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_rates_of_schedules(compiled):
+    for schedule, rate in [
+        (optim.constant(HUGE), 1e30),
+        (optim.cosine(HUGE, 3), 1e30),
+        (optim.linear(HUGE, 0, 3), 1e30),
+        (optim.warmup(1, HUGE), 1e30),
+        (lambda s: HUGE, 1e30),
+        (lambda s: np.array(0.5), 0.5),
+        (lambda s: wg.where(s < 10, 0.5, 0.25), 0.5),
+        (lambda s: np.float32(0.5), 0.5),
+    ]:
+        assert stepped(schedule, compiled) == rate
+    assert stepped(lambda s: np.where(s < 10, 0.1, 0.01)) == 0.1
+    for bad in (10**400, np.array([0.1, 0.2]), wg.tensor([0.1, 0.2]), wg.tensor(True), 1j, None):
+        with pytest.raises(wg.Error, match=r"^SGD: 'lr' "):
+            stepped(lambda s, bad=bad: bad, compiled)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_tensor_of_several_numbers_is_no_option(compiled):
+    p = wg.tensor([1.0], requires_grad=True)
+    optimizer = optim.Adam([p], lr=0.5)
+    step = wg.compile(optimizer.step) if compiled else optimizer.step
+    p.grad = wg.tensor([1.0])
+    step()
+    optimizer.param_groups[0]["eps"] = wg.tensor([1e-8, 1.0])
+    with pytest.raises(wg.ShapeError, match=r"^Adam: 'eps' takes one number; got shape \(2,\)"):
+        step()
+    assert optimizer.steps == 1
+    with pytest.raises(wg.ShapeError, match=r"^RMSProp: 'alpha' takes one number"):
+        rmsprop(alpha=wg.tensor([0.5, 0.5]))
+    with pytest.raises(wg.ShapeError, match=r"^clip_grad_norm: 'max_norm' takes one number"):
+        optim.clip_grad_norm([p], wg.tensor([0.5, 0.5]))
+    for f in (nn.layer_norm, nn.rms_norm):
+        with pytest.raises(wg.ShapeError, match=rf"^{f.__name__}: 'eps' takes one number"):
+            f(X, 3, eps=wg.tensor([0.5, 0.5]))
+
+
+@pytest.mark.parametrize(
+    "betas",
+    [
+        [0.5, 0.75],
+        np.array([0.5, 0.75]),
+        np.array([0.5, 0.75], np.float32),
+        wg.tensor([0.5, 0.75]),
+        (np.array(0.5), np.float32(0.75)),
+    ],
+)
+def test_betas_in_any_sequence(betas):
+    w = wg.tensor([1.0, 2.0], requires_grad=True)
+    later = optim.Adam([w])
+    later.param_groups[0]["betas"] = betas
+    by_group = optim.Adam([{"params": [w], "betas": betas}])
+    for optimizer in (optim.Adam([w], betas=betas), later, by_group):
+        (group,) = optimizer.param_groups
+        assert group["betas"] == (0.5, 0.75)
+        w.grad = wg.ones(2)
+        optimizer.step()
+    with pytest.raises(wg.Error, match="Adam: 'betas' "):
+        adam(betas=np.array([0.5, 0.5, 0.5]))
+
+
+def test_huber_loss_needs_a_positive_delta():
+    for delta in (0, 0.0, np.array(0.0), wg.tensor(0.0), wg.tensor([1.0, 0.0, 1.0])):
+        with pytest.raises(wg.ArgumentError, match=r"^huber_loss: 'delta' must be positive; got"):
+            nn.huber_loss(X, X + 1.0, delta=delta)
+    assert nn.huber_loss(X, X + 1.0, delta=wg.tensor(2.0)).item() == 0.5
+
+
+@pytest.mark.parametrize("steps", [4.0, np.float64(4.0), np.array(4), 4.5, 3 * 3 / 2])
+def test_schedules_of_as_many_steps_as_a_division_gives(steps):
+    made = {
+        "linear": (optim.linear(1.0, 0.0, steps), lambda s: max(0.0, 1.0 - s / float(steps))),
+        "cosine": (
+            optim.cosine(1.0, steps),
+            lambda s: (1.0 + math.cos(math.pi * min(s / float(steps), 1.0))) / 2.0,
+        ),
+        "warmup": (
+            optim.warmup(steps, optim.linear(1.0, 0.0, 4)),
+            lambda s: (s + 1) / float(steps) if s < steps else 1.0 - (s - float(steps)) / 4,
+        ),
+    }
+    for schedule, formula in made.values():
+        for step in range(7):
+            rate = schedule(step)
+            assert rate == pytest.approx(formula(step))
+            traced = wg.compile(schedule)(wg.tensor(step, dtype="int64"))
+            assert traced.item() == rate and traced.dtype == "float64"
+
+
+@pytest.mark.parametrize("steps", [0, 0.5, -1.0, NAN, math.inf, True, "a", None, 1j, np.array([4])])
+def test_schedules_of_no_number_of_steps(steps):
+    for call in (
+        lambda: optim.linear(1.0, 0.0, steps),
+        lambda: optim.cosine(1.0, steps),
+        lambda: optim.warmup(steps, 1.0),
+    ):
+        with pytest.raises(wg.Error, match=r"^(linear|cosine|warmup): 'steps' "):
+            call()
+
+
+@pytest.mark.parametrize("kind", [wg.tensor, np.bool_, np.array])
+def test_flags_without_axes(kind):
+    assert nn.dropout(X, 0.5, training=kind(False)) is X
+    assert 0.0 in nn.dropout(wg.ones(64), 0.5, training=kind(True)).numpy()
+    stats = wg.zeros(3), wg.ones(3)
+    assert nn.batch_norm(X, *stats, training=kind(True)).numpy().any() == False  # noqa: E712
+    assert nn.batch_norm(X, *stats, training=kind(False)).numpy().all()
+    for value in ([True], [[False]], 1, 1.0):
+        if kind is not np.bool_:
+            with pytest.raises(wg.ArgumentTypeError, match="'training' takes True or False"):
+                nn.dropout(X, 0.5, training=kind(value))
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        (
+            {"query": wg.ones((1, 4, 3)), "key": wg.ones((5, 4, 3)), "value": wg.ones((5, 4, 3))}
+            | {"attn_mask": wg.ones((3, 4, 4))},
+            r"the leading axes of 'attn_mask', 'query', 'key' and 'value' must broadcast; got "
+            r"\(3, 4, 4\), \(1, 4, 3\), \(5, 4, 3\), \(5, 4, 3\)",
+        ),
+        (
+            {"query": wg.ones((1, 4, 3)), "key": wg.ones((1, 4, 3)), "value": wg.ones((5, 4, 3))}
+            | {"attn_mask": wg.ones((3, 4, 4))},
+            r"the leading axes of 'attn_mask', .* \(3, 4, 4\), \(1, 4, 3\), \(1, 4, 3\), \(5, 4,",
+        ),
+        (
+            {"query": wg.ones((2, 4, 5, 3)), "key": wg.ones((3, 2, 5, 3))}
+            | {"value": wg.ones((3, 2, 5, 3)), "enable_gqa": True},
+            r"the leading axes of 'query', 'key' and 'value' must broadcast; got "
+            r"\(2, 4, 5, 3\), \(3, 2, 5, 3\), \(3, 2, 5, 3\)",
+        ),
+        (
+            {"query": wg.ones((2, 4, 5, 3)), "key": wg.ones((2, 2, 5, 3))}
+            | {"value": wg.ones((2, 2, 5, 3)), "attn_mask": wg.ones((2, 1, 5, 5))}
+            | {"enable_gqa": True, "attn_mask": wg.ones((3, 4, 5, 5))},
+            r"the leading axes of 'attn_mask', .* got \(3, 4, 5, 5\), \(2, 4, 5, 3\), \(2, 2,",
+        ),
+        (
+            {"query": wg.ones((2, 4, 5, 3)), "key": wg.ones((2, 2, 5, 3))}
+            | {"value": wg.ones((2, 2, 5, 3)), "attn_mask": wg.ones((2, 2, 5, 5))}
+            | {"enable_gqa": True},
+            r"'attn_mask' must have 1 or 4 heads on axis -3; got \(2, 2, 5, 5\)",
+        ),
+    ],
+)
+def test_attention_shows_the_shapes_it_was_given(changed, says):
+    with pytest.raises(wg.ShapeError, match="^scaled_dot_product_attention: " + says):
+        attend(**changed)
+
+
+@pytest.mark.parametrize("mask", [(5, 5), (1, 5, 5), (4, 5, 5), (3, 1, 5, 5), (3, 4, 1, 5), (5,)])
+def test_masks_and_heads_that_broadcast(mask):
+    rng = np.random.default_rng(0)
+    q, k, v, m = (
+        wg.tensor(rng.normal(size=size))
+        for size in ((1, 4, 5, 3), (3, 2, 5, 3), (1, 2, 5, 3), mask)
+    )
+    k2, v2 = (wg.repeat(x, 2, axis=1) for x in (k, v))
+    found = nn.scaled_dot_product_attention(q, k, v, m, enable_gqa=True)
+    want = nn.scaled_dot_product_attention(q, k2, v2, m)
+    scores = q.numpy() @ np.swapaxes(k2.numpy(), -1, -2) / math.sqrt(3) + m.numpy()
+    weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    for y in (found, want):
+        np.testing.assert_allclose(y.numpy(), weights @ v2.numpy(), rtol=1e-10)

@@ -93,4 +93,4 @@ def test_a_step_comes_earlier_where_that_saves_memory():
         assert found.tolist() == expected.tolist()
     # The sum over a comes before b, which takes the place of a.
     assert replay_of(compiled).live_bytes == 8 * (32 * 32 + 32)
-    assert "1 steps earlier" in compiled.explain(*args)
+    assert "steps earlier, to save memory: 1\n" in compiled.explain(*args)

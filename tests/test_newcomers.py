@@ -260,3 +260,40 @@ def test_objects_that_cannot_be_read_say_why_in_one_line():
     with pytest.raises(wg.ArgumentError) as caught:
         wg.tensor(Locked())
     assert str(caught.value) == "tensor: cannot read a Locked as an array: locked"
+
+
+class Overridden(nn.LayerNorm):
+    def __init__(self, error):
+        self.__dict__["error"] = error
+        super().__init__(3)
+
+    def reset_parameters(self):
+        raise self.error
+
+
+def broken_parameters(error):
+    yield wg.ones(3)
+    if type(error) is IndexError:
+        np.broadcast_shapes(3, error)  # raises a TypeError within NumPy
+    raise error
+
+
+@pytest.mark.parametrize("kind", [KeyError, IndexError, TypeError, wg.ShapeError])
+def test_what_the_users_functions_raise_stays_theirs(kind):
+    with pytest.raises(kind) as caught:
+        Overridden(kind("mine"))
+    assert type(caught.value) is kind and caught.value.args == ("mine",)
+    with pytest.raises(Exception) as caught:
+        optim.SGD(broken_parameters(kind("mine")))
+    assert type(caught.value) is (TypeError if kind is IndexError else kind)
+    with pytest.raises(wg.ArgumentTypeError, match=r"^LayerNorm: "):
+        nn.LayerNorm(None)
+
+
+def test_explain_counts_one_and_many():
+    one = wg.compile(lambda x: wg.sin(x)).explain(X)
+    assert " 1 node " in one and " 1 unit " in one
+    many = wg.compile(lambda x: (wg.sin(x) @ wg.ones((4, 2))) @ wg.ones((2, 3))).explain(X)
+    assert re.search(r"recorded +[2-9] nodes ", many) and re.search(r"grouped +[2-9] units ", many)
+    head = [line[: line.index("flop")] for line in (*one.splitlines(), *many.splitlines())[1:3]]
+    assert len({len(line) for line in head}) == 1

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from ._core import ArgumentError, ArgumentTypeError, Error, Tensor
+from ._core import ArgumentError, ArgumentTypeError, Error, ShapeError, Tensor
 
 
 def shown(value: Any) -> str:
@@ -31,12 +31,30 @@ def integer(where: str, name: str, value: Any, least: int | None = 0, below: int
 
 
 def flag(where: str, name: str, value: Any) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
+    one = isinstance(value, (np.ndarray, Tensor)) and value.shape == () and value.dtype.kind == "b"
+    if not one and not isinstance(value, (bool, np.bool_)):
         raise ArgumentTypeError(f"{where}: '{name}' takes True or False; got {value!r:.60}")
     return bool(value)
 
 
-def _bounds(least: float, most: float, finite: bool) -> str:
+def plain(value: Any) -> Any:
+    """NumPy's numbers, of arrays of shape () too, as Python's."""
+    one = isinstance(value, np.ndarray) and value.shape == ()
+    value = value.item() if one or isinstance(value, (np.number, np.bool_)) else value
+    return float(value) if isinstance(value, np.longdouble) else value
+
+
+def as_float(number: float) -> float:
+    """Infinite where an int is beyond any float."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
+def _bounds(least: float, most: float, finite: bool, positive: bool) -> str:
+    if positive:
+        return "must be positive"
     if most == 1.0:
         return "must be between 0 and 1"
     if least == 0.0:
@@ -52,26 +70,40 @@ def real(
     most: float = math.inf,
     *,
     finite: bool = True,
+    positive: bool = False,
     tensor: bool = False,
-) -> None:
-    """A number in [least, most]; with ``tensor`` also a tensor of such, whose numbers are looked at
-    where it has any: in a trace it has none yet."""
-    if type(value) is float and least <= value <= most and value < math.inf:
-        return
-    numbers = value
+    single: bool = False,
+) -> Any:
+    """A number in [least, most], without 0 if ``positive``, as a float; with ``tensor`` also a
+    tensor of such (``single``: of one), as it is, whose numbers are looked at where it has any: in
+    a trace it has none yet."""
+    if type(value) is float and least <= value <= most and value < math.inf and not positive:
+        return value
+    result: Any
+    numbers: Any
     if tensor and isinstance(value, Tensor):
+        if value.dtype.kind == "b":
+            raise ArgumentTypeError(f"{where}: '{name}' takes a number; got a tensor of bool")
+        if single and value.size != 1:
+            raise ShapeError(f"{where}: '{name}' takes one number; got shape {value.shape}")
         if value._is_abstract or _core._recording():
-            return
-        numbers = _core._numpy(_core._detach(value))
-    elif isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
-        raise ArgumentTypeError(f"{where}: '{name}' takes a number; got {value!r:.60}")
-    if isinstance(value, int) and value.bit_length() > 1000:  # beyond any float
-        fits = False
+            return value
+        result, numbers = value, _core._numpy(_core._detach(value))
     else:
-        fits = bool(np.all((numbers >= least) & (numbers <= most)))
-        fits = fits and (not finite or bool(np.all(np.isfinite(numbers))))
+        number = plain(value)
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise ArgumentTypeError(f"{where}: '{name}' takes a number; got {value!r:.60}")
+        result = numbers = as_float(number)
+        finite = finite or (isinstance(number, int) and math.isinf(result))
+    fits = np.all((numbers >= least) & (numbers <= most))
+    if finite:
+        fits = fits and np.all(np.isfinite(numbers))
+    if positive:
+        fits = fits and np.all(numbers > 0)
     if not fits:
-        raise ArgumentError(f"{where}: '{name}' {_bounds(least, most, finite)}; got {shown(value)}")
+        says = _bounds(least, most, finite, positive)
+        raise ArgumentError(f"{where}: '{name}' {says}; got {shown(value)}")
+    return result
 
 
 def to_tensor(where: str, name: str, value: Any) -> Tensor:
@@ -82,5 +114,5 @@ def to_tensor(where: str, name: str, value: Any) -> Tensor:
         raise type(error)(f"{where}: '{name}': {error}") from None
 
 
-def probability(where: str, name: str, value: Any) -> None:
-    real(where, name, value, 0.0, 1.0, tensor=True)
+def probability(where: str, name: str, value: Any) -> Any:
+    return real(where, name, value, 0.0, 1.0, tensor=True)

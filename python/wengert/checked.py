@@ -13,9 +13,12 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 from ._core import ArgumentError, ArgumentTypeError, Error, OutOfMemory
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
 _WRONG_VALUE = (ValueError, ArithmeticError, LookupError, BufferError)
 _made: dict[Callable, Callable] = {}  # one function under several names stays one
 
@@ -80,6 +83,16 @@ def _translated(f: Callable, name: str, error: Exception, args: tuple, kwargs: d
     return ArgumentTypeError(message)
 
 
+def _of_user(error: Exception) -> bool:
+    """Whether a function of the user's was at work below this one."""
+    trace = error.__traceback__
+    while trace is not None:
+        if not trace.tb_frame.f_code.co_filename.startswith((_FOLDER, _NUMPY)):
+            return True
+        trace = trace.tb_next
+    return False
+
+
 def check_function(where: str, f: Any) -> None:
     if not callable(f):
         raise ArgumentTypeError(f"{where}: takes a function; got {f!r:.60}")
@@ -87,19 +100,24 @@ def check_function(where: str, f: Any) -> None:
 
 def checked(f: Callable, of_class: bool = False) -> Callable:
     """f, raising errors of this package only. Not for functions that call the user's: their
-    exceptions are theirs. A constructor (``of_class``) goes by the name of its class."""
+    exceptions are theirs. A constructor (``of_class``) goes by the name of its class, and may call
+    the user's."""
 
     @functools.wraps(f)
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return f(*args, **kwargs)
         except Error as error:
+            if of_class and _of_user(error):
+                raise
             name = type(args[0]).__name__ if of_class and args else f.__name__
             text = str(error)
             if not text.startswith((f"{name}:", f"{name} ", f"{name}(")):
                 error.args = (f"{name}: {text}",)  # of an operation that f is made of
             raise
         except (TypeError, AttributeError, MemoryError, *_WRONG_VALUE) as error:
+            if of_class and _of_user(error):
+                raise
             name, shown = (type(args[0]).__name__, args[1:]) if of_class else (f.__name__, args)
             raise _translated(f, name, error, shown, kwargs) from error
 

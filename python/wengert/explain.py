@@ -33,10 +33,15 @@ def _amount(count: float, unit: str) -> str:
     return f"{count:.3g} {unit}"
 
 
+def _counted(count: int, noun: str, width: int = 0) -> str:
+    return f"{count:>{width}} {noun}" + ("" if count == 1 else "s")
+
+
 def _row(name: str, program: Program) -> str:
     moved, peak = _amount(program.bytes_moved, "B"), _amount(program.bytes_peak, "B")
     flops = _amount(program.flops, "flop")
-    return f"{name:<12} {len(program):>6} nodes  {flops:>12}  {moved:>10} moved  {peak:>10} peak"
+    nodes = f"{_counted(len(program), 'node', 6):<12}"
+    return f"{name:<12} {nodes}  {flops:>12}  {moved:>10} moved  {peak:>10} peak"
 
 
 def explain_text(replay: Any, recorded: Program, program: Program) -> str:
@@ -53,7 +58,7 @@ def explain_text(replay: Any, recorded: Program, program: Program) -> str:
         _row("recorded", recorded),
         _row("simplified", program),
         *(
-            f"{'':12} {count} {what}"
+            f"{'':12} {what}: {count}"
             for count, what in (
                 (identities, "views that change nothing gone"),
                 (repeated, "repeated nodes gone"),
@@ -71,8 +76,8 @@ def explain_text(replay: Any, recorded: Program, program: Program) -> str:
             )
             if count
         ),
-        f"{'grouped':<12} {len(units):>6} units  {'':>12}  {_amount(moved, 'B'):>10} moved"
-        f"  {_amount(replay.arena_bytes, 'B'):>10} arena"
+        f"{'grouped':<12} {_counted(len(units), 'unit', 6):<12}  {'':>12}"
+        f"  {_amount(moved, 'B'):>10} moved  {_amount(replay.arena_bytes, 'B'):>10} arena"
         f" for {_amount(replay.live_bytes, 'B')} alive at most",
     ]
     if replay.schedule is not None:
@@ -123,8 +128,8 @@ def schedule_lines(schedule: Schedule, most: int = 4) -> list[str]:
     """What is stored, on disk and computed again, the most bytes first, and the price."""
     lines = [
         f"{'budget':<12} {_amount(schedule.budget, 'B')}: {_amount(schedule.before, 'B')} before, "
-        f"{_amount(schedule.after, 'B')} after, the cheapest of {schedule.plans} plans: "
-        f"{schedule.way}"
+        f"{_amount(schedule.after, 'B')} after, the cheapest of "
+        f"{_counted(schedule.plans, 'plan')}: {schedule.way}"
     ]
     stored = [value for value in schedule.values if not value.times and not value.on_disk]
     spilled = [value for value in schedule.values if value.on_disk]
@@ -136,7 +141,9 @@ def schedule_lines(schedule: Schedule, most: int = 4) -> list[str]:
         parts.insert(1, ("on disk", spilled, moving))
     for name, values, more in parts:
         total = sum(value.bytes for value in values)
-        lines.append(f"{name:<12} {len(values):>6} values  {_amount(total, 'B'):>10}{more}")
+        lines.append(
+            f"{name:<12} {_counted(len(values), 'value', 6):<13}  {_amount(total, 'B'):>10}{more}"
+        )
         alike: dict[tuple, list[Value]] = {}
         for value in values:
             alike.setdefault((value.name, value.source, *value.shape), []).append(value)
@@ -173,7 +180,7 @@ class Profile:
     def __str__(self) -> str:
         total = self.seconds or 1.0
         lines = [
-            f"{self.seconds * 1e6:.1f} us in {len(self.units)} units; ceilings "
+            f"{self.seconds * 1e6:.1f} us in {_counted(len(self.units), 'unit')}; ceilings "
             f"{_amount(self.flops_per_second, 'flop')}/s and "
             f"{_amount(self.bytes_per_second, 'B')}/s",
             f"{'us':>9} {'share':>6} {'of roofline':>12}  unit",

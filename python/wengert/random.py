@@ -255,8 +255,7 @@ class Generator:
         >>> wg.random.default_rng(0).bernoulli(0.3, 4).dtype
         dtype('bool')
         """
-        p = _array(p)
-        arguments.probability("bernoulli", "p", p)
+        p = arguments.probability("bernoulli", "p", _array("bernoulli", "p", p))
         sizes, kind = _like("bernoulli", size, None, p)
         hit = ops.less(self.random(sizes, dtype=kind), p)
         return hit if as_dtype(dtype) == bool_ else ops.astype(hit, dtype)
@@ -363,12 +362,12 @@ def _rebuild(state: list[int]) -> Generator:
     return generator
 
 
-def _array(x: Any) -> Any:
-    return asarray(x) if isinstance(x, (list, tuple, np.ndarray)) else x
+def _array(where: str, name: str, x: Any) -> Any:
+    return arguments.to_tensor(where, name, x) if isinstance(x, (list, tuple, np.ndarray)) else x
 
 
 def _not_negative(where: str, name: str, value: Any) -> None:
-    arguments.real(where, name, _array(value), finite=False, tensor=True)
+    arguments.real(where, name, _array(where, name, value), finite=False, tensor=True)
 
 
 def _like(where: str, size: Size, dtype: Any, *parameters: Any) -> tuple[tuple[int, ...], np.dtype]:

@@ -62,7 +62,7 @@ class MultiHeadAttention(Module):
                 f"MultiHeadAttention: embed_dim must be a multiple of num_heads; got {e} and "
                 f"{num_heads}"
             )
-        arguments.probability("MultiHeadAttention", "dropout", dropout)
+        dropout = arguments.probability("MultiHeadAttention", "dropout", dropout)
         bias = arguments.flag("MultiHeadAttention", "bias", bias)
         self.dropout = dropout
         self.batch_first = arguments.flag("MultiHeadAttention", "batch_first", batch_first)

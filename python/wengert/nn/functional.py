@@ -225,7 +225,7 @@ def layer_norm(
 ) -> Tensor:
     """(x - mean) / sqrt(var + eps) * weight + bias over the last axes, whose sizes are
     ``normalized_shape``."""
-    arguments.real("layer_norm", "eps", eps, tensor=True)
+    eps = arguments.real("layer_norm", "eps", eps, tensor=True, single=True)
     ndim = _normalized_ndim("layer_norm", input, normalized_shape)
     if weight is None:
         y = _ops.layer_norm(input, normalized_ndim=ndim, eps=eps)
@@ -246,7 +246,7 @@ def rms_norm(
     ndim = _normalized_ndim("rms_norm", input, normalized_shape)
     if eps is None:
         eps = 2.0**-52 if input.dtype == "float64" else 2.0**-23
-    arguments.real("rms_norm", "eps", eps, tensor=True)
+    eps = arguments.real("rms_norm", "eps", eps, tensor=True, single=True)
     if weight is None:
         return _ops.rms_norm(input, normalized_ndim=ndim, eps=eps)
     return _ops.rms_norm(input, weight, normalized_ndim=ndim, eps=eps)
@@ -261,7 +261,7 @@ def dropout(
 ) -> Tensor:
     """In training, zeros with probability p and the other elements over 1 - p; else x itself. Draws
     from ``wg.random.default_generator()`` unless another generator is given."""
-    arguments.probability("dropout", "p", p)
+    p = arguments.probability("dropout", "p", p)
     if not arguments.flag("dropout", "training", training) or _is_number(p, 0):
         return input
     if _is_number(p, 1):
@@ -318,8 +318,8 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -
     >>> wg.nn.normalize(wg.tensor([3.0, 4.0]), dim=0).tolist()
     [0.6000000238418579, 0.800000011920929]
     """
-    arguments.real("normalize", "p", p, finite=False, tensor=True)
-    arguments.real("normalize", "eps", eps, tensor=True)
+    p = arguments.real("normalize", "p", p, finite=False, tensor=True)
+    eps = arguments.real("normalize", "eps", eps, tensor=True)
     if _is_number(p, 2):
         norm = _ops.vector_norm(input, dim, True)
     elif _is_number(p, 1):
@@ -359,7 +359,7 @@ def scaled_dot_product_attention(
     where = "scaled_dot_product_attention"
     is_causal = arguments.flag(where, "is_causal", is_causal)
     enable_gqa = arguments.flag(where, "enable_gqa", enable_gqa)
-    arguments.probability(where, "dropout_p", dropout_p)
+    dropout_p = arguments.probability(where, "dropout_p", dropout_p)
     if is_causal and attn_mask is not None:
         raise ArgumentError(f"{where}: give 'attn_mask' or 'is_causal', not both")
     query = arguments.to_tensor(where, "query", query)
@@ -368,14 +368,14 @@ def scaled_dot_product_attention(
     _check_attention(query, key, value, enable_gqa)
     mask = None if attn_mask is None else arguments.to_tensor(where, "attn_mask", attn_mask)
     if mask is not None:
-        _check_mask(mask, query, key)
+        _check_mask(mask, query, key, value, enable_gqa)
     if scale is None:
         scale = 1.0 / math.sqrt(max(query.shape[-1], 1))
-    elif isinstance(scale, Tensor):  # which may be differentiated
+    scale = arguments.real(where, "scale", scale, -math.inf, tensor=True)
+    if isinstance(scale, Tensor):  # which may be differentiated
         if scale.shape != ():
             raise ShapeError(f"{where}: 'scale' takes one number, of shape (); got {scale.shape}")
         query, scale = query * scale, 1.0
-    arguments.real(where, "scale", scale, -math.inf)
     heads = query.shape[-3] if enable_gqa and query.ndim > 2 else None
     if enable_gqa:
         query, key, value, mask = _by_group(query, key, value, mask)
@@ -413,8 +413,9 @@ def _check_attention(query: Tensor, key: Tensor, value: Tensor, by_group: bool) 
             f"{where}: 'key' (..., S, E) and 'value' (..., S, D) must have the same S; got "
             f"{key.shape} and {value.shape}"
         )
-    leading = [x.shape[:-2] for x in (query, key, value)]
-    if not by_group and not leading[0] == leading[1] == leading[2]:
+    heads = _check_heads(query, key, value) if by_group else None
+    leading = [_leading(x, heads) for x in (query, key, value)]
+    if not leading[0] == leading[1] == leading[2]:
         _broadcast("the leading axes of 'query', 'key' and 'value'", leading, (query, key, value))
 
 
@@ -428,7 +429,27 @@ def _broadcast(what: str, shapes: Sequence[tuple[int, ...]], given: Sequence[Ten
         ) from None
 
 
-def _check_mask(mask: Tensor, query: Tensor, key: Tensor) -> None:
+def _leading(x: Tensor, heads: int | None) -> tuple[int, ...]:
+    """The axes of x before the last two; of all ``heads`` where keys and values serve several."""
+    return x.shape[:-2] if heads is None else (*x.shape[:-3], heads)
+
+
+def _check_heads(query: Tensor, key: Tensor, value: Tensor) -> int:
+    where = "scaled_dot_product_attention: enable_gqa"
+    if min(query.ndim, key.ndim, value.ndim) < 3 or key.shape[-3] != value.shape[-3]:
+        raise ShapeError(
+            f"{where} needs query (..., Hq, L, E), key (..., H, S, E) and value (..., H, S, D); "
+            f"got {query.shape}, {key.shape} and {value.shape}"
+        )
+    heads, shared = query.shape[-3], key.shape[-3]
+    if shared == 0 or heads % shared:
+        raise ShapeError(
+            f"{where} needs a multiple of the {shared} heads of key as heads of query; got {heads}"
+        )
+    return heads
+
+
+def _check_mask(mask: Tensor, query: Tensor, key: Tensor, value: Tensor, by_group: bool) -> None:
     """The scores (..., L, S) may be larger than a mask, not smaller."""
     name = "scaled_dot_product_attention: 'attn_mask'"
     if mask.dtype.kind not in "bf":
@@ -438,9 +459,14 @@ def _check_mask(mask: Tensor, query: Tensor, key: Tensor) -> None:
         raise ShapeError(
             f"{name} must broadcast to (..., {scores[0]}, {scores[1]}); got {mask.shape}"
         )
-    leading = [x.shape[:-2] for x in (mask, query)]
-    if mask.ndim > 2 and leading[0] != leading[1]:
-        _broadcast("the leading axes of 'attn_mask' and 'query'", leading, (mask, query))
+    if mask.ndim <= 2 or mask.shape[:-2] == query.shape[:-2] == key.shape[:-2] == value.shape[:-2]:
+        return
+    heads = query.shape[-3] if by_group else None
+    if heads is not None and mask.shape[-3] not in (1, heads):
+        raise ShapeError(f"{name} must have 1 or {heads} heads on axis -3; got {mask.shape}")
+    leading = [mask.shape[:-2], *(_leading(x, heads) for x in (query, key, value))]
+    what = "the leading axes of 'attn_mask', 'query', 'key' and 'value'"
+    _broadcast(what, leading, (mask, query, key, value))
 
 
 def _heads_inside(x: Tensor) -> Tensor:
@@ -462,18 +488,7 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, scale: float, is_causal: bool) -
 
 def _by_group(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple:
     """Heads (..., Hq, L, E) as groups (..., H, Hq / H, L, E) that share a key and a value."""
-    if min(query.ndim, key.ndim, value.ndim) < 3 or key.shape[-3] != value.shape[-3]:
-        raise ShapeError(
-            "scaled_dot_product_attention: enable_gqa needs query (..., Hq, L, E), key "
-            f"(..., H, S, E) and value (..., H, S, D); got {query.shape}, {key.shape} and "
-            f"{value.shape}"
-        )
     heads, shared = query.shape[-3], key.shape[-3]
-    if shared == 0 or heads % shared:
-        raise ShapeError(
-            f"scaled_dot_product_attention: enable_gqa needs a multiple of the {shared} heads of "
-            f"key as heads of query; got {heads}"
-        )
 
     def split(x: Tensor) -> Tensor:
         groups = (1, 1) if x.shape[-3] == 1 else (shared, heads // shared)

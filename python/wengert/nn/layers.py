@@ -176,7 +176,7 @@ class LayerNorm(Module):
         dtype: Any = None,
     ) -> None:
         self.normalized_shape = _shape("LayerNorm", normalized_shape)
-        arguments.real("LayerNorm", "eps", eps)
+        eps = arguments.real("LayerNorm", "eps", eps)
         self.eps = eps
         self.elementwise_affine = elementwise_affine = arguments.flag(
             "LayerNorm", "elementwise_affine", elementwise_affine
@@ -224,7 +224,7 @@ class RMSNorm(Module):
     ) -> None:
         self.normalized_shape = _shape("RMSNorm", normalized_shape)
         if eps is not None:
-            arguments.real("RMSNorm", "eps", eps)
+            eps = arguments.real("RMSNorm", "eps", eps)
         self.eps = eps
         self.elementwise_affine = elementwise_affine = arguments.flag(
             "RMSNorm", "elementwise_affine", elementwise_affine
@@ -256,7 +256,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, inplace: bool = False, generator: Any = None) -> None:
-        arguments.probability("Dropout", "p", p)
+        p = arguments.probability("Dropout", "p", p)
         self.p = p
         self.generator = generator
 

@@ -84,7 +84,7 @@ def smooth_l1_loss(
     input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0
 ) -> Tensor:
     """d**2 / (2 beta) where d = |x - t| is below beta, else d - beta / 2."""
-    arguments.real("smooth_l1_loss", "beta", beta, finite=False, tensor=True)
+    beta = arguments.real("smooth_l1_loss", "beta", beta, finite=False, tensor=True)
     _check_shapes("smooth_l1_loss", input, target)
     d = _ops.abs(_subtract(input, target))
     if _is_number(beta, 0):
@@ -101,9 +101,7 @@ def huber_loss(
 ) -> Tensor:
     """d**2 / 2 where d = |x - t| is at most delta, else delta (d - delta / 2). The mean is over
     the elements, also with weights."""
-    arguments.real("huber_loss", "delta", delta, finite=False, tensor=True)
-    if _is_number(delta, 0):
-        raise ArgumentError(f"huber_loss: delta must be positive; got {delta}")
+    delta = arguments.real("huber_loss", "delta", delta, finite=False, positive=True, tensor=True)
     _check_shapes("huber_loss", input, target)
     d = _ops.abs(_subtract(input, target))
     loss = _where(d <= delta, _square(d) * 0.5, (d - 0.5 * delta) * delta)
@@ -184,7 +182,7 @@ def cross_entropy(
     0.1269
     """
     input, target = _tensor(input), _tensor(target)
-    arguments.probability("cross_entropy", "label_smoothing", label_smoothing)
+    label_smoothing = arguments.probability("cross_entropy", "label_smoothing", label_smoothing)
     if target.ndim == input.ndim and target.dtype.kind == "f":
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
     rows, classes = input, target

@@ -50,8 +50,8 @@ def batch_norm(
     >>> wg.nn.batch_norm(x, None, None, training=True, eps=0.0).tolist()
     [[-1.0], [1.0]]
     """
-    arguments.real("batch_norm", "eps", eps, tensor=True)
-    arguments.real("batch_norm", "momentum", momentum, 0.0, 1.0, tensor=True)
+    eps = arguments.real("batch_norm", "eps", eps, tensor=True)
+    momentum = arguments.real("batch_norm", "momentum", momentum, 0.0, 1.0, tensor=True)
     training = arguments.flag("batch_norm", "training", training)
     input = _core.asarray(input)
     given = {"running_mean": running_mean, "running_var": running_var}
@@ -112,9 +112,9 @@ class _BatchNorm(Module):
     ) -> None:
         where = type(self).__name__
         self.num_features = arguments.integer(where, "num_features", num_features)
-        arguments.real(where, "eps", eps)
+        eps = arguments.real(where, "eps", eps)
         if momentum is not None:
-            arguments.real(where, "momentum", momentum, 0.0, 1.0)
+            momentum = arguments.real(where, "momentum", momentum, 0.0, 1.0)
         self.eps = eps
         self.momentum = momentum
         self.affine = affine = arguments.flag(where, "affine", affine)

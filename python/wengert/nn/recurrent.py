@@ -55,7 +55,7 @@ class _Recurrent(Module):
             raise ArgumentError(
                 f"{where}: 'proj_size' must be below hidden_size, {hidden_size}; got {proj_size}"
             )
-        arguments.real(where, "dropout", dropout, 0.0, 1.0)
+        dropout = arguments.real(where, "dropout", dropout, 0.0, 1.0)
         self.bias = arguments.flag(where, "bias", bias)
         self.batch_first = arguments.flag(where, "batch_first", batch_first)
         self.bidirectional = arguments.flag(where, "bidirectional", bidirectional)

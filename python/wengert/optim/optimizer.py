@@ -75,14 +75,18 @@ _FLAGS = ("nesterov", "maximize", "amsgrad", "centered")
 _NOT_NEGATIVE = ("lr", "weight_decay", "eps", "momentum")
 
 
-def _plain(x: Any) -> Any:
-    """NumPy's numbers as Python's."""
-    return x.item() if isinstance(x, (np.number, np.bool_)) else x
+def _option(key: str, value: Any) -> Any:
+    """NumPy's numbers as Python's, several as a tuple."""
+    if key == "betas" and isinstance(value, (np.ndarray, Tensor)) and len(value.shape) == 1:
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return tuple(map(arguments.plain, value))
+    return arguments.plain(value)
 
 
 def _is_rate(value: Any) -> bool:
     plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return plain and 0.0 <= value < 2.0**1023
+    return plain and 0.0 <= arguments.as_float(value) < math.inf
 
 
 class Group(dict):
@@ -109,7 +113,7 @@ class Group(dict):
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key != "params":
-            value = tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else _plain(value)
+            value = _option(key, value)
         old = self.get(key)
         super().__setitem__(key, value)
         if key == "lr" and _is_rate(value):
@@ -204,7 +208,9 @@ class Optimizer:
         taken = {id(p) for known in self.param_groups for p in known["params"]}
         if len({id(p) for p in params} - taken) < len(params):
             raise ArgumentError(f"{name}: a parameter appears more than once")
-        options = {**self._options, **{key: group[key] for key in self._options if key in group}}
+        options = {
+            key: _option(key, group.get(key, default)) for key, default in self._options.items()
+        }
         self._check(options)
         self.param_groups.append(Group({"params": params, **options}))
         self._counts.append(_core.tensor(np.zeros(len(params), np.int64)))
@@ -220,7 +226,7 @@ class Optimizer:
                 single = name in _NOT_NEGATIVE or not isinstance(value, (tuple, list))
                 least = 0.0 if name in _NOT_NEGATIVE else -math.inf
                 for x in [value] if single else value:
-                    arguments.real(where, name, x, least, tensor=True)
+                    arguments.real(where, name, x, least, tensor=True, single=True)
 
     def _state_of(self, index: int, name: str) -> list[Tensor]:
         """State tensors of a group, zeros like its parameters at first."""
@@ -249,7 +255,7 @@ class Optimizer:
                 self._check_group(group)
             if callable(lr):
                 lr = lr(self._steps if recording else self.steps)
-                arguments.real(type(self).__name__, "lr", lr, tensor=True)
+                lr = arguments.real(type(self).__name__, "lr", lr, tensor=True, single=True)
             rates.append(lr)
         if recording:
             self._record(rates)
@@ -388,7 +394,9 @@ def clip_grad_norm(params: Tensor | Iterable[Tensor], max_norm: float) -> Any:
     5.0
     """
     tensors = [params] if isinstance(params, Tensor) else _parameter_list(params)
-    arguments.real("clip_grad_norm", "max_norm", max_norm, finite=False, tensor=True)
+    max_norm = arguments.real(
+        "clip_grad_norm", "max_norm", max_norm, finite=False, tensor=True, single=True
+    )
     if _core._recording():
         return _record_clipping(tensors, max_norm)
     return _core._clip_grad_norm(tensors, max_norm)

@@ -107,7 +107,7 @@ class Adam(Optimizer):
     ) -> None:
         options = {
             "lr": lr,
-            "betas": tuple(betas) if isinstance(betas, list) else betas,
+            "betas": betas,
             "eps": eps,
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
@@ -117,7 +117,7 @@ class Adam(Optimizer):
 
     def _check(self, options: dict[str, Any]) -> None:
         betas = options["betas"]
-        pair = isinstance(betas, (tuple, list)) and len(betas) == 2
+        pair = isinstance(betas, tuple) and len(betas) == 2
         if pair:
             super()._check(options)
         if not pair or not all(0.0 <= beta < 1.0 for beta in betas):
@@ -223,7 +223,7 @@ class RMSProp(Optimizer):
 
     def _check(self, options: dict[str, Any]) -> None:
         super()._check(options)
-        arguments.real("RMSProp", "alpha", options["alpha"], 0.0, 1.0, tensor=True)
+        arguments.real("RMSProp", "alpha", options["alpha"], 0.0, 1.0, tensor=True, single=True)
 
     def _update(self, index: int, group: dict[str, Any], lr: float) -> None:
         _rmsprop_step(

@@ -14,8 +14,13 @@ from .._core import Tensor, ops
 Rate = Callable[[Any], Any]
 
 
-def _check_steps(name: str, steps: int) -> None:
-    arguments.integer(name, "steps", steps, 1)
+def _length(name: str, steps: float) -> float:
+    """A number of steps, an int where it is whole."""
+    number = arguments.plain(steps)
+    if not isinstance(number, float) or number.is_integer():
+        whole = int(number) if isinstance(number, float) else number
+        return arguments.integer(name, "steps", whole, 1)
+    return arguments.real(name, "steps", number, 1.0)
 
 
 def _real(step: Any) -> Any:
@@ -35,19 +40,19 @@ def constant(lr: float) -> Rate:
     >>> wg.optim.constant(0.1)(1000)
     0.1
     """
-    arguments.real("constant", "lr", lr, tensor=True)
+    lr = arguments.real("constant", "lr", lr, tensor=True)
     return lambda step: lr
 
 
-def linear(start: float, end: float, steps: int) -> Rate:
+def linear(start: float, end: float, steps: float) -> Rate:
     """From start at step 0 along a line to end at step ``steps``, and end from then on.
 
     >>> wg.optim.linear(1.0, 0.0, 4)(1)
     0.75
     """
-    arguments.real("linear", "start", start, tensor=True)
-    arguments.real("linear", "end", end, tensor=True)
-    _check_steps("linear", steps)
+    start = arguments.real("linear", "start", start, tensor=True)
+    end = arguments.real("linear", "end", end, tensor=True)
+    steps = _length("linear", steps)
 
     def schedule(step: Any) -> Any:
         part = _real(step) / steps
@@ -57,28 +62,29 @@ def linear(start: float, end: float, steps: int) -> Rate:
     return schedule
 
 
-def cosine(lr: float, steps: int, end: float = 0.0) -> Rate:
+def cosine(lr: float, steps: float, end: float = 0.0) -> Rate:
     """From lr at step 0 along half a cosine to end at step ``steps``, and end from then on.
 
     >>> wg.optim.cosine(1.0, 10)(5)
     0.5
     """
-    arguments.real("cosine", "lr", lr, tensor=True)
-    arguments.real("cosine", "end", end, tensor=True)
-    _check_steps("cosine", steps)
+    lr = arguments.real("cosine", "lr", lr, tensor=True)
+    end = arguments.real("cosine", "end", end, tensor=True)
+    steps = _length("cosine", steps)
+    full = math.ceil(steps)
 
     def curve(step: Any) -> Any:
         return end + (lr - end) * (1.0 + _cos(math.pi * _real(step) / steps)) / 2.0
 
     def schedule(step: Any) -> Any:
         if isinstance(step, Tensor):
-            return ops.where(ops.greater_equal(step, steps), end, curve(step))
+            return ops.where(ops.greater_equal(step, full), end, curve(step))
         return end if step >= steps else curve(step)
 
     return schedule
 
 
-def warmup(steps: int, after: float | Rate) -> Rate:
+def warmup(steps: float, after: float | Rate) -> Rate:
     """Rises along a line for ``steps`` steps, of which the first is 1 / steps of the full rate;
     then ``after``, a rate or a schedule that starts with step 0.
 
@@ -86,14 +92,15 @@ def warmup(steps: int, after: float | Rate) -> Rate:
     >>> [schedule(step) for step in range(5)]
     [0.25, 0.5, 0.75, 1.0, 1.0]
     """
-    _check_steps("warmup", steps)
+    steps = _length("warmup", steps)
+    full = math.ceil(steps)
     then = after if callable(after) else constant(after)
 
     def schedule(step: Any) -> Any:
         if isinstance(step, Tensor):
             rise = then(0) * (_real(step) + 1) / steps
-            later = then(ops.maximum(ops.subtract(step, steps), 0))
-            return ops.where(ops.less(step, steps), rise, later)
+            since = ops.subtract(step if steps == full else _real(step), steps)
+            return ops.where(ops.less(step, full), rise, then(ops.maximum(since, 0)))
         return then(0) * (step + 1) / steps if step < steps else then(step - steps)
 
     return schedule
