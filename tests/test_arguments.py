@@ -489,8 +489,10 @@ def test_schedules_of_no_number_of_steps(steps):
         lambda: optim.cosine(1.0, steps),
         lambda: optim.warmup(steps, 1.0),
     ):
-        with pytest.raises(wg.Error, match=r"^(linear|cosine|warmup): 'steps' "):
+        with pytest.raises(wg.Error, match=r"^(linear|cosine|warmup): 'steps' ") as caught:
             call()
+        if isinstance(steps, float) and not steps.is_integer():
+            assert "must be finite and at least 1; got " in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", [wg.tensor, np.bool_, np.array])

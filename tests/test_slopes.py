@@ -33,7 +33,7 @@ def test_every_slope_to_the_bit(name, n, dtype, isa):
     a, b, c = (wg.tensor(x.astype(dtype)) for x in (a, b, c))
     step = wg.compile(wg.value_and_grad(lambda a: (f(a * b) * c).sum()))
     bits(step(a), wg.value_and_grad(lambda a: (f(a * b) * c).sum())(a))
-    assert "derivatives made with the function: 1" in step.explain(a)
+    assert "derivatives made with the function: 1\n" in step.explain(a)
     assert any(f"{name} {name}_grad" in unit.label for unit in step.profile(a).units)
 
 
@@ -47,7 +47,7 @@ def test_a_slope_takes_the_memory_of_its_argument(name):
     x, w, v = (wg.tensor(RNG.normal(size=(64, 64)).astype("f")) for _ in range(3))
     step = wg.compile(deep(FUNCTIONS[name]))
     bits(step(w, x, v), deep(FUNCTIONS[name])(w, x, v))
-    assert "2 derivatives made with the function" in step.explain(w, x, v)
+    assert "derivatives made with the function: 2\n" in step.explain(w, x, v)
     values_alone = wg.compile(deep(wg.tanh))  # the last of them is not read by the reverse sweep
     assert alive(step, w, x, v) <= 1.001 * (alive(values_alone, w, x, v) + 64 * 64 * 4)
 
@@ -79,7 +79,7 @@ def test_views_on_the_way_do_not_matter():
 
     step = wg.compile(wg.grad(loss))
     bits(step(w), wg.grad(loss)(w))
-    assert "1 derivatives made with the function" in step.explain(w)
+    assert "derivatives made with the function: 1\n" in step.explain(w)
 
 
 ELSEWHERE = {

@@ -54,11 +54,13 @@ def as_float(number: float) -> float:
 
 def _bounds(least: float, most: float, finite: bool, positive: bool) -> str:
     if positive:
-        return "must be positive"
+        return "must be finite and positive" if finite else "must be positive"
     if most == 1.0:
         return "must be between 0 and 1"
     if least == 0.0:
         return "must be finite and not negative" if finite else "must not be negative"
+    if least > 0.0:
+        return f"must be finite and at least {least:g}"
     return "must be finite" if finite else "must not be NaN"
 
 

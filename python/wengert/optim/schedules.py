@@ -17,9 +17,10 @@ Rate = Callable[[Any], Any]
 def _length(name: str, steps: float) -> float:
     """A number of steps, an int where it is whole."""
     number = arguments.plain(steps)
-    if not isinstance(number, float) or number.is_integer():
-        whole = int(number) if isinstance(number, float) else number
-        return arguments.integer(name, "steps", whole, 1)
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    if isinstance(number, int) and not isinstance(number, bool):
+        return arguments.integer(name, "steps", number, 1)
     return arguments.real(name, "steps", number, 1.0)
 
 
