@@ -6,11 +6,11 @@ import itertools
 import numpy as np
 import pytest
 import wengert as wg
+from comparisons import same_but_for_nan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_compile_memory import taken
 from test_memory_budget import replay_of
-from test_pairs import same
 
 REDUCTIONS = (wg.sum, wg.mean, wg.prod, wg.max, wg.min)
 RNG = np.random.default_rng(0)
@@ -65,7 +65,7 @@ def test_reduced_groups_to_the_bit(shape, dtype, threads):
             )
 
         for f in (alone, beside):
-            same(wg.compile(f, exact=True)(a, b), f(a, b))
+            same_but_for_nan(wg.compile(f, exact=True)(a, b), f(a, b))
 
 
 @pytest.mark.parametrize("shape", [(900,), (70, 30), (3000, 7), (5, 2500)])
@@ -73,7 +73,7 @@ def test_every_instruction_set(shape, isa):
     a = some(*shape)
     for reduction, axis in itertools.product(REDUCTIONS, subsets(len(shape))):
         f = lambda a, r=reduction, axis=axis: r(a * a - 0.3 * a, axis=axis)  # noqa: E731
-        same(wg.compile(f, exact=True)(a), f(a))
+        same_but_for_nan(wg.compile(f, exact=True)(a), f(a))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_others_run_by_themselves(shape, axis):
     """Wide columns, too little for two threads, several ways at once, nothing to add."""
     f = wg.compile(lambda a: wg.sum(wg.sin(a), axis=axis), exact=True)
     x = some(*shape)
-    same(f(x), wg.sum(wg.sin(x), axis=axis))
+    same_but_for_nan(f(x), wg.sum(wg.sin(x), axis=axis))
     assert labels(f, x) == ["sin", "sum"]
 
 
@@ -125,7 +125,7 @@ def test_other_dtypes_and_folds():
         lambda x: wg.sum(wg.reshape(x * 2, (50, 10)).mT, axis=0),
         lambda x: wg.sum(x.mean() * 2 - x.sum()) + wg.sum(wg.sin(x[0])),
     ):
-        same(wg.compile(f, exact=True)(x), f(x))
+        same_but_for_nan(wg.compile(f, exact=True)(x), f(x))
 
 
 def test_special_values():
@@ -136,7 +136,7 @@ def test_special_values():
             x = wg.tensor(x)
             for reduction in REDUCTIONS:
                 f = lambda x, r=reduction: (r(x * 1.5 + x), r(wg.negative(x) - x))  # noqa: E731
-                same(wg.compile(f, exact=True)(x), f(x))
+                same_but_for_nan(wg.compile(f, exact=True)(x), f(x))
 
 
 @pytest.mark.parametrize("n", [400, 50_000])
@@ -146,7 +146,7 @@ def test_many_reductions_of_one_group(n):
         return [wg.sum(y * (i + 0.5)) for i in range(20)], wg.max(y), wg.sum(y, axis=0)
 
     a = some(n)
-    same(wg.compile(f, exact=True)(a), f(a))
+    same_but_for_nan(wg.compile(f, exact=True)(a), f(a))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -164,7 +164,7 @@ def test_a_result_does_not_overwrite_what_its_group_reads(threads):
         for _ in range(3):
             expected = wg.sum(make(expected, x), axis=axis)
             step(x)
-            same(state, expected)
+            same_but_for_nan(state, expected)
 
 
 def test_in_a_loop():
@@ -176,9 +176,9 @@ def test_in_a_loop():
         return wg.scan(body, w, xs)
 
     w, xs = some(32, dtype="float64"), some(9, 50, 32, dtype="float64")
-    same(wg.compile(f, exact=True)(w, xs), f(w, xs))
+    same_but_for_nan(wg.compile(f, exact=True)(w, xs), f(w, xs))
     loss = lambda w, xs: (out := f(w, xs))[0].sum() + out[1].sum()  # noqa: E731
-    same(wg.compile(wg.grad(loss), exact=True)(w, xs), wg.grad(loss)(w, xs))
+    same_but_for_nan(wg.compile(wg.grad(loss), exact=True)(w, xs), wg.grad(loss)(w, xs))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -259,4 +259,4 @@ def test_random_programs_that_end_in_reductions(data):
             out.append(reduction(x, axis=axes, keepdims=keepdims))
         return out
 
-    same(wg.compile(f, exact=True)(*args), f(*args))
+    same_but_for_nan(wg.compile(f, exact=True)(*args), f(*args))

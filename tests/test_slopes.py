@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import wengert as wg
+from comparisons import same_but_for_nan
 
 RNG = np.random.default_rng(0)
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -1e-40, 20.0, -20.0, -5.5, 1e30, -1e30]
@@ -11,14 +12,6 @@ FUNCTIONS = {
     "gelu_tanh": lambda x: wg.nn.functional.gelu(x, approximate="tanh"),
     "silu": wg.nn.functional.silu,
 }
-
-
-def bits(found, expected):
-    """Equal to the bit, but for which NaN a NaN is."""
-    for x, y in zip(wg.tree.leaves(found), wg.tree.leaves(expected), strict=True):
-        x, y = x.numpy(), y.numpy()
-        assert x.dtype == y.dtype and np.array_equal(x, y, equal_nan=True)
-        assert np.array_equal(np.signbit(x) & (x == x), np.signbit(y) & (y == y))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -32,7 +25,7 @@ def test_every_slope_to_the_bit(name, n, dtype, isa):
     c[::7] = 0.0
     a, b, c = (wg.tensor(x.astype(dtype)) for x in (a, b, c))
     step = wg.compile(wg.value_and_grad(lambda a: (f(a * b) * c).sum()))
-    bits(step(a), wg.value_and_grad(lambda a: (f(a * b) * c).sum())(a))
+    same_but_for_nan(step(a), wg.value_and_grad(lambda a: (f(a * b) * c).sum())(a))
     assert "derivatives made with the function: 1\n" in step.explain(a)
     assert any(f"{name} {name}_grad" in unit.label for unit in step.profile(a).units)
 
@@ -46,7 +39,7 @@ def deep(f):
 def test_a_slope_takes_the_memory_of_its_argument(name):
     x, w, v = (wg.tensor(RNG.normal(size=(64, 64)).astype("f")) for _ in range(3))
     step = wg.compile(deep(FUNCTIONS[name]))
-    bits(step(w, x, v), deep(FUNCTIONS[name])(w, x, v))
+    same_but_for_nan(step(w, x, v), deep(FUNCTIONS[name])(w, x, v))
     assert "derivatives made with the function: 2\n" in step.explain(w, x, v)
     values_alone = wg.compile(deep(wg.tanh))  # the last of them is not read by the reverse sweep
     assert alive(step, w, x, v) <= 1.001 * (alive(values_alone, w, x, v) + 64 * 64 * 4)
@@ -67,7 +60,7 @@ def test_half_of_a_product_is_kept_with_the_other():
         return (wg.nn.functional.silu(h[:, :32]) * h[:, 32:]).sum()
 
     step = wg.compile(wg.grad(loss))
-    bits(step(w), wg.grad(loss)(w))
+    same_but_for_nan(step(w), wg.grad(loss)(w))
     assert "made with the function" not in step.explain(w)
 
 
@@ -78,7 +71,7 @@ def test_views_on_the_way_do_not_matter():
         return (wg.nn.functional.silu((x @ w).reshape(4, 16)) ** 2).sum()
 
     step = wg.compile(wg.grad(loss))
-    bits(step(w), wg.grad(loss)(w))
+    same_but_for_nan(step(w), wg.grad(loss)(w))
     assert "derivatives made with the function: 1\n" in step.explain(w)
 
 
@@ -93,14 +86,14 @@ def test_an_argument_that_others_read_is_kept(name):
     a, b = (wg.tensor(RNG.normal(size=50)) for _ in range(2))
     loss = ELSEWHERE[name](wg.nn.functional.silu, a, b)
     step = wg.compile(wg.value_and_grad(lambda a: loss(a * b), has_aux=True))
-    bits(step(a), wg.value_and_grad(lambda a: loss(a * b), has_aux=True)(a))
+    same_but_for_nan(step(a), wg.value_and_grad(lambda a: loss(a * b), has_aux=True)(a))
     assert "made with the function" not in step.explain(a)
 
 
 def test_an_argument_from_outside_is_kept():
     a = wg.tensor(RNG.normal(size=50))
     step = wg.compile(wg.value_and_grad(lambda a: wg.nn.functional.silu(a).sum()))
-    bits(step(a), wg.value_and_grad(lambda a: wg.nn.functional.silu(a).sum())(a))
+    same_but_for_nan(step(a), wg.value_and_grad(lambda a: wg.nn.functional.silu(a).sum())(a))
     assert "made with the function" not in step.explain(a)
 
 
@@ -114,7 +107,7 @@ def test_sine_and_cosine_over_their_argument(n, dtype):
         h = x @ w  # some of them beyond what the tiles reduce at once
         return wg.sin(h) @ w + wg.cos(h) @ x
 
-    bits(wg.compile(f, exact=True)(x * 1e5, w), f(x * 1e5, w))
+    same_but_for_nan(wg.compile(f, exact=True)(x * 1e5, w), f(x * 1e5, w))
 
 
 def test_slopes_under_every_transform():

@@ -169,11 +169,12 @@ bool try_blas(T alpha, const Matrix<const T>& a, const Matrix<const T>& b, T bet
     cblas_gemv(b_layout, n, k, alpha, b.data, a.data, a_step, beta, c.data);
     return true;
   }
-  if (alpha == T(1) && (beta == T(0) || beta == T(1)) && kernels::panels_pay<T>(a, n)) {
+  const bool plain = alpha == T(1) && (beta == T(0) || beta == T(1));
+  if (plain && kernels::panels_pay<T>(a, n)) {
     kernels::panel_product<T>(a, b, beta == T(1), nullptr, c);
     return true;
   }
-  if (alpha == T(1) && (beta == T(0) || beta == T(1)) && try_small<T>(a, b, beta == T(1), nullptr, c)) return true;
+  if (plain && try_small<T>(a, b, beta == T(1), nullptr, c)) return true;
   if (b_layout.trans == CblasTrans && copy_pays<T>(m, n, k)) {
     alignas(64) T copy[transposed_bytes / sizeof(T)];
     transpose(b.data, b_layout.ld, n, k, copy);

@@ -83,10 +83,10 @@ std::ptrdiff_t renewal(const Layout& layout, std::size_t i) {
 // lies in the memory of an output other than its own new value. The rate is read before.
 class Readable {
  public:
-  Readable(const Call& call, const Layout& layout) : call_(call), is_plain_(plain(call, layout)) {
-    if (!is_plain_) copy_overlapping(call, layout);
+  Readable(const Call& call, const Layout& layout) : call_(call) {
+    if (!plain(call, layout)) copy_overlapping(call, layout);
   }
-  bool is_plain() const { return is_plain_; }
+  bool is_plain() const { return at_.empty(); }
   const Array& operator[](std::size_t i) const { return at_.empty() ? call_.in[i] : *at_[i]; }
 
  private:
@@ -146,7 +146,6 @@ class Readable {
   }
 
   const Call& call_;
-  bool is_plain_;
   std::vector<const Array*> at_;  // none: as they are
   std::vector<Array> copies_;
 };

@@ -1,5 +1,6 @@
 // Derivatives made where the function is: f(x) and its slope share most of their work, and the slope is
 // kept for the reverse sweep in the place of x.
+#include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -94,6 +95,10 @@ class SlopeSharer {
 
 }  // namespace
 
-int64_t share_slopes(Program& program) { return SlopeSharer(program).run(); }
+int64_t share_slopes(Program& program) {
+  const auto has_twin = [](const Step& step) { return !step.op->twin.empty(); };
+  if (std::none_of(program.steps.begin(), program.steps.end(), has_twin)) return 0;
+  return SlopeSharer(program).run();
+}
 
 }  // namespace wengert
