@@ -21,10 +21,7 @@ Attrs::Attrs(const Schema& schema, std::vector<Attr> values) {
   list_ = Ref<List>(new List{.schema = &schema, .values = std::move(values)});
 }
 
-const Attr& Attrs::at(std::string_view name) const {
-  if (list_)
-    for (std::size_t i = 0; i < list_->values.size(); ++i)
-      if ((*list_->schema)[i].name == name) return list_->values[i];
+void Attrs::missing(std::string_view name) {
   fail(ErrorKind::argument, "attributes: there is none named '", name, "'");
 }
 

@@ -40,7 +40,13 @@ class Attrs {
   DType dtype(std::string_view name) const { return std::get<DType>(at(name)); }
   const std::string& text(std::string_view name) const { return std::get<std::string>(at(name)); }
   bool is_none(std::string_view name) const { return std::holds_alternative<None>(at(name)); }
-  const Attr& at(std::string_view name) const;
+  // Inline: a name is a literal, whose comparison then needs no call.
+  [[gnu::always_inline]] const Attr& at(std::string_view name) const {
+    if (list_)
+      for (std::size_t i = 0; i < list_->values.size(); ++i)
+        if ((*list_->schema)[i].name == name) return list_->values[i];
+    missing(name);
+  }
 
   // A copy in which `name` has another value.
   Attrs with(std::string_view name, Attr value) const;
@@ -51,6 +57,8 @@ class Attrs {
   friend std::ostream& operator<<(std::ostream& out, const Attrs& attrs);  // axis=0, keepdims=False
 
  private:
+  [[noreturn]] static void missing(std::string_view name);
+
   struct List {
     uint32_t refs = 0;
     const Schema* schema;
