@@ -23,22 +23,32 @@ int64_t reorder(Program& program, const std::vector<Update>& updates) {
   std::vector<Step>& steps = program.steps;
   if (steps.size() > most_steps || steps.empty()) return 0;
   Planned best = Executor::planned(program, updates);
-  // One move that helps: across the peak, as what changes elsewhere leaves it as it is.
+  // Carries step `from` to place `to`, if that helps.
+  const auto carry = [&](std::size_t from, std::size_t to) {
+    const auto at = [&](std::size_t place) { return steps.begin() + std::ptrdiff_t(place); };
+    const auto turn = [&](std::size_t source, std::size_t target) {
+      if (target < source) std::rotate(at(target), at(source), at(source + 1));
+      else std::rotate(at(source), at(source + 1), at(target + 1));
+    };
+    turn(from, to);
+    const Planned found = Executor::planned(program, updates);
+    if (found.bytes < best.bytes && found.units <= best.units) {
+      best = found;
+      return true;
+    }
+    turn(to, from);
+    return false;
+  };
+  // One move across the peak, as what changes elsewhere leaves it as it is.
   const auto move = [&] {
     const std::size_t peak = best.peak, end = std::min(steps.size(), peak + farthest + 1);
     for (std::size_t from = std::max<std::size_t>(peak, 1); from < end; ++from)
       for (std::size_t to = from; to-- > 0 && from - to <= farthest;) {
         if (!may_pass(steps[from], &steps[to], &steps[from])) break;
-        if (to > peak) continue;
-        const auto first = steps.begin() + std::ptrdiff_t(to), middle = steps.begin() + std::ptrdiff_t(from);
-        std::rotate(first, middle, middle + 1);
-        const Planned found = Executor::planned(program, updates);
-        if (found.bytes < best.bytes && found.units <= best.units) {
-          best = found;
-          return true;
-        }
-        std::rotate(first, first + 1, middle + 1);
+        if (to <= peak && carry(from, to)) return true;
       }
+    for (std::size_t to = peak + 1; to < end && may_pass(steps[to], &steps[peak], &steps[peak + 1]); ++to)
+      if (carry(peak, to)) return true;
     return false;
   };
   int64_t moves = 0;
