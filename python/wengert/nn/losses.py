@@ -199,7 +199,8 @@ def cross_entropy(
         if reduction != "mean":
             return _reduce_rows(losses, target, losses, reduction)
         counts = _ops.not_equal(classes, ignore_index)
-        return _sum(losses) / _sum(_ops.astype(counts, losses.dtype))
+        one = _core._full((), 1.0, losses.dtype, "ones")
+        return _sum(losses) / _sum(_where(counts, one, 0.0))
     _check_classes("cross_entropy", classes)
     weight = _class_weights("cross_entropy", weight, rows.shape[1])
     counts = _ops.not_equal(classes, ignore_index)
