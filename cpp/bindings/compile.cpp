@@ -214,7 +214,7 @@ void bind_compile(py::module_& m) {
       .def_property_readonly("rewritten", [](const Replay& r) {
         const Rewritten& counts = r.rewritten();
         return py::make_tuple(counts.neutral, counts.narrowed, counts.transposed, counts.placed, counts.joined,
-                              counts.signs, counts.slopes, r.stacked(), counts.rerolled);
+                              counts.signs, counts.slopes, counts.trailing, r.stacked(), counts.rerolled);
       })
       .def_property_readonly("exact", &Replay::exact)
       .def_property_readonly("hoisted", &Replay::hoisted)

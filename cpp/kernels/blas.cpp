@@ -133,9 +133,10 @@ bool gemv_pays(int64_t n, int64_t k, Layout b) {
 
 // Where b lies in the first-level cache and its rows are whole vectors, nothing has to be packed, and what BLAS
 // spends around its kernels is up to a third of the time; in doubles it makes no difference. c = a @ b, or
-// c += a @ b, or with `row` row + a @ b.
+// c += a @ b, or with `row` row + a @ b, rectified or not.
 template <class T>
-bool try_small(const Matrix<const T>& a, const Matrix<const T>& b, bool add, const T* row, const Matrix<T>& c) {
+bool try_small(const Matrix<const T>& a, const Matrix<const T>& b, bool add, const T* row, bool rectify,
+               const Matrix<T>& c) {
   const int64_t m = c.rows, n = c.cols, k = a.cols;
   constexpr int64_t cached = (1 << 15) / int64_t(sizeof(T));
   if (sizeof(T) != 4 || m % 4 != 0 || n % kernels::granule<T> != 0 || n * k > cached || m * n * k > 1 << 20 ||
@@ -150,7 +151,8 @@ bool try_small(const Matrix<const T>& a, const Matrix<const T>& b, bool add, con
     from = copy, stride = n;
   }
   kernels::small_product<T>({.a = a.data, .a_row = a.row_stride, .a_col = a.col_stride, .b = from, .b_row = stride,
-                             .c = c.data, .c_row = c.row_stride, .m = m, .n = n, .k = k, .add = add, .row = row});
+                             .c = c.data, .c_row = c.row_stride, .m = m, .n = n, .k = k, .add = add, .row = row,
+                             .rectify = rectify});
   return true;
 }
 
@@ -171,10 +173,10 @@ bool try_blas(T alpha, const Matrix<const T>& a, const Matrix<const T>& b, T bet
   }
   const bool plain = alpha == T(1) && (beta == T(0) || beta == T(1));
   if (plain && kernels::panels_pay<T>(a, n)) {
-    kernels::panel_product<T>(a, b, beta == T(1), nullptr, c);
+    kernels::panel_product<T>(a, b, beta == T(1), nullptr, false, c);
     return true;
   }
-  if (plain && try_small<T>(a, b, beta == T(1), nullptr, c)) return true;
+  if (plain && try_small<T>(a, b, beta == T(1), nullptr, false, c)) return true;
   if (b_layout.trans == CblasTrans && copy_pays<T>(m, n, k)) {
     alignas(64) T copy[transposed_bytes / sizeof(T)];
     transpose(b.data, b_layout.ld, n, k, copy);
@@ -325,17 +327,17 @@ void gemm(std::type_identity_t<T> alpha, const ConstMatrix<T>& a, const ConstMat
 }
 
 template <class T>
-bool gemm_from_row(const T* row, const ConstMatrix<T>& a, const ConstMatrix<T>& b, const Matrix<T>& c) {
+bool gemm_from_row(const T* row, const ConstMatrix<T>& a, const ConstMatrix<T>& b, bool rectify, const Matrix<T>& c) {
   const int64_t m = c.rows, n = c.cols, k = a.cols;
   if (m == 0 || n == 0 || k == 0) return false;
-  if (try_small<T>(a, b, false, row, c)) return true;
+  if (try_small<T>(a, b, false, row, rectify, c)) return true;
   const Tiles tile = tiles_for(a, n);
   if (c.col_stride != 1 || !kernels::panels_pay<T>(block(a, 0, tile.rows, 0, k), tile.cols)) return false;
   const int64_t across = (n - 1) / tile.cols + 1, down = (m - 1) / tile.rows + 1;
   parallel::run_tasks(down * across, [&](int64_t t) {
     const int64_t i = t / across * tile.rows, j = t % across * tile.cols;
     const int64_t rows = std::min(tile.rows, m - i), cols = std::min(tile.cols, n - j);
-    kernels::panel_product<T>(block(a, i, rows, 0, k), block(b, 0, k, j, cols), false, row + j,
+    kernels::panel_product<T>(block(a, i, rows, 0, k), block(b, 0, k, j, cols), false, row ? row + j : nullptr, rectify,
                               block(c, i, rows, j, cols));
   }, worth_waking(m, n, k));
   return true;
@@ -390,7 +392,7 @@ void gemm_naive(ConstMatrix<T> a, ConstMatrix<T> b, Matrix<T> c) {
 
 #define WENGERT_INSTANTIATE(T)                                                                  \
   template void gemm<T>(T, const ConstMatrix<T>&, const ConstMatrix<T>&, T, const Matrix<T>&);   \
-  template bool gemm_from_row<T>(const T*, const ConstMatrix<T>&, const ConstMatrix<T>&,          \
+  template bool gemm_from_row<T>(const T*, const ConstMatrix<T>&, const ConstMatrix<T>&, bool,    \
                                  const Matrix<T>&);                                              \
   template void gemm_batched<T>(int64_t, T, ConstMatrix<T>, int64_t, ConstMatrix<T>, int64_t, T, \
                                 Matrix<T>, int64_t);

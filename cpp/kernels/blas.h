@@ -46,10 +46,10 @@ void gemm_batched(int64_t batch, std::type_identity_t<T> alpha, ConstMatrix<T> a
                   ConstMatrix<T> b, int64_t stride_b, std::type_identity_t<T> beta, Matrix<T> c,
                   int64_t stride_c);
 
-// c[i] = row + (a @ b)[i] for every row of c, in one pass over c; false, with nothing done, where that
-// is not the fastest way.
+// c[i] = row + (a @ b)[i] for every row of c, `row` null for zeros, and where `rectify` 0 in the place of what is
+// not positive, in one pass over c; false, with nothing done, where that is not the fastest way.
 template <class T>
-bool gemm_from_row(const T* row, const ConstMatrix<T>& a, const ConstMatrix<T>& b, const Matrix<T>& c);
+bool gemm_from_row(const T* row, const ConstMatrix<T>& a, const ConstMatrix<T>& b, bool rectify, const Matrix<T>& c);
 
 // c = a @ b for uint8, int32 and int64, modulo 2^bits.
 template <class T>

@@ -10,6 +10,7 @@
 #include "kernels/blas.h"
 #include "kernels/copy.h"
 #include "kernels/parallel.h"
+#include "kernels/variants.h"
 
 namespace wengert::kernels {
 namespace {
@@ -225,6 +226,13 @@ void absorb(const Array& left, const Array& right, const Array& out) {
   }
 }
 
+struct Rectify {
+  template <int bytes, class T>
+  [[gnu::always_inline]] static void run(T* x, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) x[i] = x[i] <= 0 ? T(0) : x[i];
+  }
+};
+
 template <class T>
 void repeat_row(const T* row, int64_t stride, T* out, int64_t rows, int64_t cols) {
   if (rows == 0 || cols == 0) return;
@@ -258,24 +266,28 @@ void chain_matmul(const Array& a, const Array& b, const Array& out) {
     run(TypeTag<double>{});
 }
 
-void linear(const Array& x, const Array& weight, const Array* bias, const Array& out) {
+void linear(const Array& x, const Array& weight, const Array* bias, bool rectify, const Array& out) {
   const Array transposed = weight.view({weight.shape()[1], weight.shape()[0]},
                                        {weight.strides()[1], weight.strides()[0]}, weight.offset());
   const int64_t cols = weight.shape()[0];
   auto run = [&]<class T>(TypeTag<T>) {
-    if (bias && bias->strides()[0] == 1) {
+    if (bias ? bias->strides()[0] == 1 : rectify) {
       Product<T> p = product_of<T>(x, transposed, out);
       BatchAxes axes;
       if (x.ndim() > 2) {
         axes = batch_axes(x, transposed, out, p.c.rows * p.c.cols);
         fold_rows(p, axes);
       }
-      if (axes.empty() && blas::gemm_from_row<T>(bias->data<T>(), p.a, p.b, p.c)) return;
+      if (axes.empty() && blas::gemm_from_row<T>(bias ? bias->data<T>() : nullptr, p.a, p.b, rectify, p.c)) return;
     }
     if (bias)  // waits in the output: one pass of the product adds to it
       repeat_row<T>(bias->data<T>(), bias->strides()[0], out.data<T>(),
                     cols ? out.size() / cols : 0, cols);
     multiply<T>(x, transposed, out, T(bias ? 1 : 0));
+    if (rectify)
+      parallel::parallel_for(out.size(), 1 << 15, [&](int64_t begin, int64_t end) {
+        for_isa<Rectify>(out.data<T>() + begin, end - begin);
+      });
   };
   if (out.dtype() == DType::float32)
     run(TypeTag<float>{});

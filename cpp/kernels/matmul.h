@@ -12,7 +12,8 @@ void matmul(const Array& a, const Array& b, const Array& out);
 // Costs a look at the first row and column of each result where all is finite.
 void chain_matmul(const Array& a, const Array& b, const Array& out);
 
-// out[..., o] = sum_i x[..., i] weight[o, i] + bias[o]; `bias` may be null.
-void linear(const Array& x, const Array& weight, const Array* bias, const Array& out);
+// out[..., o] = sum_i x[..., i] weight[o, i] + bias[o]; `bias` may be null. Where `rectify`, 0 in the place of
+// what is not positive.
+void linear(const Array& x, const Array& weight, const Array* bias, bool rectify, const Array& out);
 
 }  // namespace wengert::kernels

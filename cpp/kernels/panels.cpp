@@ -78,8 +78,8 @@ Ahead next_panel(const blas::ConstMatrix<T>& b, int64_t j, int64_t first) {
 }
 
 template <class T>
-void panel_product(const blas::ConstMatrix<T>& a, const blas::ConstMatrix<T>& b, bool add,
-                   const T* row, const blas::Matrix<T>& c) {
+void panel_product(const blas::ConstMatrix<T>& a, const blas::ConstMatrix<T>& b, bool add, const T* row, bool rectify,
+                   const blas::Matrix<T>& c) {
   alignas(64) T panel[most_terms * columns<T>];
   for (int64_t j = 0; j < c.cols; j += columns<T>) {
     const int64_t cols = std::min(columns<T>, c.cols - j);
@@ -90,7 +90,7 @@ void panel_product(const blas::ConstMatrix<T>& a, const blas::ConstMatrix<T>& b,
                               .b = panel, .b_row = columns<T>, .c = c.data + j, .c_row = c.row_stride, .m = c.rows,
                               .n = (cols + granule<T> - 1) / granule<T> * granule<T>, .k = terms,
                               .add = add || first > 0, .row = row && first == 0 ? row + j : nullptr,
-                              .far = j == 0, .ahead = next_panel<T>(b, j, first)};
+                              .rectify = rectify && first + terms == a.cols, .far = j == 0, .ahead = next_panel<T>(b, j, first)};
       if (p.n == cols) small_product(p);
       else narrow_product(p, cols);
     }
@@ -100,8 +100,8 @@ void panel_product(const blas::ConstMatrix<T>& a, const blas::ConstMatrix<T>& b,
 template bool panels_pay<float>(const blas::ConstMatrix<float>&, int64_t);
 template bool panels_pay<double>(const blas::ConstMatrix<double>&, int64_t);
 template void panel_product<float>(const blas::ConstMatrix<float>&, const blas::ConstMatrix<float>&, bool,
-                                   const float*, const blas::Matrix<float>&);
+                                   const float*, bool, const blas::Matrix<float>&);
 template void panel_product<double>(const blas::ConstMatrix<double>&, const blas::ConstMatrix<double>&, bool,
-                                    const double*, const blas::Matrix<double>&);
+                                    const double*, bool, const blas::Matrix<double>&);
 
 }  // namespace wengert::kernels

@@ -76,6 +76,9 @@ struct Multiply {
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; ++v) sums[r][v] += a[r * p.a_row] * from[v];
     }
+    if (p.rectify)
+      for (int r = 0; r < rows; ++r)
+        for (int v = 0; v < vectors; ++v) sums[r][v] = sums[r][v] <= 0 ? Vector{} : sums[r][v];
     for (int r = 0; r < rows; ++r)
       for (int v = 0; v < vectors; ++v)
         std::memcpy(c + r * p.c_row + v * width, &sums[r][v], sizeof(Vector));

@@ -24,7 +24,8 @@ struct Ahead {
   int64_t runs = 0, lines = 0, stride = 0;
 };
 
-// c[i, j] = sum_p a[i, p] b[p, j], or += where `add`, or with `row`, which has n numbers, + row[j].
+// c[i, j] = sum_p a[i, p] b[p, j], or += where `add`, or with `row`, which has n numbers, + row[j]; where
+// `rectify`, 0 in the place of what is not positive.
 // Strides are in elements, columns of b and c are neighbours.
 template <class T>
 struct SmallProduct {
@@ -37,6 +38,7 @@ struct SmallProduct {
   int64_t m, n, k;
   bool add = false;
   const T* row = nullptr;
+  bool rectify = false;
   Band band = Band::whole;
   bool far = false;  // a may lie beyond the nearer caches: its next rows are asked for early
   Ahead ahead = {};  // asked for bit by bit

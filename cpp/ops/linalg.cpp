@@ -208,8 +208,9 @@ Types infer_linear(std::span<const Type> in, const Attrs&) {
   return {{in[0].dtype, std::move(shape)}};
 }
 
+template <bool rectify>
 void linear_kernel(const Call& call) {
-  kernels::linear(call.in[0], call.in[1], call.in.size() > 2 ? &call.in[2] : nullptr, call.out[0]);
+  kernels::linear(call.in[0], call.in[1], call.in.size() > 2 ? &call.in[2] : nullptr, rectify, call.out[0]);
 }
 
 Vars linear_tangent(const Rule& r) {
@@ -249,6 +250,11 @@ Vars batch_linear(const Batched& b) {
   return {reshape(y, shape)};
 }
 
+Var adjoint_of_weight(const Rule& r, const Var& g) {
+  if (r.shape(0).size() == 1) return chain_multiply(broadcast_to(expand_dims(g, -1), r.shape(1)), r.in(0));
+  return chain_matmul(matrix_transpose(flat_rows(g)), flat_rows(r.in(0)));
+}
+
 Op linear_row() {
   return {
       .name = "linear",
@@ -257,25 +263,43 @@ Op linear_row() {
       .inputs = {"x", "weight", "*bias"},
       .prepare = prepare_linear,
       .infer = infer_linear,
-      .kernel = linear_kernel,
+      .kernel = linear_kernel<false>,
       .adjoints = {{.rule = [](const Rule& r) { return chain_matmul(r.g(), r.in(1)); }, .saves_in = 2},
-                   {.rule =
-                        [](const Rule& r) {
-                          if (r.shape(0).size() == 1)
-                            return chain_multiply(broadcast_to(expand_dims(r.g(), -1), r.shape(1)), r.in(0));
-                          return chain_matmul(matrix_transpose(flat_rows(r.g())), flat_rows(r.in(0)));
-                        },
-                    .saves_in = 1},
+                   {.rule = [](const Rule& r) { return adjoint_of_weight(r, r.g()); }, .saves_in = 1},
                    {.rule = [](const Rule& r) { return sum_to(r.g(), r.shape(2)); }}},
       .tangent = linear_tangent,
       .batch = batch_linear,
       .flops = [](std::span<const Type> in, std::span<const Type> out) {
         return matmul_flops(in, out) + (in.size() > 2 ? numel(out[0].shape) : 0);
-      }};
+      },
+      .laws = {.behind = {"relu", "linear_relu"}}};
+}
+
+Var apply_row(const char* name, std::initializer_list<Var> ins) { return apply(find_op(name), {ins.begin(), ins.size()}); }
+
+Var rectified(const Rule& r, const Var& dy) { return apply_row("relu_grad", {dy, r.out()}); }
+
+// What a layer of a network is behind a program's rewrites: relu reads what the product has in registers.
+Op linear_relu_row() {
+  Op row = linear_row();
+  row.name = "linear_relu";
+  row.doc = "relu(linear(x, weight, bias)).";
+  row.kernel = linear_kernel<true>;
+  row.laws = {};
+  row.adjoints = {
+      {.rule = [](const Rule& r) { return chain_matmul(rectified(r, r.g()), r.in(1)); }, .saves_in = 2, .saves_out = true},
+      {.rule = [](const Rule& r) { return adjoint_of_weight(r, rectified(r, r.g())); }, .saves_in = 1, .saves_out = true},
+      {.rule = [](const Rule& r) { return sum_to(rectified(r, r.g()), r.shape(2)); }, .saves_out = true}};
+  row.tangent = [](const Rule& r) -> Vars { return {rectified(r, linear_tangent(r)[0])}; };
+  row.batch = [](const Batched& b) -> Vars { return {apply_row("relu", {batch_linear(b)[0]})}; };
+  row.flops = [](std::span<const Type> in, std::span<const Type> out) {
+    return matmul_flops(in, out) + (in.size() > 2 ? 2 : 1) * numel(out[0].shape);
+  };
+  return row;
 }
 
 }  // namespace
 
-std::vector<Op> linalg_rows() { return {matmul_row(), chain_matmul_row(), linear_row()}; }
+std::vector<Op> linalg_rows() { return {matmul_row(), chain_matmul_row(), linear_row(), linear_relu_row()}; }
 
 }  // namespace wengert

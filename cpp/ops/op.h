@@ -80,6 +80,10 @@ struct Laws {
   // Of a row that puts x into zeros, the name of the one that adds x there to a base: base + op(x) is
   // placed(base, x), but for the sign of a zero.
   const char* placed = nullptr;
+  // An elementwise row of one argument, and the one that gives it of this row's result, in one pass and to the bit.
+  struct Behind {
+    const char *row = nullptr, *both = nullptr;
+  } behind = {};
   // Of a row that updates parameters in turn (ops/optimise.h), the same for numbers that lie side by side:
   // each tensor holds one number a parameter.
   std::shared_ptr<const Op> by_number = {};

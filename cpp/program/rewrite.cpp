@@ -73,6 +73,34 @@ int64_t place_sums(Program& program) {
   return count;
 }
 
+int64_t attach_functions(Program& program) {
+  std::vector<int64_t> readers(program.types.size(), 0);
+  std::vector<std::size_t> makers(program.types.size(), SIZE_MAX);
+  for (const Step& step : program.steps)
+    for (const ValueId id : step.ins) ++readers[std::size_t(id)];
+  for (const ValueId id : program.outputs) ++readers[std::size_t(id)];
+  std::vector<bool> gone(program.steps.size(), false);
+  int64_t count = 0;
+  for (std::size_t s = 0; s < program.steps.size(); ++s) {
+    Step& step = program.steps[s];
+    if (step.own_op) continue;
+    if (step.op->laws.behind.row) makers[std::size_t(step.outs[0])] = s;
+    const std::size_t at = step.ins.empty() ? SIZE_MAX : makers[std::size_t(step.ins[0])];
+    if (at == SIZE_MAX || readers[std::size_t(step.ins[0])] != 1) continue;
+    const Step& first = program.steps[at];
+    if (step.op->name != first.op->laws.behind.row || step.region != first.region) continue;
+    step.op = &find_op(first.op->laws.behind.both);
+    step.attrs = first.attrs;
+    step.ins = first.ins;
+    step.tracked = first.tracked;
+    gone[at] = true;
+    ++count;
+  }
+  std::size_t s = 0;
+  std::erase_if(program.steps, [&](const Step&) { return gone[s++]; });
+  return count;
+}
+
 Rewritten rewrite(Program& program, bool exact) {
   Rewritten out;
   auto tidy = [&] {
@@ -95,6 +123,7 @@ Rewritten rewrite(Program& program, bool exact) {
     out.simplified.unused -= out.neutral + out.placed;  // counted already
   }
   out.slopes = share_slopes(program);
+  out.trailing = attach_functions(program);
   out.rerolled = reroll(program, exact);
   return out;
 }

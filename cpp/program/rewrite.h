@@ -14,6 +14,7 @@ struct Rewritten {
   int64_t joined = 0;      // sums of boxes that are put side by side
   int64_t signs = 0;       // negations that sums and products take up
   int64_t slopes = 0;      // derivatives made with the function
+  int64_t trailing = 0;    // functions of a product that the product computes
   int64_t rerolled = 0;    // steps on single numbers that became lanes of others
 };
 
@@ -42,6 +43,10 @@ int64_t fold_signs(Program& program);
 // Where f(x) and derivatives of f at x are all that reads x, the slope is made with f(x), in the place of x,
 // and multiplied later. Keeps every bit.
 int64_t share_slopes(Program& program);
+
+// A function that alone reads a product's result is computed with it, where there is a row for both. Keeps every
+// bit.
+int64_t attach_functions(Program& program);
 
 // Equal operations on many single numbers become one on a vector of them, level by level. Unless `exact`,
 // sums of several numbers and of products are added up in another order: as reductions and products of

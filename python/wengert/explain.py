@@ -48,7 +48,7 @@ def explain_text(replay: Any, recorded: Program, program: Program) -> str:
     """Each pass with nodes, flops and bytes before and after and what it changed, then the units of
     the replay."""
     identities, repeated, unused = replay.simplified
-    neutral, narrowed, transposed, placed, joined, signs, slopes, stacked, rerolled = (
+    neutral, narrowed, transposed, placed, joined, signs, slopes, trailing, stacked, rerolled = (
         replay.rewritten
     )
     units = [UnitCost(*cost) for cost in replay.costs]
@@ -70,6 +70,7 @@ def explain_text(replay: Any, recorded: Program, program: Program) -> str:
                 (joined, "sums of slices put side by side"),
                 (signs, "signs moved into sums"),
                 (slopes, "derivatives made with the function"),
+                (trailing, "functions of products computed with them"),
                 (replay.hoisted, "steps earlier, to save memory"),
                 (stacked, "scans whose sums of products are one product"),
                 (rerolled, "nodes on single numbers put together"),

@@ -338,7 +338,7 @@ def _mixed(
         axis = ndim - 1 if i == 0 or ndim == 1 else ndim - 2
         lines = _keep(shape, (axis,))
         return (axis,), lines if len(shapes[1 - i]) > 1 else lines[:axis] + lines[axis + 1 :]
-    if name == "linear":
+    if name in ("linear", "linear_relu"):
         lines = shape if i == 2 else shape[:-1] if i == 1 else (*shape[:-1], 1)
         return () if i == 2 else (ndim - 1,), lines
     if name == "cross_entropy_logits":

@@ -101,6 +101,14 @@ ALONG = [
     (((0, 3),), {}),
 ]
 PAIRS = [((s, s), attrs) for (s,), attrs in ALONG]
+LAYERS = [
+    ((2, 3), (4, 3)),
+    ((2, 3), (4, 3), (4,)),
+    ((3,), (4, 3), (4,)),
+    ((2, 5, 3), (4, 3), (4,)),
+    ((0, 3), (2, 3), (2,)),
+    ((2, 0), (3, 0), (3,)),
+]
 TARGETS = [
     (((5, 3), (5,)), {}),
     (((4, 3), (4,)), {"label_smoothing": 0.2}),
@@ -134,19 +142,20 @@ ROWS = [
         [any_real],
         linear,
         tolerance=32,
-        shapes=[
-            ((2, 3), (4, 3)),
-            ((2, 3), (4, 3), (4,)),
-            ((3,), (4, 3), (4,)),
-            ((2, 5, 3), (4, 3), (4,)),
-            ((0, 3), (2, 3), (2,)),
-            ((2, 0), (3, 0), (3,)),
-        ],
+        shapes=LAYERS,
         large=(((200, 180), (190, 180), (190,)), {}),
         errors=[
             (((2, 3), (3, 4)), {}, r"inner dimensions.*weight\.T"),
             (((2, 3), (4, 3), (3,)), {}, "bias"),
         ],
+    ),
+    row(
+        "linear_relu",
+        [any_real],
+        lambda *ins: np.maximum(linear(*ins), 0),
+        tolerance=32,
+        shapes=LAYERS,
+        large=(((200, 180), (190, 180), (190,)), {}),
     ),
     row("softmax", [any_real], softmax, cases=ALONG, large=(WIDE, {})),
     row("softmax_grad", [any_real, positive], softmax_grad, cases=PAIRS, large=(WIDE * 2, {})),

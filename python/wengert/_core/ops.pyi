@@ -394,6 +394,8 @@ def chain_matmul(x1: ArrayLike, x2: ArrayLike) -> Tensor:
     or NaN: what is not asked for contributes nothing."""
 def linear(x: ArrayLike, weight: ArrayLike, *bias: ArrayLike) -> Tensor:
     """x @ weight.T + bias for x (..., in), weight (out, in) and, if given, bias (out,)."""
+def linear_relu(x: ArrayLike, weight: ArrayLike, *bias: ArrayLike) -> Tensor:
+    """relu(linear(x, weight, bias))."""
 def softmax(x: ArrayLike, axis: SupportsIndex = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along axis, computed as exp(x - max(x))"""
 def softmax_grad(g: ArrayLike, y: ArrayLike, axis: SupportsIndex = -1) -> Tensor:
