@@ -14,48 +14,50 @@ namespace {
 using kernels::chain;
 
 // The gates below have saturated long before this; infinities must not meet their zeros.
+constexpr double saturated = 1000;
 template <class T>
 [[gnu::always_inline]] inline T saturate(T x) {
-  constexpr T end = 1000;
-  return x < -end ? -end : x > end ? end : x;
+  return math::detail::clamp(x, T(-saturated), T(saturated));
 }
 
-// x s for a gate s that is 0 at -inf.
+// x s for a gate s that is 0 at -inf, where the product is -0.
 template <class T>
 [[gnu::always_inline]] inline T gated(T x, T s) {
-  return s == 0 ? T(-0.0) : x * s;
+  return (x < T(-saturated) ? T(-saturated) : x) * s;
 }
 
-// The normal distribution, times 2 for doubles, and its density without the factor 1 / sqrt(2 pi). A half of
-// erfc would be rounded in one loop, and melt into a sum in another.
+// The normal distribution, times 2 for doubles, and its density without the factor 1 / sqrt(2 pi), at x; `near`
+// is x but no further from 0 than where the density is 0, and `above` is so on the left. A half of erfc would be
+// rounded in one loop, and melt into a sum in another.
 template <class T>
 struct Normal {
   static constexpr T all = math::detail::is_single<T> ? T(1) : T(2);
-  T share, density;
+  T share, density, above, near;
 };
 
 // Singles share one exponential: cdf(-a) = e^(-a^2 / 2) t P(t - 1/2) with t = 1 / (1 + a / sqrt(8)) and
-// P minimax to 4e-8. a^2 is summed from two parts, as its rounding error would be that of the result.
+// P minimax to 4e-8. a^2 is summed from two parts, as its rounding error would be that of the result. From
+// 13.2 on, where a density is no normal number any more, it is 0.
 template <class T>
 [[gnu::always_inline]] inline Normal<T> normal(T x) {
   using namespace math::detail;
+  constexpr T end = constant<T>(13.2f, saturated);
+  const T above = x < -end ? -end : x, near = above > end ? end : above;
   if constexpr (is_single<T>) {
-    constexpr T highest = T(14.5);  // the density is 0 there
-    const T a = std::abs(x);
-    const T b = a > highest ? highest : a;
-    const T head = upper(b);
+    const T a = std::abs(near);
+    const T head = upper(a);
     const Exponent<T> e =
-        split_exponent<T>(T(-0.5) * (head * head), T(-0.5) * ((b - head) * (b + head)));
-    const T density = scale(T(1) + (e.r + e.tail), e.k);
-    const T t = T(1) / (T(1) + T(0.35355339) * b);
+        split_exponent<T>(T(-0.5) * (head * head), T(-0.5) * ((a - head) * (a + head)));
+    const T nearly = (T(1) + (e.r + e.tail)) * power_of_two<T>(bits(e.k));
+    const T density = near == x ? nearly : T(0);
+    const T t = T(1) / (T(1) + T(0.35355339) * a);
     const T share = horner<T>(t - T(0.5), 0.25539568f, 0.343580484f, 0.279469609f, 0.0728705674f,
                               -0.0859336331f, -0.0515029803f, 0.0476636737f, 0.0241801534f,
                               -0.0295688622f);
     const T below = density * (t * share);
-    return {x < T(0) ? below : T(1) - below, density};
+    return {x < T(0) ? below : T(1) - below, density, above, near};
   } else {
-    const T end = x < T(-1000) ? T(-1000) : x > T(1000) ? T(1000) : x;
-    return {math::erfc(x * T(-std::numbers::sqrt2 / 2)), math::exp(T(-0.5) * end * end)};
+    return {math::erfc(x * T(-std::numbers::sqrt2 / 2)), math::exp(T(-0.5) * near * near), above, near};
   }
 }
 
@@ -64,19 +66,23 @@ constexpr double inv_sqrt_two_pi = std::numbers::inv_sqrtpi / std::numbers::sqrt
 // Functions whose slopes share their work: `both` sets the value and chain(1, slope).
 struct Gelu {
   template <class T>
-  [[gnu::always_inline]] static T slope(T x, const Normal<T>& at) {
-    return (at.share + saturate(x) * (at.density * T(at.all * inv_sqrt_two_pi))) * (T(1) / at.all);
+  [[gnu::always_inline]] static T value(const Normal<T>& at) {
+    return at.above * (at.share * (T(1) / at.all));
   }
-  template <class T> T operator()(T x) const { return gated(x, normal(x).share * (T(1) / Normal<T>::all)); }
+  template <class T>
+  [[gnu::always_inline]] static T slope(const Normal<T>& at) {
+    return (at.share + at.near * (at.density * T(at.all * inv_sqrt_two_pi))) * (T(1) / at.all);
+  }
+  template <class T> T operator()(T x) const { return value(normal(x)); }
   template <class T>
   [[gnu::always_inline]] static void both(T x, T& y, T& dy) {
     const Normal<T> at = normal(x);
-    y = gated(x, at.share * (T(1) / at.all));
-    dy = chain(T(1), slope(x, at));
+    y = value(at);
+    dy = slope(at);  // chain(1, slope) to the bit: no sum of these two is -0
   }
 };
 struct GeluGrad {
-  template <class T> T operator()(T g, T x) const { return chain(g, Gelu::slope(x, normal(x))); }
+  template <class T> T operator()(T g, T x) const { return chain(g, Gelu::slope(normal(x))); }
 };
 
 // gelu_tanh(x) = x sigmoid(v) with v = slope (x + cubic x^3).
