@@ -93,4 +93,28 @@ def test_a_step_comes_earlier_where_that_saves_memory():
         assert found.tolist() == expected.tolist()
     # The sum over a comes before b, which takes the place of a.
     assert replay_of(compiled).live_bytes == 8 * (32 * 32 + 32)
-    assert "steps earlier, to save memory: 1\n" in compiled.explain(*args)
+    assert "steps moved, to save memory: 1\n" in compiled.explain(*args)
+
+
+def test_a_gradient_comes_later_where_that_saves_memory():
+    (problem,) = [p for name, p in PROBLEMS.items() if name.startswith("mlp/4-32-32-2 ")]
+    step, inputs = compiled(problem)
+    step(*inputs)
+    hidden, weights, biases = 2 * 8 * 32, 32 * 32 + 2 * 32 + 4 * 32, 2 + 32 + 32
+    # The gradient of the largest weights is made last: of the hidden layer's values and their
+    # cotangents, while all other gradients wait for the update.
+    assert replay_of(step).live_bytes == 4 * (hidden + weights + biases)
+
+
+def test_a_count_is_kept_where_it_is():
+    """A single number that a group changes is written over the old one."""
+    count = wg.tensor(np.array(0, np.int64))
+
+    @wg.compile
+    def step(x):
+        count.assign(count + 1)
+        return x * 2.0
+
+    step(wg.ones(()))
+    assert step(wg.ones(())).item() == 2.0 and count.item() == 2
+    assert replay_of(step).arena_bytes == 0

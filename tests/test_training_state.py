@@ -267,4 +267,4 @@ def test_gradients_end_with_their_updates():
         assert another(x).item() == eager_step(x).item()
         assert wg.memory.live_bytes() - before <= 2 * n * n * 8 + (depth + 8) * n * 8
         assert bits(ws) == bits(eager_ws)
-        assert f" steps earlier, to save memory: {depth}\n" in compiled.explain(x)
+        assert f" steps moved, to save memory: {depth}\n" in compiled.explain(x)

@@ -142,12 +142,12 @@ class Planner {
       if (reader < unit) continue;
       const Step& step = program_.steps[s];
       if (planned.grouped) {
-        // Members up to the maker read the element at its own place and width. A reduction's result is never as
-        // long as what its group reads.
+        // Members up to the maker read the element at its own place and width, as of single numbers. A reduction's
+        // result is never as long as what its group reads.
         const auto at = std::size_t(std::find(planned.steps.begin(), planned.steps.end(), s) - planned.steps.begin());
         if (at > maker) return false;
         for (const ValueId id : step.ins)
-          if (home(id) == old && !(is_whole(array(id)) && array(id).ndim() > 0 &&
+          if (home(id) == old && !(is_whole(array(id)) && array(id).size() == array(made).size() &&
                                    itemsize(array(id).dtype()) == life_of(made).item_size))
             return false;
         continue;

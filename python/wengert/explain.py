@@ -71,7 +71,7 @@ def explain_text(replay: Any, recorded: Program, program: Program) -> str:
                 (signs, "signs moved into sums"),
                 (slopes, "derivatives made with the function"),
                 (trailing, "functions of products computed with them"),
-                (replay.hoisted, "steps earlier, to save memory"),
+                (replay.hoisted, "steps moved, to save memory"),
                 (stacked, "scans whose sums of products are one product"),
                 (rerolled, "nodes on single numbers put together"),
             )
