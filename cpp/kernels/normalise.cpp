@@ -62,10 +62,13 @@ struct Forward {
   }
 };
 
+// The cotangent of x; `with_sums` adds to those of weight and, where there are sums for it, of bias.
+template <bool with_sums>
 struct Backward {
   template <int bytes, class T>
   [[gnu::always_inline]] static void run(const T* g, const T* x, const T* weight,
-                                         const Normalisation& how, T* out, int64_t rows) {
+                                         const Normalisation& how, T* out, int64_t rows, T* sums_of_weight,
+                                         T* sums_of_bias) {
     using Row = RowSums<bytes, T>;
     using Vector = typename Row::Vector;
     const int64_t n = how.n;
@@ -93,9 +96,32 @@ struct Backward {
       }
       Row::sum(count, n, along, sums);
       for (int r = 0; r < strip; ++r) slope[r] = T(sums[r] / double(n));
-      for (int64_t r = 0; r < count; ++r, g += n, x += n, out += n)
+      for (int64_t r = 0; r < count; ++r, g += n, x += n, out += n) {
+        if (with_sums && slope[r] == slope[r]) {
+          all(g, x, weight, n, at.mean[r], at.scale[r], mean_h[r], slope[r], out, sums_of_weight, sums_of_bias);
+          continue;
+        }
         row(g, x, weight, n, at.mean[r], at.scale[r], mean_h[r], slope[r], out);
+        if (!with_sums || all_zero(g, n)) continue;
+        for (int64_t i = 0; i < n; ++i) sums_of_weight[i] += g[i] * ((x[i] - at.mean[r]) * at.scale[r]);
+        for (int64_t i = 0; sums_of_bias && i < n; ++i) sums_of_bias[i] += g[i];
+      }
     }
+  }
+  template <class T>
+  [[gnu::always_inline]] static void all(const T* g, const T* x, const T* weight, int64_t n, T mean, T scale, T mean_h,
+                                         T slope, T* out, T* sums_of_weight, T* sums_of_bias) {
+    const auto each = [&](int64_t i) {
+      const T xhat = (x[i] - mean) * scale;
+      out[i] = (g[i] * weight[i] - mean_h - xhat * slope) * scale;
+      sums_of_weight[i] += g[i] * xhat;
+    };
+    if (sums_of_bias)
+#pragma GCC ivdep
+      for (int64_t i = 0; i < n; ++i) each(i), sums_of_bias[i] += g[i];
+    else
+#pragma GCC ivdep
+      for (int64_t i = 0; i < n; ++i) each(i);
   }
   template <class T>
   [[gnu::always_inline]] static void row(const T* g, const T* x, const T* weight, int64_t n, T mean,
@@ -141,6 +167,20 @@ void for_floats(DType dtype, F f) {
 
 int64_t rows_a_task(int64_t n) { return std::max<int64_t>(1, grain / n); }
 
+// f(begin, end, sums) for parts of the rows, at most 32 of them unless these were long, and the sums of all parts,
+// which are of n numbers, one after the other: no order depends on threads.
+template <class T, class F>
+void sum_in_parts(int64_t rows, int64_t n, int64_t task, T* sums, const F& f) {
+  const int64_t part = std::max(task, std::min((rows + 31) / 32, longest_run)), parts = (rows + part - 1) / part;
+  std::fill_n(sums, n, T(0));
+  std::vector<T> others(std::size_t(std::max<int64_t>(parts - 1, 0) * n), T(0));
+  parallel::parallel_for(rows, part, [&](int64_t begin, int64_t end) {
+    f(begin, end, begin == 0 ? sums : others.data() + (begin / part - 1) * n);
+  });
+  for (int64_t p = 0; p + 1 < parts; ++p)
+    for (int64_t i = 0; i < n; ++i) sums[i] += others[std::size_t(p * n + i)];
+}
+
 }  // namespace
 
 void normalise(const Array& x, const Array* weight, const Array* bias, const Normalisation& how,
@@ -166,32 +206,40 @@ void normalise_grad(const Array& g, const Array& x, const Array* weight, const N
   for_floats(out.dtype(), [&]<class T>(TypeTag<T>) {
     parallel::parallel_for(out.size() / how.n, rows_a_task(how.n), [&](int64_t begin, int64_t end) {
       const T* scales = weight ? w.data<T>() : nullptr;
-      for_isa<Backward, const T*, const T*, const T*, const Normalisation&, T*>(
+      for_isa<Backward<false>, const T*, const T*, const T*, const Normalisation&, T*, int64_t, T*, T*>(
           seed.data<T>() + begin * how.n, from.data<T>() + begin * how.n, scales, how,
-          out.data<T>() + begin * how.n, end - begin);
+          out.data<T>() + begin * how.n, end - begin, nullptr, nullptr);
     });
   });
 }
 
-// Rows are summed in at most 32 parts, and these one after the other: no order depends on threads.
+void normalise_grads(const Array& g, const Array& x, const Array& weight, const Normalisation& how, const Array& out,
+                     const Array& weight_out, const Array* bias_out) {
+  if (weight_out.size() == 0) return;
+  const Array from = contiguous(x), seed = contiguous(g), w = contiguous(weight);
+  const int64_t n = how.n, kinds = bias_out ? 2 : 1;
+  for_floats(out.dtype(), [&]<class T>(TypeTag<T>) {
+    std::vector<T> sums(std::size_t(kinds * n));
+    sum_in_parts(x.size() / n, kinds * n, rows_a_task(n), sums.data(), [&](int64_t begin, int64_t end, T* own) {
+      for_isa<Backward<true>, const T*, const T*, const T*, const Normalisation&, T*, int64_t, T*, T*>(
+          seed.data<T>() + begin * n, from.data<T>() + begin * n, w.data<T>(), how, out.data<T>() + begin * n,
+          end - begin, own, bias_out ? own + n : nullptr);
+    });
+    std::copy_n(sums.data(), n, weight_out.data<T>());
+    if (bias_out) std::copy_n(sums.data() + n, n, bias_out->data<T>());
+  });
+}
+
 void normalise_weight_grad(const Array& g, const Array& x, const Normalisation& how,
                            const Array& out) {
   if (out.size() == 0) return;
-  fill(out, 0);
-  if (x.size() == 0) return;
   const Array from = contiguous(x), seed = contiguous(g);
-  const int64_t n = how.n, rows = x.size() / n;
-  const int64_t part = std::max(rows_a_task(n), (rows + 31) / 32), parts = (rows + part - 1) / part;
+  const int64_t n = how.n;
   for_floats(out.dtype(), [&]<class T>(TypeTag<T>) {
-    T* sums = out.data<T>();
-    std::vector<T> others(std::size_t((parts - 1) * n), T(0));
-    parallel::parallel_for(rows, part, [&](int64_t begin, int64_t end) {
-      T* own = begin == 0 ? sums : others.data() + (begin / part - 1) * n;
+    sum_in_parts(x.size() / n, n, rows_a_task(n), out.data<T>(), [&](int64_t begin, int64_t end, T* own) {
       for_isa<WeightBackward, const T*, const T*, const Normalisation&, T*>(
           seed.data<T>() + begin * n, from.data<T>() + begin * n, how, own, end - begin);
     });
-    for (int64_t p = 0; p + 1 < parts; ++p)
-      for (int64_t i = 0; i < n; ++i) sums[i] += others[std::size_t(p * n + i)];
   });
 }
 

@@ -166,6 +166,36 @@ Op linear(Op row, uint32_t linear_in) {
   return row;
 }
 
+Vars all_batched(const Batched& b) {
+  Vars out;
+  for (std::size_t i = 0; i < b.ins.size(); ++i) {
+    Var x = b.ins[i];
+    if (!b.batched[i]) {
+      Shape shape = x.shape();
+      shape.insert(0, b.size);
+      x = broadcast_to(x, shape);
+    }
+    out.push_back(std::move(x));
+  }
+  return out;
+}
+
+void require_same_shape(const char* name, const Vars& args) {
+  if (!(args[0].shape() == args[1].shape()))
+    fail(ErrorKind::shape, name, ": shapes must be equal; got ", args[0].shape(), " and ",
+         args[1].shape());
+}
+
+void to_floats(const char* name, Vars& args) {
+  bool same = is_float(args[0].dtype());
+  for (const Var& x : args) same = same && x.dtype() == args[0].dtype();
+  if (!same) cast_all(args, promoted(Op{.name = name}, args, Domain::floats));
+}
+
+Var call(const Op& op, std::initializer_list<Var> inputs, const Attrs& attrs) {
+  return apply(op, {inputs.begin(), inputs.size()}, attrs);
+}
+
 Op fused(Op row, std::function<Var(std::span<const Var>, const Attrs&)> meaning) {
   row.family = Family::fused;
   if (!row.joint_adjoint && row.adjoints.empty())

@@ -166,6 +166,13 @@ Vars batch_elementwise(const Batched& b);
 // Input i with the mapped axis in front, stretched along it where the input is not batched.
 Var stretched(const Batched& b, int i);
 
+// The inputs of a batching rule, all with the mapped axis in front.
+Vars all_batched(const Batched& b);
+void require_same_shape(const char* name, const Vars& args);  // of the first two
+// Integers become float32; mixed floats the wider one.
+void to_floats(const char* name, Vars& args);
+Var call(const Op& op, std::initializer_list<Var> inputs, const Attrs& attrs);
+
 // Linear in the inputs of the bit mask `linear_in`; the others (indices) pass through unchanged.
 // The tangent is the op itself, applied to the tangents.
 Op linear(Op row, uint32_t linear_in = saves_all);

@@ -109,7 +109,8 @@ struct Op {
   std::function<Arrays(std::span<const Array>)> evaluate = {};
 
   std::vector<Adjoint> adjoints = {};  // one an input; the last serves the variadic rest
-  std::function<Vars(const Rule&)> joint_adjoint = {};  // or all at once, where they share work
+  // Or all at once, where they share work. A row with both saves what the adjoints read.
+  std::function<Vars(const Rule&)> joint_adjoint = {};
   std::size_t reads_outs_from = 0;  // the outputs that joint_adjoint reads: from this one on
   std::function<Vars(const Rule&)> tangent = {};        // tangents of the outputs
   std::function<Vars(const Batched&)> batch = {};
@@ -145,7 +146,7 @@ struct Reads {
 };
 template <class F>
 Reads reads_of(const Op& op, std::size_t inputs, const F& is_tracked) {
-  if (op.joint_adjoint) return {saves_all, true};
+  if (op.joint_adjoint && op.adjoints.empty()) return {saves_all, true};
   Reads out;
   for (std::size_t i = 0; i < inputs; ++i) {
     if (!is_tracked(i)) continue;

@@ -22,8 +22,8 @@ struct Table {
 
   Table() {
     for (auto* file : {arithmetic_rows, transcendental_rows, activation_rows, comparison_rows, reduction_rows,
-                       movement_rows, placement_rows, indexing_rows, linalg_rows, fused_rows, attention_rows, random_rows,
-                       optimise_rows, control_rows})
+                       movement_rows, placement_rows, indexing_rows, linalg_rows, fused_rows, norm_rows,
+                       attention_rows, random_rows, optimise_rows, control_rows})
       for (Op& op : file()) rows.push_back(std::move(op));
     for (const Op& op : rows) {
       check_row(op);

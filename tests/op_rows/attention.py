@@ -1,17 +1,13 @@
-"""Rows of attention. What they return is laid out as one vector, float64."""
+"""Rows of attention."""
 
 import numpy as np
 
-from .row import real, row
+from .row import laid_out, real, row
 
 
 def scores_of(q, k, scale, is_causal):
     s = scale * q @ np.swapaxes(k, -1, -2)
     return np.where(np.tri(*s.shape[-2:], dtype=bool), s, -np.inf) if is_causal else s
-
-
-def laid_out(*parts):
-    return np.concatenate([np.ravel(x).astype(np.float64) for x in parts])
 
 
 def by_head(*arrays):

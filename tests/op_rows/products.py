@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .row import NUMBERS, any_real, index, real, row
+from .row import NUMBERS, any_real, index, laid_out, real, row
 
 MATMUL = [
     ((2, 3), (3, 4)),
@@ -90,6 +90,13 @@ def norm_grad(g, x, *weight, normalized_ndim=1, eps=1e-5, centred=True):
 def norm_weight_grad(g, x, normalized_ndim=1, eps=1e-5, centred=True):
     axes = last_axes(normalized_ndim)
     return np.sum(g * standardised(x, axes, eps, centred), tuple(range(x.ndim - normalized_ndim)))
+
+
+def norm_grads(g, x, weight, normalized_ndim=1, eps=1e-5, centred=True, bias=True):
+    how = {"normalized_ndim": normalized_ndim, "eps": eps, "centred": centred}
+    sums = np.sum(g, tuple(range(x.ndim - normalized_ndim)))
+    found = norm_grad(g, x, weight, **how), norm_weight_grad(g, x, **how)
+    return laid_out(*found, *[sums] * bias)
 
 
 ALONG = [
@@ -238,5 +245,19 @@ ROWS = [
             (((0, 4),) * 2, {}),
         ],
         large=(((90, 1100), (90, 1100)), {}),
+    ),
+    row(
+        "norm_grads",
+        [any_real, any_real, any_real],
+        norm_grads,
+        dtypes=("float64",),
+        tolerance=256,
+        cases=[
+            (((3, 4), (3, 4), (4,)), {}),
+            (((3, 4), (3, 4), (4,)), {"centred": False, "bias": False}),
+            (((2, 3, 4), (2, 3, 4), (3, 4)), TWO),
+            (((0, 4), (0, 4), (4,)), {}),
+        ],
+        large=(((90, 1100), (90, 1100), (1100,)), {}),
     ),
 ]

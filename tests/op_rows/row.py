@@ -106,6 +106,11 @@ def row(
 
 
 # 0-d, empty and broadcast operands included.
+def laid_out(*parts: Any) -> np.ndarray:
+    """Several results as one vector, float64."""
+    return np.concatenate([np.ravel(x).astype(np.float64) for x in parts])
+
+
 ELEMENTWISE: dict[int, list[tuple[Shape, ...]]] = {
     1: [((3, 4),), ((),), ((2, 0),)],
     2: [((3, 4), (3, 4)), ((3, 1), (4,)), ((), (2, 3)), ((2, 0), (1,))],

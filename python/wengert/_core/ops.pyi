@@ -448,6 +448,17 @@ def norm_weight_grad(
 ) -> Tensor:
     """sum(g xhat) over the leading axes: the cotangent of weight in layer_norm(x, weight), or in
     rms_norm without `centred`."""
+def norm_grads(
+    g: ArrayLike,
+    x: ArrayLike,
+    weight: ArrayLike,
+    normalized_ndim: SupportsIndex = 1,
+    eps: float = 1e-05,
+    centred: bool = True,
+    bias: bool = True,
+) -> Tensor:
+    """The cotangents of x, weight and, with `bias`, of bias where g is that of layer_norm(x,
+    weight, bias), or of rms_norm without `centred`."""
 def attention(
     q: ArrayLike, k: ArrayLike, v: ArrayLike, scale: float = 1, is_causal: bool = False
 ) -> Tensor:
