@@ -186,19 +186,38 @@ def test_constructors_keep_their_signatures():
     assert repr(pickle.loads(pickle.dumps(model()))) == repr(model())
 
 
-@pytest.mark.parametrize("module", other_names._NAMES)
-def test_names_of_others(module):
+@pytest.mark.parametrize("place", other_names._NAMES)
+def test_names_of_others(place):
     """Names that do not exist raise with those that do the same, which exist."""
-    home = eval(module, {"wengert": wg})
-    for name, remedy in other_names._NAMES[module].items():
-        assert not hasattr(home, name)
-        with pytest.raises(AttributeError) as caught:
+    home, owner = eval(place, {"wengert": wg}), f"module '{place}'"
+    if isinstance(home, type):
+        owner, home = f"'{home.__name__}' object", X if home is wg.Tensor else home()
+    for name, remedy in other_names._NAMES[place].items():
+        assert not hasattr(home, name) and name not in dir(home)
+        with pytest.raises(wg.Error) as caught:
             getattr(home, name)
-        assert str(caught.value) == f"module '{module}' has no attribute '{name}'; use {remedy}"
-        for place in re.findall(r"wg(?:\.\w+)+", remedy):
-            assert eval(place, {"wg": wg}) is not None
-    with pytest.raises(AttributeError, match=f"^module '{module}' has no attribute 'nothing'$"):
+        assert isinstance(caught.value, AttributeError)
+        assert str(caught.value) == f"{owner} has no attribute '{name}'; use {remedy}"
+        for found in re.findall(r"(?:wg|\bx|\bmodule)(?:\.\w+)+", remedy):
+            assert eval(found, {"wg": wg, "x": X, "module": nn.Module()}) is not None
+    with pytest.raises(AttributeError, match=r"^[^;]* has no attribute 'nothing'$"):
         home.nothing  # noqa: B018
+
+
+def test_names_of_others_are_free_for_subclasses():
+    class Mine(nn.Module):
+        def __init__(self):
+            self.type = "mine"
+
+        def half(self):
+            return self.type
+
+    assert Mine().half() == "mine" and {"half", "type"} < set(dir(Mine()))
+    assert nn.Sequential({"half": nn.ReLU()}).half(X) is not None
+    with pytest.raises(wg.MissingNameError, match=r"^'Sequential' object .*'cuda'; use nothing: "):
+        model().cuda()
+    with pytest.raises(wg.MissingNameError, match=r"^'Parameter' object .*'numel'; use x\.size$"):
+        nn.Parameter([1.0]).numel()
 
 
 def lines_of_warnings(call):

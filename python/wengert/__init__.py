@@ -53,6 +53,7 @@ from .functions import *  # noqa: E402, F403
 from .grad_mode import debug_nans, enable_grad, no_grad  # noqa: E402
 from .jacobians import hessian, hvp, jacfwd, jacobian, jacrev, ravel  # noqa: E402
 from .loop_checkpoints import Binomial, Budget, TwoLevel  # noqa: E402
+from .other_names import MissingNameError  # noqa: E402
 from .program import Program, trace  # noqa: E402
 from .recomputation import checkpoint, checkpoint_name  # noqa: E402
 from .transforms import grad, jvp, linearize, value_and_grad, vjp, vmap  # noqa: E402

@@ -1,28 +1,41 @@
-"""What PyTorch and JAX call by another name, for the errors of names that are not here."""
+"""What PyTorch, JAX and NumPy call by another name, for the errors of names that are not here."""
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from ._core import Error
 
 _DRAW = "wg.random.default_rng(seed)"
 _CPU = "nothing: everything is on the CPU"
-_NAMES = {
+_FLOATS = "wg.float32 or wg.float64"
+_MODULES = "dict(module.named_modules())[name]"
+_WRAPPED = "a subclass whose forward calls super().forward"
+# Of these what is a method elsewhere is a function here.
+_FUNCTIONS = """
+    acos acosh allclose amax amin argsort asin asinh atan atan2 atanh broadcast_to conj copysign
+    cosh deg2rad diag diff erf erfc flip hypot imag inner isclose isfinite isinf isnan kron log10
+    log2 logaddexp logical_and logical_not logical_or logical_xor maximum minimum moveaxis
+    nan_to_num outer ptp rad2deg real remainder roll searchsorted signbit sinh sort tile trunc vdot
+    where
+""".split()  # noqa: SIM905
+_NAMES: dict[str, dict[str, str]] = {
     "wengert": {
         "autograd": "wg.grad or tensor.backward()",
         "array": "wg.tensor (copies) or wg.asarray (shares)",
         "as_tensor": "wg.asarray",
-        "bfloat16": "wg.float32 or wg.float64",
+        "bfloat16": _FLOATS,
         "bmm": "wg.matmul",
         "cat": "wg.concat",
         "cuda": _CPU,
         "device": _CPU,
         "device_put": _CPU,
         "double": "wg.float64",
-        "float": "wg.float32 or wg.float64",
-        "float16": "wg.float32 or wg.float64",
+        "float": _FLOATS,
+        "float16": _FLOATS,
         "fori_loop": "wg.scan(f, init, None, length=n)",
         "from_numpy": "wg.asarray",
-        "half": "wg.float32 or wg.float64",
+        "half": _FLOATS,
         "inference_mode": "wg.no_grad",
         "int": "wg.int32 or wg.int64",
         "jit": "wg.compile",
@@ -64,11 +77,159 @@ _NAMES = {
         "split": f"{_DRAW}.spawn(n)",
         "uniform": f"{_DRAW}.uniform",
     },
+    "wengert.Tensor": {
+        **{name: f"wg.{name}(x, ...)" for name in _FUNCTIONS},
+        "absolute": "abs(x)",
+        "add": "x + y",
+        "add_": "x += y, for a leaf inside wg.no_grad()",
+        "addmm": "x + a @ b",
+        "at": "wg.where(mask, value, x), or x[i] = value on a tensor that is not recorded",
+        "bfloat16": "x.astype(wg.float32)",
+        "block_until_ready": "nothing: a result is there when its call returns",
+        "bmm": "x @ y",
+        "chunk": "x.split(sections, axis)",
+        "clamp_": "x.assign(wg.clip(x, min, max))",
+        "clamp_max": "wg.minimum(x, max)",
+        "clamp_min": "wg.maximum(x, min)",
+        "conjugate": "wg.conj(x)",
+        "contiguous": "nothing: every operation takes any strides",
+        "copy_": "x.assign(value)",
+        "cpu": _CPU,
+        "cross": "wg.linalg.cross(x, y)",
+        "cuda": _CPU,
+        "data": "x.detach() to read, x.assign(value) inside wg.no_grad() to write",
+        "detach_": "x.detach()",
+        "device_buffer": _CPU,
+        "devices": _CPU,
+        "dim": "x.ndim",
+        "div": "x / y",
+        "div_": "x /= y, for a leaf inside wg.no_grad()",
+        "divide": "x / y",
+        "element_size": "x.dtype.itemsize",
+        "eq": "x == y",
+        "equal": "wg.array_equal(x, y), or x == y for each element",
+        "expand_as": "x.expand(y.shape)",
+        "fill": "x.assign(value)",
+        "fill_": "x.assign(value)",
+        "flat": "x.ravel()",
+        "floor_divide": "x // y",
+        "gather": "wg.take_along_axis(x, index, axis)",
+        "ge": "x >= y",
+        "get_device": _CPU,
+        "gt": "x > y",
+        "half": "x.astype(wg.float32)",
+        "index_select": "wg.take(x, index, axis=axis)",
+        "is_contiguous": "nothing: every operation takes any strides",
+        "is_cuda": _CPU,
+        "is_floating_point": "x.dtype.kind == 'f'",
+        "itemsize": "x.dtype.itemsize",
+        "le": "x <= y",
+        "lt": "x < y",
+        "masked_fill_": "x.assign(x.masked_fill(mask, value))",
+        "masked_select": "x[mask]",
+        "matrix_power": "wg.linalg.matrix_power(x, n)",
+        "mm": "x @ y",
+        "movedim": "wg.moveaxis(x, source, destination)",
+        "mul": "x * y",
+        "mul_": "x *= y, for a leaf inside wg.no_grad()",
+        "multiply": "x * y",
+        "mv": "x @ y",
+        "narrow": "a slice, such as x[:, start:stop]",
+        "nbytes": "x.size * x.dtype.itemsize",
+        "ne": "x != y",
+        "neg": "-x",
+        "negative": "-x",
+        "new_full": "wg.full(shape, value, dtype=x.dtype)",
+        "new_ones": "wg.ones(shape, dtype=x.dtype)",
+        "new_tensor": "wg.tensor(data, dtype=x.dtype)",
+        "new_zeros": "wg.zeros(shape, dtype=x.dtype)",
+        "norm": "wg.linalg.vector_norm(x)",
+        "normal_": "wg.nn.init.normal_(x)",
+        "not_equal": "x != y",
+        "numel": "x.size",
+        "pin_memory": _CPU,
+        "repeat_interleave": "x.repeat(repeats, axis)",
+        "reshape_as": "x.reshape(y.shape)",
+        "resize": "x.reshape(shape)",
+        "select": "an index, such as x[:, i]",
+        "share_memory_": "nothing: threads share every tensor",
+        "sharding": _CPU,
+        "sub": "x - y",
+        "sub_": "x -= y, for a leaf inside wg.no_grad()",
+        "subtract": "x - y",
+        "swapdims": "x.swapaxes(axis1, axis2)",
+        "t": "x.T",
+        "take_along_dim": "wg.take_along_axis(x, index, axis)",
+        "to_device": _CPU,
+        "tobytes": "x.numpy().tobytes()",
+        "topk": "wg.argsort(x), of which the last k",
+        "true_divide": "x / y",
+        "type": "x.astype(dtype), or x.dtype",
+        "type_as": "x.astype(y.dtype)",
+        "unbind": "list(x), or wg.unstack(x, axis=axis)",
+        "uniform_": "wg.nn.init.uniform_(x, low, high)",
+        "view_as": "x.reshape(y.shape)",
+        "zero_": "x.assign(0)",
+    },
+    "wengert.nn.Module": {
+        "bfloat16": "module.astype(wg.float32)",
+        "compile": "wg.compile, best around a whole training step",
+        "cpu": _CPU,
+        "cuda": _CPU,
+        "double": "module.astype(wg.float64)",
+        "float": "module.astype(wg.float32)",
+        "get_parameter": "dict(module.named_parameters())[name]",
+        "get_submodule": _MODULES,
+        "half": "module.astype(wg.float32)",
+        "init": "nothing: a layer draws its parameters when it is made",
+        "register_forward_hook": _WRAPPED,
+        "register_forward_pre_hook": _WRAPPED,
+        "register_full_backward_hook": "tensor.register_hook on what forward returns",
+        "register_module": "module.add_module",
+        "share_memory": "nothing: threads share every tensor",
+        "to": "module.astype(dtype), or nothing for a device: everything is on the CPU",
+        "type": "module.astype(dtype)",
+    },
 }
 
 
-def missing(module: str, name: str) -> NoReturn:
-    """Raises for a name that a module lacks, with the name that does the same, if there is one."""
-    remedy = _NAMES[module].get(name)
-    text = f"module '{module}' has no attribute '{name}'"
-    raise AttributeError(text + (f"; use {remedy}" if remedy else ""))
+class MissingNameError(Error, AttributeError):
+    """A name of PyTorch, JAX or NumPy, or of none, that is not here."""
+
+
+MissingNameError.__module__ = "wengert"
+
+
+def missing(names: str, name: str, owner: str | None = None) -> NoReturn:
+    """Raises for a name that a module, or an object of the class ``owner``, lacks, with the name
+    that does the same, if there is one."""
+    remedy = _NAMES[names].get(name)
+    text = f"'{owner}' object" if owner else f"module '{names}'"
+    text += f" has no attribute '{name}'"
+    raise MissingNameError(text + (f"; use {remedy}" if remedy else ""))
+
+
+class _Missing:
+    """Stands in a class for a name that it lacks. (A ``__getattr__`` would slow every lookup.)"""
+
+    def __init__(self, names: str, name: str) -> None:
+        self._names, self._name = names, name
+
+    def __get__(self, instance: Any, owner: type) -> NoReturn:
+        missing(self._names, self._name, owner.__name__)
+
+    def __repr__(self) -> str:
+        return f"<missing; use {_NAMES[self._names][self._name]}>"
+
+
+def cover(cls: type, names: str) -> None:
+    """Lets a name that the instances of a class lack raise with the name that does the same."""
+    known = _NAMES[names]
+    for name in known:
+        setattr(cls, name, _Missing(names, name))
+
+    def present(self: Any) -> list[str]:
+        return [name for name in object.__dir__(self) if name not in known or hasattr(self, name)]
+
+    present.__name__, present.__qualname__ = "__dir__", f"{cls.__name__}.__dir__"
+    cls.__dir__ = present  # type: ignore[assignment]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _core, composites, manipulation, products
+from . import _core, composites, manipulation, other_names, products
 from ._core import ArgumentError, ArgumentTypeError, GraphError, ShapeError, Tensor, ops
 from .checked import checked
 from .ufuncs import apply_function, apply_ufunc, to_array
@@ -427,6 +427,7 @@ def _install() -> None:
         "__array_priority__": 1000.0,
     }.items():
         setattr(Tensor, name, value)
+    other_names.cover(Tensor, "wengert.Tensor")
     Tensor.__module__ = "wengert"
     Tensor.__doc__ = _DOC
 

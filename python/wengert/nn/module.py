@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from .. import _core, arguments, tree
+from .. import _core, arguments, other_names, tree
 from .._core import ArgumentError, ArgumentTypeError, ShapeError, Tensor
 from ..grad_mode import no_grad
 
@@ -344,6 +344,9 @@ class Module:
         return f"{type(self).__name__}(\n  {body}\n)"
 
 
+other_names.cover(Module, "wengert.nn.Module")
+
+
 def _checked_module(where: str, module: Any) -> Module:
     if isinstance(module, Module):
         return module
@@ -450,7 +453,7 @@ class _Container(Module):
         layers = self.__dict__.get("_layers", {})
         if name in layers:
             return layers[name]
-        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        other_names.missing("wengert.nn.Module", name, type(self).__name__)
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Adds a child at the end, or replaces the one of that name."""
