@@ -113,7 +113,8 @@ def to_tensor(where: str, name: str, value: Any) -> Tensor:
     try:
         return _core.asarray(value)
     except Error as error:
-        raise type(error)(f"{where}: '{name}': {error}") from None
+        text = str(error).removeprefix("asarray: ").removeprefix("tensor: ")
+        raise type(error)(f"{where}: '{name}': {text}") from None
 
 
 def probability(where: str, name: str, value: Any) -> Any:

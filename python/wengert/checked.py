@@ -93,6 +93,13 @@ def _of_user(error: Exception) -> bool:
     return False
 
 
+def _without_name(f: Callable, text: str) -> str:
+    """What an operation that f is made of says, without its name: the user called f."""
+    name, colon, rest = text.partition(": ")
+    own = name in _parameters(f, "") and not rest.startswith(f"'{name}'")
+    return rest if colon and name.isidentifier() and not own else text
+
+
 def check_function(where: str, f: Any) -> None:
     if not callable(f):
         raise ArgumentTypeError(f"{where}: takes a function; got {f!r:.60}")
@@ -113,7 +120,7 @@ def checked(f: Callable, of_class: bool = False) -> Callable:
             name = type(args[0]).__name__ if of_class and args else f.__name__
             text = str(error)
             if not text.startswith((f"{name}:", f"{name} ", f"{name}(")):
-                error.args = (f"{name}: {text}",)  # of an operation that f is made of
+                error.args = (f"{name}: {_without_name(f, text)}",)
             raise
         except (TypeError, AttributeError, MemoryError, *_WRONG_VALUE) as error:
             if of_class and _of_user(error):

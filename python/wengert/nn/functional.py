@@ -303,7 +303,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     [[1, 0, 0], [0, 0, 1]]
     """
     if num_classes == -1:
-        tensor = _core.asarray(tensor)
+        tensor = arguments.to_tensor("one_hot", "tensor", tensor)
         if tensor.dtype.kind not in "iu":
             raise DTypeError(f"one_hot: indices must be integers; got {tensor.dtype}")
         if tensor.size == 0:

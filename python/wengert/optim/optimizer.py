@@ -21,14 +21,14 @@ def _is_model(params: Any) -> bool:
     return hasattr(params, "parameters")
 
 
-def _parameter_list(params: Any) -> list[Tensor]:
+def _parameter_list(where: str, params: Any) -> list[Tensor]:
     if isinstance(params, Tensor):
         raise ArgumentTypeError(
-            "optimizer: takes an iterable of tensors or of dicts; got one tensor. Use [tensor]"
+            f"{where}: takes an iterable of tensors or of dicts; got one tensor. Use [tensor]"
         )
     if not isinstance(params, Iterable) or isinstance(params, Mapping) or _is_model(params):
         raise ArgumentTypeError(
-            f"optimizer: takes an iterable of tensors or of dicts, such as model.parameters(); got "
+            f"{where}: takes an iterable of tensors or of dicts, such as model.parameters(); got "
             f"a {type(params).__name__}"
         )
     found = []
@@ -37,12 +37,12 @@ def _parameter_list(params: Any) -> list[Tensor]:
         if not isinstance(p, Tensor):
             remedy = ". Use model.parameters()" if _is_model(p) else ""
             raise ArgumentTypeError(
-                f"optimizer: parameters are tensors; got a {type(p).__name__}{remedy}"
+                f"{where}: parameters are tensors; got a {type(p).__name__}{remedy}"
             )
         if not p.is_leaf:
-            raise GraphError("optimizer: parameters are leaves; got the result of an operation")
+            raise GraphError(f"{where}: parameters are leaves; got the result of an operation")
         if p.dtype.kind != "f":
-            raise ArgumentTypeError(f"optimizer: parameters are floats; got {p.dtype}")
+            raise ArgumentTypeError(f"{where}: parameters are floats; got {p.dtype}")
         found.append(p)
     return found
 
@@ -199,7 +199,7 @@ class Optimizer:
             raise ArgumentError(
                 f"{name}: unknown options {', '.join(unknown)}; it has {', '.join(self._options)}"
             )
-        params = _parameter_list(group["params"])
+        params = _parameter_list(name, group["params"])
         if not params:
             raise ArgumentError(
                 f"{name}: got no parameters; a generator, such as model.parameters(), gives them "
@@ -393,7 +393,7 @@ def clip_grad_norm(params: Tensor | Iterable[Tensor], max_norm: float) -> Any:
     >>> wg.optim.clip_grad_norm([w], 1.0)
     5.0
     """
-    tensors = [params] if isinstance(params, Tensor) else _parameter_list(params)
+    tensors = [params] if isinstance(params, Tensor) else _parameter_list("clip_grad_norm", params)
     max_norm = arguments.real(
         "clip_grad_norm", "max_norm", max_norm, finite=False, tensor=True, single=True
     )

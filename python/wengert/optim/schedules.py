@@ -24,6 +24,10 @@ def _length(name: str, steps: float) -> float:
     return arguments.real(name, "steps", number, 1.0)
 
 
+def _rate(where: str, name: str, value: Any) -> Any:
+    return arguments.real(where, name, value, tensor=True, single=True)
+
+
 def _real(step: Any) -> Any:
     return ops.astype(step, "float64") if isinstance(step, Tensor) else step
 
@@ -41,7 +45,7 @@ def constant(lr: float) -> Rate:
     >>> wg.optim.constant(0.1)(1000)
     0.1
     """
-    lr = arguments.real("constant", "lr", lr, tensor=True)
+    lr = _rate("constant", "lr", lr)
     return lambda step: lr
 
 
@@ -51,8 +55,7 @@ def linear(start: float, end: float, steps: float) -> Rate:
     >>> wg.optim.linear(1.0, 0.0, 4)(1)
     0.75
     """
-    start = arguments.real("linear", "start", start, tensor=True)
-    end = arguments.real("linear", "end", end, tensor=True)
+    start, end = _rate("linear", "start", start), _rate("linear", "end", end)
     steps = _length("linear", steps)
 
     def schedule(step: Any) -> Any:
@@ -69,8 +72,7 @@ def cosine(lr: float, steps: float, end: float = 0.0) -> Rate:
     >>> wg.optim.cosine(1.0, 10)(5)
     0.5
     """
-    lr = arguments.real("cosine", "lr", lr, tensor=True)
-    end = arguments.real("cosine", "end", end, tensor=True)
+    lr, end = _rate("cosine", "lr", lr), _rate("cosine", "end", end)
     steps = _length("cosine", steps)
     full = math.ceil(steps)
 
@@ -95,7 +97,7 @@ def warmup(steps: float, after: float | Rate) -> Rate:
     """
     steps = _length("warmup", steps)
     full = math.ceil(steps)
-    then = after if callable(after) else constant(after)
+    then = after if callable(after) else constant(_rate("warmup", "after", after))
 
     def schedule(step: Any) -> Any:
         if isinstance(step, Tensor):
