@@ -176,6 +176,92 @@ def test_calls(name):
         call()
 
 
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: nn.HuberLoss(delta=0), "HuberLoss: 'delta' must be positive; got 0"),
+        (lambda: nn.SmoothL1Loss(beta=-1), "SmoothL1Loss: 'beta' must not be negative; got -1"),
+        (
+            lambda: nn.MSELoss(reduction="batchmean"),
+            "MSELoss: 'reduction' must be 'mean', 'sum' or",
+        ),
+        (lambda: nn.KLDivLoss(reduction="avg"), "KLDivLoss: .* 'none' or 'batchmean'; got 'avg'"),
+        (lambda: nn.KLDivLoss(log_target=np.ones(2)), "KLDivLoss: 'log_target' takes True or"),
+        (
+            lambda: nn.kl_div(X, X, log_target=np.ones(2)),
+            "kl_div: 'log_target' takes True or False; got array",
+        ),
+        (
+            lambda: nn.CrossEntropyLoss(label_smoothing=2),
+            "CrossEntropyLoss: 'label_smoothing' must be between 0 and 1; got 2",
+        ),
+        (
+            lambda: nn.CrossEntropyLoss(label_smoothing=wg.ones(2)),
+            r"CrossEntropyLoss: 'label_smoothing' takes one number; got shape \(2,\)",
+        ),
+        (
+            lambda: nn.CrossEntropyLoss(2.0),
+            r"CrossEntropyLoss: 'weight' must be \(C,\), .*got \(\)",
+        ),
+        (lambda: nn.CrossEntropyLoss("a"), "CrossEntropyLoss: 'weight': cannot make a tensor of a"),
+        (lambda: nn.NLLLoss(X), r"NLLLoss: 'weight' must be \(C,\), .*; got \(3, 4\)"),
+        (lambda: nn.NLLLoss(ignore_index=0.5), "NLLLoss: 'ignore_index' takes an int; got 0.5"),
+        (lambda: nn.LeakyReLU(None), "LeakyReLU: 'negative_slope' takes a number; got None"),
+        (lambda: nn.ELU("a"), "ELU: 'alpha' takes a number; got 'a'"),
+        (lambda: nn.Softplus(beta=[1]), r"Softplus: 'beta' takes a number; got \[1\]"),
+        (lambda: nn.Softplus(1, 1j), "Softplus: 'threshold' takes a number; got 1j"),
+        (lambda: nn.Softmax(0.5), "Softmax: 'dim' takes an int; got 0.5"),
+        (lambda: nn.LogSoftmax((0, 1)), r"LogSoftmax: 'dim' takes an int; got \(0, 1\)"),
+        (lambda: nn.LayerNorm(()), "LayerNorm: 'normalized_shape' needs at least 1 axis"),
+        (lambda: nn.Dropout(0.5, generator=1), "Dropout: 'generator' takes a generator, .*; got 1"),
+        (lambda: nn.Flatten(2, 1), "Flatten: 'start_dim' lies behind 'end_dim'; got 2 and 1"),
+        (lambda: optim.SGD([X], dampening=[0.1]), r"SGD: 'dampening' takes a number; got \(0.1,\)"),
+        (lambda: optim.RMSProp([X], alpha=()), r"RMSProp: 'alpha' takes a number; got \(\)"),
+        (lambda: optim.linear(wg.ones(2), 0.1, 3), r"linear: 'start' takes one number; got shape"),
+    ],
+)
+def test_what_a_call_would_refuse_is_refused_before(make, says):
+    with pytest.raises(wg.Error, match="^" + says):
+        make()
+
+
+def test_constructors_take_what_calls_take():
+    slope = nn.Parameter([0.1] * 4)
+    nn.LeakyReLU(slope)(-X).sum().backward()
+    assert slope.grad.tolist() == [-3.0] * 4
+    assert nn.HuberLoss(delta=wg.tensor(2))(X, X).item() == 0.0
+    assert nn.KLDivLoss(reduction="batchmean")(X, X).shape == ()
+    assert nn.Flatten(1, -2)(wg.ones((2, 3, 4))).shape == (2, 3, 4)
+    with pytest.raises(wg.ShapeError, match=r"^mse_loss: shapes \(3, 4\) and \(2,\)"):
+        nn.MSELoss()(X, [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda p: optim.SGD(p, momentum=wg.tensor(0.9)), "momentum"),
+        (lambda p: optim.SGD(p, weight_decay=wg.tensor(0.9)), "weight_decay"),
+        (lambda p: optim.Adam(p, betas=(wg.tensor(0.9), 0.99)), "betas"),
+        (lambda p: optim.RMSProp(p, centered=wg.tensor(True)), "centered"),
+    ],
+)
+def test_options_that_a_compiled_step_cannot_take(make, name):
+    p = wg.tensor([1.0], requires_grad=True)
+    optimizer = make([p])
+
+    def step():
+        (p * p).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    says = f"'{name}' takes a Python number, and only 'lr' may be a tensor.*param_groups"
+    with pytest.raises(wg.TraceError, match=says):
+        wg.compile(step)()
+    assert p.tolist() == [1.0] and optimizer.steps == 0
+    step()  # not compiled it may be a tensor
+    assert p.tolist() != [1.0]
+
+
 def test_a_generator_gives_its_parameters_once():
     parameters = model().parameters()
     list(parameters)

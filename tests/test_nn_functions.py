@@ -212,7 +212,7 @@ def test_flatten():
     assert nn.Flatten(0, 1)(x).shape == (6, 4)
     assert nn.Flatten()(wg.zeros((0, 3, 4))).shape == (0, 12)
     with pytest.raises(wg.ShapeError, match=r"\(2, 3, 4\)"):
-        nn.Flatten(2, 1)(x)
+        nn.Flatten(-1, 1)(x)
 
 
 def reference_cross_entropy(x, t, weight, ignore, reduction, smoothing):

@@ -117,5 +117,5 @@ def to_tensor(where: str, name: str, value: Any) -> Tensor:
         raise type(error)(f"{where}: '{name}': {text}") from None
 
 
-def probability(where: str, name: str, value: Any) -> Any:
-    return real(where, name, value, 0.0, 1.0, tensor=True)
+def probability(where: str, name: str, value: Any, single: bool = False) -> Any:
+    return real(where, name, value, 0.0, 1.0, tensor=True, single=single)

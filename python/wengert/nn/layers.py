@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core, arguments
-from .._core import ArgumentError, ShapeError, Tensor
+from .._core import ArgumentError, ArgumentTypeError, ShapeError, Tensor
 from ..dtypes import as_dtype
 from . import functional as F
 from . import init
@@ -153,6 +153,8 @@ class Embedding(Module):
 
 def _shape(where: str, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
     given = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
+    if not given:
+        raise ArgumentError(f"{where}: 'normalized_shape' needs at least 1 axis; got ()")
     return tuple([arguments.integer(where, "normalized_shape", n) for n in given])
 
 
@@ -246,6 +248,11 @@ class RMSNorm(Module):
         )
 
 
+def _number(where: str, name: str, value: Any) -> Any:
+    """What broadcasts with the input: a number, or a tensor, which may be differentiated."""
+    return arguments.real(where, name, value, -math.inf, finite=False, tensor=True)
+
+
 class Dropout(Module):
     """In training, zeros with probability p and the other elements over 1 - p; in ``eval`` x
     itself. Draws from ``generator``, or else from ``wg.random.default_generator()``.
@@ -257,6 +264,11 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, inplace: bool = False, generator: Any = None) -> None:
         p = arguments.probability("Dropout", "p", p)
+        if generator is not None and not callable(getattr(generator, "random", None)):
+            raise ArgumentTypeError(
+                "Dropout: 'generator' takes a generator, such as wg.random.default_rng(seed); got "
+                f"{generator!r:.60}"
+            )
         self.p = p
         self.generator = generator
 
@@ -287,6 +299,10 @@ class Flatten(Module):
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         self.start_dim = arguments.integer("Flatten", "start_dim", start_dim, None)
         self.end_dim = arguments.integer("Flatten", "end_dim", end_dim, None)
+        if self.start_dim > self.end_dim and (self.start_dim < 0) == (self.end_dim < 0):
+            raise ArgumentError(
+                f"Flatten: 'start_dim' lies behind 'end_dim'; got {start_dim} and {end_dim}"
+            )
 
     def forward(self, input: Tensor) -> Tensor:
         shape, n = input.shape, input.ndim
@@ -316,7 +332,7 @@ class LeakyReLU(Module):
     """``nn.leaky_relu`` as a module."""
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
-        self.negative_slope = negative_slope
+        self.negative_slope = _number("LeakyReLU", "negative_slope", negative_slope)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.leaky_relu(input, self.negative_slope)
@@ -329,7 +345,7 @@ class ELU(Module):
     """``nn.elu`` as a module."""
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
-        self.alpha = alpha
+        self.alpha = _number("ELU", "alpha", alpha)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.elu(input, self.alpha)
@@ -381,8 +397,8 @@ class Softplus(Module):
     """``nn.softplus`` as a module."""
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
-        self.beta = beta
-        self.threshold = threshold
+        self.beta = _number("Softplus", "beta", beta)
+        self.threshold = _number("Softplus", "threshold", threshold)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.softplus(input, self.beta, self.threshold)
@@ -391,11 +407,15 @@ class Softplus(Module):
         return f"beta={self.beta}, threshold={self.threshold}"
 
 
+def _dim(where: str, dim: Any) -> int | None:
+    return None if dim is None else arguments.integer(where, "dim", dim, None)
+
+
 class Softmax(Module):
     """``nn.softmax`` as a module."""
 
     def __init__(self, dim: int | None = None) -> None:
-        self.dim = dim
+        self.dim = _dim("Softmax", dim)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.softmax(input, self.dim)
@@ -408,7 +428,7 @@ class LogSoftmax(Module):
     """``nn.log_softmax`` as a module."""
 
     def __init__(self, dim: int | None = None) -> None:
-        self.dim = dim
+        self.dim = _dim("LogSoftmax", dim)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.log_softmax(input, self.dim)

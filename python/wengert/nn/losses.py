@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import _core, arguments
 from .._core import ArgumentError, DTypeError, ShapeError, Tensor
-from ..checked import warn
+from ..checked import cover, warn
 from .module import Module
 
 _ops = _core.ops
@@ -182,7 +182,9 @@ def cross_entropy(
     0.1269
     """
     input, target = _tensor(input), _tensor(target)
-    label_smoothing = arguments.probability("cross_entropy", "label_smoothing", label_smoothing)
+    label_smoothing = arguments.probability(
+        "cross_entropy", "label_smoothing", label_smoothing, single=True
+    )
     if target.ndim == input.ndim and target.dtype.kind == "f":
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
     rows, classes = input, target
@@ -316,7 +318,7 @@ def kl_div(
     """t (log(t) - x) for log-probabilities x, 0 log(0) being 0; ``reduction="batchmean"`` gives the
     divergence, the sum over the size of the first axis."""
     _check_shapes("kl_div", input, target)
-    if log_target:
+    if arguments.flag("kl_div", "log_target", log_target):
         loss = _ops.exp(target) * (target - input)
     else:
         zero = _ops.equal(target, 0.0)
@@ -327,19 +329,54 @@ def kl_div(
     return _reduce(loss, reduction)
 
 
+_FUNCTIONS = """
+    binary_cross_entropy binary_cross_entropy_with_logits cross_entropy huber_loss kl_div l1_loss
+    mse_loss nll_loss smooth_l1_loss
+""".split()  # noqa: SIM905
+cover(globals(), _FUNCTIONS)
+
+
 class _Loss(Module):
     """A loss with its options; `weight` and `pos_weight` are buffers."""
 
+    _reductions: tuple[str, ...] = ("mean", "sum", "none")
+    _by_class = False  # whether `weight` has a number a class
+
     def __init__(self, **options: Any) -> None:
-        reduction = options.get("reduction")
-        if reduction not in ("mean", "sum", "none", "batchmean"):
-            raise ArgumentError(f"reduction must be 'mean', 'sum' or 'none'; got {reduction!r}")
         self._options = tuple(options)
         for name, value in options.items():
             if name in ("weight", "pos_weight"):
-                self.register_buffer(name, None if value is None else _core.asarray(value))
+                self.register_buffer(name, None if value is None else self._weight(name, value))
             else:
-                setattr(self, name, value)
+                setattr(self, name, self._checked(name, value))
+
+    def _weight(self, name: str, value: Any) -> Tensor:
+        where = type(self).__name__
+        weight = arguments.to_tensor(where, name, value)
+        if self._by_class and weight.ndim != 1:
+            raise ShapeError(
+                f"{where}: '{name}' must be (C,), one number a class; got {weight.shape}"
+            )
+        return weight
+
+    def _checked(self, name: str, value: Any) -> Any:
+        """The option, refused here where the call would refuse it."""
+        where = type(self).__name__
+        if name == "ignore_index":
+            return arguments.integer(where, name, value, None, 2**63)
+        if name == "label_smoothing":
+            return arguments.probability(where, name, value, single=True)
+        if name == "log_target":
+            return arguments.flag(where, name, value)
+        if name in ("beta", "delta"):
+            positive = name == "delta"
+            return arguments.real(where, name, value, finite=False, positive=positive, tensor=True)
+        if not isinstance(value, str) or value not in self._reductions:
+            *first, last = map(repr, self._reductions)
+            raise ArgumentError(
+                f"{where}: 'reduction' must be {', '.join(first)} or {last}; got {value!r:.60}"
+            )
+        return value
 
     def _kwargs(self) -> dict[str, Any]:
         return {name: self.__dict__[name] for name in self._options}
@@ -347,6 +384,8 @@ class _Loss(Module):
 
 class CrossEntropyLoss(_Loss):
     """``nn.cross_entropy`` as a module."""
+
+    _by_class = True
 
     def __init__(
         self,
@@ -369,6 +408,8 @@ class CrossEntropyLoss(_Loss):
 
 class NLLLoss(_Loss):
     """``nn.nll_loss`` as a module."""
+
+    _by_class = True
 
     def __init__(
         self, weight: Any = None, *, ignore_index: int = _no_index, reduction: str = "mean"
@@ -443,6 +484,8 @@ class BCEWithLogitsLoss(_Loss):
 
 class KLDivLoss(_Loss):
     """``nn.kl_div`` as a module."""
+
+    _reductions = ("mean", "sum", "none", "batchmean")
 
     def __init__(self, *, reduction: str = "mean", log_target: bool = False) -> None:
         super().__init__(reduction=reduction, log_target=log_target)

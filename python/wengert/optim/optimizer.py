@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from .. import _core, arguments
-from .._core import ArgumentError, ArgumentTypeError, GraphError, ShapeError, Tensor, ops
+from .._core import (
+    ArgumentError,
+    ArgumentTypeError,
+    GraphError,
+    ShapeError,
+    Tensor,
+    TraceError,
+    ops,
+)
 from ..grad_mode import no_grad
 
 Schedule = Callable[[Any], Any]
@@ -73,6 +81,7 @@ def _together(params: list[Tensor]) -> list[list[int]]:
 
 _FLAGS = ("nesterov", "maximize", "amsgrad", "centered")
 _NOT_NEGATIVE = ("lr", "weight_decay", "eps", "momentum")
+_ONE = (*_NOT_NEGATIVE, "dampening", "alpha")  # number, while "betas" are several
 
 
 def _option(key: str, value: Any) -> Any:
@@ -223,7 +232,7 @@ class Optimizer:
             if name in _FLAGS:
                 arguments.flag(where, name, value)
             elif not (name == "lr" and callable(value)):
-                single = name in _NOT_NEGATIVE or not isinstance(value, (tuple, list))
+                single = name in _ONE or not isinstance(value, (tuple, list))
                 least = 0.0 if name in _NOT_NEGATIVE else -math.inf
                 for x in [value] if single else value:
                     arguments.real(where, name, x, least, tensor=True, single=True)
@@ -250,6 +259,8 @@ class Optimizer:
         for i, group in enumerate(self.param_groups):  # checked for all before anything changes
             if type(group) is not Group:
                 group = self.param_groups[i] = Group(group)
+            if recording:
+                self._require_numbers(group)
             lr = group["lr"]
             if not group.checked or isinstance(lr, Tensor):
                 self._check_group(group)
@@ -263,6 +274,20 @@ class Optimizer:
         for index, (group, lr) in enumerate(zip(self.param_groups, rates)):
             self._update(index, group, lr)
         _core._advance(self._steps)
+
+    def _require_numbers(self, group: Group) -> None:
+        """Raises for tensors that an operation takes as numbers, which a recording cannot read."""
+        if type(self)._row is Optimizer._row:
+            return
+        for name in self._options:
+            value = group.get(name)
+            parts = value if isinstance(value, tuple) else (value,)
+            if name != "lr" and any(isinstance(part, Tensor) for part in parts):
+                raise TraceError(
+                    f"{type(self).__name__}: in a compiled step '{name}' takes a Python number, "
+                    "and only 'lr' may be a tensor; got a tensor. Give its .item(); a number set "
+                    f"later, as param_groups[0]['{name}'], records the step anew"
+                )
 
     def _check_group(self, group: Group) -> None:
         missing = [name for name in self._options if name not in group]
