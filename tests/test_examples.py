@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import wengert as wg
-from wengert.examples import activation, checkpointing, digits, symbolic, vanishing
+from wengert.examples import activation, checkpointing, digits, resume, symbolic, vanishing
 
 from benchmarks.reference.mlp import MLP
 
@@ -208,6 +208,14 @@ def test_training_resumes_after_kill_to_the_same_bits(tmp_path):
     ]
     first, second = ((tmp_path / f"{name}.safetensors").read_bytes() for name in ("whole", "state"))
     assert first == second
+
+
+def test_the_demonstration_of_resuming_names_no_file_that_is_gone(capsys):
+    resume.main(["--steps=20", "--every=8"])
+    text = capsys.readouterr().out
+    assert "killed    at step 15 by signal 9\nresumed   from step 8\n" in text
+    assert text.endswith("the states are the same, to the bit\n")
+    assert all(Path(name).exists() for name in re.findall(r"[\w/.]+\.safetensors", text))
 
 
 def test_gradients_vanish_behind_sigmoids_and_not_behind_relus(tmp_path, capsys):

@@ -99,11 +99,9 @@ def demonstrate(options: argparse.Namespace) -> None:
         whole = child(Path(folder, "whole.safetensors"))
         killed = child(Path(folder, "state.safetensors"), f"--kill={kill}")
         resumed = child(Path(folder, "state.safetensors"))
-        left = sorted(os.listdir(folder))
     print(f"whole     {whole.stdout.split()[1]}")
     print(f"killed    at step {kill} by signal {-killed.returncode}")
     print(resumed.stdout, end="")
-    print(f"files     {', '.join(left)}")
     same = whole.stdout.split()[1] == resumed.stdout.splitlines()[-1].split()[1]
     print(f"the states are {'the same, to the bit' if same else 'different'}")
 
