@@ -27,12 +27,13 @@ def figure(value: float, unit: str) -> str:
 
 
 def bytes_figure(value: int | None) -> str:
+    """Three digits with a unit that keeps them short: 1 kB is 1000 B, as in the package."""
     if value is None:
         return ""
-    for scale, name in ((1, "B"), (1 << 10, "kB"), (1 << 20, "MB")):
-        if value < 1000 * scale:
+    for scale, name in ((1, "B"), (1e3, "kB"), (1e6, "MB")):
+        if value < 999.5 * scale:
             return f"{value / scale:.3g} {name}"
-    return f"{value / (1 << 30):.3g} GB"
+    return f"{value / 1e9:.3g} GB"
 
 
 def lines_of(rows: Sequence[Row]) -> list[str]:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import wengert as wg
+from wengert import byte_size
 
 from benchmarks import __main__ as command
 from benchmarks import flops, harness, report
@@ -152,6 +153,16 @@ def test_many_steps_a_call_are_checked_with_few_and_timed_by_step():
 )
 def test_figures(value, unit, text):
     assert report.figure(value, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(None, ""), (999, "999 B"), (7578, "7.58 kB"), (999_600, "1 MB"), (2_400_000_000, "2.4 GB")],
+)
+def test_figures_of_bytes_have_the_unit_of_the_package(size, text):
+    assert report.bytes_figure(size) == text
+    if size:
+        assert byte_size.parse("here", text) == pytest.approx(size, rel=5e-3)
 
 
 def rows_of(samples, torch=(4.0, 4.0)):

@@ -45,7 +45,7 @@ def test_wrong_types(value):
 
 
 @pytest.mark.parametrize(
-    ("size", "text"), [(0, "0 B"), (1000, "1 KB"), (123456, "123.5 KB"), (64 * 10**9, "64 GB")]
+    ("size", "text"), [(0, "0 B"), (1000, "1 kB"), (123456, "123.5 kB"), (64 * 10**9, "64 GB")]
 )
 def test_shown(size, text):
     assert byte_size.show(size) == text

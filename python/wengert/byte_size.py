@@ -19,7 +19,7 @@ _FORM = re.compile(r"(\d+(?:_\d+)*(?:\.\d+)?|\.\d+)\s*([KMGT]?I?B)?", re.ASCII |
 
 
 def parse(where: str, size: Any) -> int:
-    """A size as bytes, rounded down: an int, or a string of a number and a unit (B, KB, MB, GB, TB
+    """A size as bytes, rounded down: an int, or a string of a number and a unit (B, kB, MB, GB, TB
     are powers of 1000; KiB, MiB, GiB, TiB of 1024; no unit means bytes). ``where`` begins the
     message of an error.
 
@@ -53,7 +53,7 @@ def show(size: int) -> str:
     >>> byte_size.show(1_500_000), byte_size.show(999)
     ('1.5 MB', '999 B')
     """
-    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
+    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= factor:
             return f"{size / factor:.4g} {unit}"
     return f"{size} B"

@@ -70,7 +70,7 @@ class Budget(Checkpoint):
     is for all examples together.
 
     >>> def end(x):
-    ...     keep = wg.Budget("20KB")
+    ...     keep = wg.Budget("20kB")
     ...     return wg.scan(lambda c, _: (wg.sin(c), None), x, None, 1000, checkpoint=keep)[0].sum()
     >>> wg.memory.reset_peak()
     >>> before = wg.memory.live_bytes()
