@@ -305,7 +305,7 @@ def documented(name):
         yield f"{name}.{key}", value
         for member in vars(value) if isinstance(value, type) else ():
             if not member.startswith("_"):
-                yield f"{name}.{key}.{member}", getattr(value, member)
+                yield f"{name}.{key}.{member}", getattr(value, member, None)
 
 
 @pytest.mark.parametrize("name", modules())

@@ -344,6 +344,21 @@ def test_warnings_are_at_the_line_of_the_user(call, says):
     assert place == __file__ and says in message
 
 
+def test_run_on_the_rows_of_one_batch_warns_once():
+    rate = wg.compile(lambda x, y: (x * 2.0).sum() + y.sum())
+    rate(X, wg.ones(3))
+    rate.run(X, wg.ones(3), steps=2)
+    ((place, message),) = lines_of_warnings(lambda: rate.run(X, wg.ones(3)))
+    assert place == __file__
+    assert "3 steps takes one row of every argument, such as (4,) of (3, 4)" in message
+    assert "run(..., steps=n)" in message
+    assert lines_of_warnings(lambda: rate.run(X, wg.ones(3))) == []
+    batches = wg.ones((2, 3, 4)), wg.ones((2, 3))
+    assert lines_of_warnings(lambda: rate.run(*batches)) == []
+    with pytest.raises(wg.ShapeError, match=r"steps=n\)\. Batches lie along .*: \(steps, batch, "):
+        rate.run(X, wg.ones(4))
+
+
 def test_no_warning_where_a_tensor_is_returned():
     for f in (lambda x: x * 2, lambda x: wg.tensor(3.0), lambda x: {"loss": x * x}):
         assert lines_of_warnings(lambda: wg.grad(f)(2.0)) == []

@@ -15,6 +15,7 @@ import numpy as np
 
 from . import _core, arguments, byte_size, tree
 from ._core import ArgumentError, ArgumentTypeError, FileError, ShapeError, Tensor, TraceError
+from .checked import warn
 from .functions import stack
 from .loop_checkpoints import Budget, Checkpoint, TwoLevel
 from .program import Program
@@ -248,9 +249,14 @@ class Compiled(_core._FastCall):
     def run(self, *args: Any, steps: int | None = None, **kwargs: Any) -> Any:
         """Many calls in one, in C++ without Python's lock: results stacked along a new first axis.
 
-        Without ``steps`` call i takes row i of every argument (``xs[i]``); with ``steps=n`` all n
-        calls take the same arguments. What calls change (parameters, optimiser, random state) is
-        carried from one to the next.
+        ``run(xs, ys)`` makes one call a row: call i takes row i of *every* argument, ``xs[i]`` and
+        ``ys[i]``. Batches lie along a first axis of their own: a data set (n * batch, features) is
+        given as ``data.reshape(n, batch, features)``, its labels as ``labels.reshape(n, batch)``.
+
+        ``run(x, y, steps=n)`` makes n calls with the same arguments, such as one batch n times.
+        (Without ``steps`` every call would take one example of that batch.)
+
+        What calls change (parameters, optimiser, random state) is carried from one to the next.
 
         >>> total = wg.zeros(())
         >>> @wg.compile
@@ -259,6 +265,8 @@ class Compiled(_core._FastCall):
         ...     return total
         >>> add.run(wg.tensor([1.0, 2.0, 3.0]))
         tensor([1., 3., 6.])
+        >>> add.run(wg.tensor(1.0), steps=2)
+        tensor([7., 8.])
         """
         if _core._within_transform():
             raise TraceError("run: cannot be recorded or differentiated; call the function instead")
@@ -269,7 +277,8 @@ class Compiled(_core._FastCall):
                 raise ShapeError(
                     "run: every argument needs the same number of rows, one a step; got shapes "
                     f"{', '.join(str(x.shape) for x in tensors) or 'none'}. For the same arguments "
-                    "in every step: run(..., steps=n)"
+                    "in every step: run(..., steps=n). Batches lie along a first axis of their own:"
+                    " (steps, batch, ...)"
                 )
             count = tensors[0].shape[0]
             rows = [x[0] for x in tensors] if count else []
@@ -277,7 +286,10 @@ class Compiled(_core._FastCall):
             count, rows = arguments.integer("run", "steps", steps, 1), tensors
         if count < 1:
             raise ArgumentError("run: needs at least one step; the arguments have no rows")
+        misses = self._misses
         replay, out_structure = self._find(rows, structure, fixed)
+        if steps is None and self._misses > misses:
+            self._warn_of_rows(tensors, structure, fixed)
         stacked = [steps is None] * len(tensors)
         if replay.repeats and not replay.overlaps(tensors) and not _core._watching():
             return tree.unflatten(out_structure, replay.run_many(tensors, stacked, count))
@@ -288,6 +300,16 @@ class Compiled(_core._FastCall):
             results.append(tree.leaves(self(*self._join(traced, fixed), **named)))
         parts = [stack([_core.asarray(x) for x in column]) for column in zip(*results)]
         return tree.unflatten(out_structure, parts)
+
+    def _warn_of_rows(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> None:
+        """Where rows are new and the whole is not, one batch may have been meant."""
+        if self._key(tensors, structure, fixed) in self._recordings:
+            whole = max((x.shape for x in tensors), key=len)
+            warn(
+                f"run: each of {whole[0]} steps takes one row of every argument, such as "
+                f"{whole[1:]} of {whole}, with which whole {self.__name__} was called before. For "
+                "the same arguments in every step: run(..., steps=n)"
+            )
 
     def _replay(self, args: tuple, kwargs: dict) -> tuple[Any, list[Tensor]]:
         tensors, structure, fixed = self._leaves(args, kwargs)
