@@ -468,3 +468,15 @@ def test_pad_with_a_tensor(x):
 def test_logspace_with_a_base_that_varies():
     wg.check_grads(lambda b: wg.logspace(0, 2, 3, base=b, dtype=b.dtype), np.float64(10.0))
     assert wg.logspace(0, 2, 3, base=wg.tensor(10.0)).tolist() == [1.0, 10.0, 100.0]
+
+
+def test_an_int_beyond_int64_is_a_float_where_one_is_meant():
+    large = 10**30
+    assert wg.full(2, large, dtype=wg.float32).tolist() == wg.full(2, 1e30).tolist()
+    assert wg.full_like(wg.ones(2), large).tolist() == wg.full(2, 1e30).tolist()
+    assert wg.nan_to_num(wg.tensor([np.nan]), nan=large).tolist() == wg.full(1, 1e30).tolist()
+    assert wg.isclose(wg.ones(1), wg.zeros(1), atol=large).all()
+    with pytest.raises(wg.DTypeError, match="does not fit int64"):
+        wg.full(2, large)
+    with pytest.raises(wg.ArgumentError, match=r"^full: int too large to convert to float"):
+        wg.full(2, 10**400, dtype=wg.float64)

@@ -276,3 +276,26 @@ def test_compiled_draws_are_those_of_eager_ones(name):
         assert a.dtype == b.dtype and a.tobytes() == b.tobytes()
     assert compiled.get_state().tolist() == eager.get_state().tolist()
     assert len({a.tobytes() for a, _ in found}) > 1
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda g, x: g.normal(x, x, 3),
+        lambda g, x: g.uniform(-x, x, 3),
+        lambda g, x: g.exponential(x, 3),
+        lambda g, x: g.gumbel(x, x, 3),
+        lambda g, x: g.laplace(x, x, 3),
+        lambda g, x: g.logistic(x, x, 3),
+        lambda g, x: g.lognormal(-x, x, 3),
+    ],
+)
+def test_an_int_beyond_int64_is_meant_as_a_float(draw):
+    drawn, same = draw(rng(3), 10**30), draw(rng(3), 1e30)
+    assert drawn.tolist() == same.tolist() and drawn.dtype == "float32"
+    assert draw(rng(3), 2).tolist() == draw(rng(3), 2.0).tolist()
+    for seed in range(2):
+        state = rng(seed)
+        with pytest.raises(wg.ArgumentError):
+            draw(state, 10**400)
+        assert state.get_state().tolist() == rng(seed).get_state().tolist()

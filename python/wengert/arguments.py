@@ -52,6 +52,11 @@ def as_float(number: float) -> float:
         return math.inf if number > 0 else -math.inf
 
 
+def meant_float(value: Any) -> Any:
+    """A Python int as the float that is meant: it may not fit int64, as a tensor's ints must."""
+    return float(value) if type(value) is int else value
+
+
 def _bounds(least: float, most: float, finite: bool, positive: bool) -> str:
     if positive:
         return "must be finite and positive" if finite else "must be positive"

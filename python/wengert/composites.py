@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from . import _core
+from . import _core, arguments
 from ._core import ArgumentError, DTypeError, ShapeError, Tensor, asarray, ops
 from .creation import check_device, ones, zeros
 from .dtypes import as_dtype, bool_, finfo, iinfo, isdtype, result_type
@@ -321,6 +321,7 @@ def isclose(
     x1, x2 = asarray(x1), asarray(x2)
     dtype = result_type(x1, x2, 1.0)
     a, b = ops.astype(x1, dtype), ops.astype(x2, dtype)
+    rtol, atol = arguments.meant_float(rtol), arguments.meant_float(atol)
     near = ops.less_equal(
         ops.abs(ops.subtract(a, b)), ops.add(ops.multiply(ops.abs(b), rtol), atol)
     )
@@ -360,7 +361,8 @@ def nan_to_num(
     >>> wg.nan_to_num(wg.tensor([1.0, float("nan")]))
     tensor([1., 0.])
     """
-    x = asarray(x)
+    x, nan = asarray(x), arguments.meant_float(nan)
+    posinf, neginf = arguments.meant_float(posinf), arguments.meant_float(neginf)
     if not isdtype(x.dtype, "real floating"):
         return ops.copy(x)
     limits = float(finfo(x.dtype).max)

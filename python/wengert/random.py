@@ -139,6 +139,7 @@ class Generator:
         >>> wg.random.default_rng(0).uniform(-1, 1, 5).shape
         (5,)
         """
+        low, high = arguments.meant_float(low), arguments.meant_float(high)
         sizes, dtype = _like("uniform", size, dtype, low, high)
         u = self.random(sizes, dtype=dtype)
         return ops.add(ops.multiply(u, ops.subtract(high, low)), low)
@@ -153,7 +154,8 @@ class Generator:
         >>> mean.grad
         tensor([1., 1., 1.])
         """
-        _not_negative("normal", "scale", scale)
+        scale = _not_negative("normal", "scale", scale)
+        loc = arguments.meant_float(loc)
         sizes, dtype = _like("normal", size, dtype, loc, scale)
         z = self.standard_normal(sizes, dtype=dtype)
         return ops.add(ops.multiply(z, scale), loc)
@@ -164,7 +166,7 @@ class Generator:
         >>> wg.random.default_rng(0).exponential(2.0, 5).shape
         (5,)
         """
-        _not_negative("exponential", "scale", scale)
+        scale = _not_negative("exponential", "scale", scale)
         sizes, dtype = _like("exponential", size, dtype, scale)
         u = self.random(sizes, dtype=dtype)
         return ops.multiply(ops.negative(ops.log1p(ops.negative(u))), scale)
@@ -177,7 +179,8 @@ class Generator:
         >>> wg.random.default_rng(0).gumbel(size=5).shape
         (5,)
         """
-        _not_negative("gumbel", "scale", scale)
+        scale = _not_negative("gumbel", "scale", scale)
+        loc = arguments.meant_float(loc)
         sizes, dtype = _like("gumbel", size, dtype, loc, scale)
         # 1 - u is never 0, and where it is 1 its logarithm is kept off 0.
         smallest = float(np.finfo(dtype).tiny)
@@ -194,7 +197,7 @@ class Generator:
         >>> bool((wg.random.default_rng(0).lognormal(size=5) > 0).all())
         True
         """
-        _not_negative("lognormal", "sigma", sigma)
+        sigma = _not_negative("lognormal", "sigma", sigma)
         return ops.exp(self.normal(mean, sigma, size, dtype=dtype))
 
     def laplace(
@@ -205,7 +208,8 @@ class Generator:
         >>> wg.random.default_rng(0).laplace(size=5).shape
         (5,)
         """
-        _not_negative("laplace", "scale", scale)
+        scale = _not_negative("laplace", "scale", scale)
+        loc = arguments.meant_float(loc)
         sizes, dtype = _like("laplace", size, dtype, loc, scale)
         v = ops.subtract(ops.multiply(self.random(sizes, dtype=dtype), 2.0), 1.0)
         rest = ops.maximum(ops.subtract(1.0, ops.abs(v)), float(np.finfo(dtype).eps) / 2)
@@ -220,7 +224,8 @@ class Generator:
         >>> wg.random.default_rng(0).logistic(size=5).shape
         (5,)
         """
-        _not_negative("logistic", "scale", scale)
+        scale = _not_negative("logistic", "scale", scale)
+        loc = arguments.meant_float(loc)
         sizes, dtype = _like("logistic", size, dtype, loc, scale)
         u = self.random(sizes, dtype=dtype)
         above_zero = ops.maximum(u, float(np.finfo(dtype).eps) / 4)
@@ -366,8 +371,8 @@ def _array(where: str, name: str, x: Any) -> Any:
     return arguments.to_tensor(where, name, x) if isinstance(x, (list, tuple, np.ndarray)) else x
 
 
-def _not_negative(where: str, name: str, value: Any) -> None:
-    arguments.real(where, name, _array(where, name, value), finite=False, tensor=True)
+def _not_negative(where: str, name: str, value: Any) -> Any:
+    return arguments.real(where, name, _array(where, name, value), finite=False, tensor=True)
 
 
 def _like(where: str, size: Size, dtype: Any, *parameters: Any) -> tuple[tuple[int, ...], np.dtype]:
