@@ -201,7 +201,7 @@ CALLS: dict[str, tuple[Callable[[Any], Any], type, str]] = {
     "bitwise": (lambda t: wg.bitwise_and(t.x, 1), DTYPE, r"bitwise_and: .*float32"),
     "negative bool": (lambda t: -t.b, DTYPE, r"negative: .*bool"),
     "int requires": (lambda t: wg.tensor([1], requires_grad=True), DTYPE, r"tensor: .*got int64"),
-    "int requires later": (lambda t: t.i.requires_grad_(), DTYPE, r"requires_grad: .*int64"),
+    "int requires later": (lambda t: t.i.requires_grad_(), DTYPE, r"^requires_grad_: .*int64"),
     "assign floats": (lambda t: t.i.assign(t.x), DTYPE, r"assign: float32 into int64"),
     "requires text": (
         lambda t: wg.tensor(1.0, requires_grad="yes"),
@@ -287,7 +287,7 @@ CALLS: dict[str, tuple[Callable[[Any], Any], type, str]] = {
     "requires result": (
         lambda t: (t.leaf * 2).requires_grad_(False),
         GRAPH,
-        r"requires_grad: .*'multiply'",
+        r"^requires_grad_: .*'multiply'",
     ),
     "numpy traced": (lambda t: wg.vmap(lambda a: a.numpy())(t.x), TRACE, r"numpy: a traced value"),
     "float traced": (lambda t: wg.vmap(lambda a: float(a))(t.x), TRACE, r"item: a traced value"),

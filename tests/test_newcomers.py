@@ -129,6 +129,23 @@ CALLS = {
     "two": (lambda: wg.max(X, X), "^max: 'axis' takes an int or a sequence of ints; got tensor"),
     "gpu": (lambda: X.to("cuda:0"), "^to: everything is on the CPU; got 'cuda:0'. Leave it out"),
     "shuffle": (lambda: wg.random.default_rng(0).shuffle([1, 2]), "got a list. .* use permutation"),
+    # changes in place
+    "init": (
+        lambda: nn.init.zeros_(wg.ones(2).requires_grad_() * 2),
+        r"^zeros_: only leaves .* by 'multiply'\. Give the parameter itself, .*x\.detach\(\)",
+    ),
+    "shuffle result": (
+        lambda: wg.random.default_rng(0).shuffle(wg.ones(2).requires_grad_() * 2),
+        r"^shuffle: only leaves .* by 'multiply'\. For a shuffled copy use permutation",
+    ),
+    "result": (
+        lambda: optim.SGD([wg.ones(2).requires_grad_() * 2]),
+        r"^SGD: parameters are leaves; .*: x\.detach\(\)\.requires_grad_\(\)",
+    ),
+    "flag of a result": (
+        lambda: (wg.ones(2).requires_grad_() * 2).requires_grad_(False),
+        "^requires_grad_: can be set on leaves only",
+    ),
     # transforms
     "parameters": (
         lambda: wg.grad(lambda p: 1.0)(model().parameters()),

@@ -96,7 +96,7 @@ def _of_user(error: Exception) -> bool:
 def _without_name(f: Callable, text: str) -> str:
     """What an operation that f is made of says, without its name: the user called f."""
     name, colon, rest = text.partition(": ")
-    own = name in _parameters(f, "") and not rest.startswith(f"'{name}'")
+    own = name in _parameters(f, "") and name != f.__name__.rstrip("_")
     return rest if colon and name.isidentifier() and not own else text
 
 

@@ -17,6 +17,7 @@ from ._core import (
     ArgumentError,
     ArgumentTypeError,
     DTypeError,
+    GraphError,
     ShapeError,
     Tensor,
     asarray,
@@ -295,6 +296,11 @@ class Generator:
             raise ArgumentTypeError(
                 f"shuffle: changes a tensor in place; got a {type(x).__name__}. For a shuffled "
                 "copy use permutation"
+            )
+        if x.grad_fn is not None:
+            raise GraphError(
+                f"shuffle: only leaves change in place; this tensor was made by "
+                f"'{x.grad_fn.name}'. For a shuffled copy use permutation"
             )
         _core._assign(x, self.permutation(x, axis=axis))
 

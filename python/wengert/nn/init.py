@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from .._core import ArgumentError, ShapeError, Tensor
+from .._core import ArgumentError, GraphError, ShapeError, Tensor
 from ..checked import cover
 from ..grad_mode import no_grad
 
@@ -32,6 +32,11 @@ def _generator(generator: Any) -> Any:
 
 
 def _set(tensor: Tensor, values: Any) -> Tensor:
+    if tensor.grad_fn is not None:
+        raise GraphError(
+            f"init: only leaves change in place; this tensor was made by '{tensor.grad_fn.name}'. "
+            "Give the parameter itself, or a tensor without history: x.detach()"
+        )
     with no_grad():
         _core._assign(tensor, values)
     return tensor

@@ -48,7 +48,10 @@ def _parameter_list(where: str, params: Any) -> list[Tensor]:
                 f"{where}: parameters are tensors; got a {type(p).__name__}{remedy}"
             )
         if not p.is_leaf:
-            raise GraphError(f"{where}: parameters are leaves; got the result of an operation")
+            raise GraphError(
+                f"{where}: parameters are leaves; got the result of an operation. Make a leaf of "
+                "it: x.detach().requires_grad_()"
+            )
         if p.dtype.kind != "f":
             raise ArgumentTypeError(f"{where}: parameters are floats; got {p.dtype}")
         found.append(p)
