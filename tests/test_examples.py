@@ -332,6 +332,22 @@ def test_examples_in_docstrings_are_found():
 
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_lists_what_there_is():
+    table = README[README.index("| layers |") : README.index("What there is not:")]
+    listed = re.findall(r"`(\w+)`", table)
+    assert len(set(listed)) == len(listed)
+    homes = (wg.nn, wg.optim)
+    assert all(any(hasattr(home, name) for home in homes) for name in listed)
+    for home, base in ((wg.nn, wg.nn.Module), (wg.optim, wg.optim.Optimizer)):
+        classes = [getattr(home, name) for name in home.__all__]
+        made = {c.__name__ for c in classes if isinstance(c, type) and issubclass(c, base)}
+        assert made - {"Optimizer"} <= set(listed)
+    absent = ("Conv2d", "MaxPool2d", "LBFGS")
+    assert not any(hasattr(home, name) for home in homes for name in absent)
+
+
 BLOCKS = re.findall(r"^```(python|cpp)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 # A block whose first line names a file is an excerpt of that file.
 EXCERPT = re.compile(r"(?:#|//) (\S+\.(?:py|cpp|h))\b.*\n")

@@ -9,6 +9,7 @@ from ._core import Error
 _DRAW = "wg.random.default_rng(seed)"
 _CPU = "nothing: everything is on the CPU"
 _FLOATS = "wg.float32 or wg.float64"
+_CONVOLUTION = "wg.primitive to make one: there are no convolutions"
 _MODULES = "dict(module.named_modules())[name]"
 _WRAPPED = "a subclass whose forward calls super().forward"
 # Of these what is a method elsewhere is a function here.
@@ -54,8 +55,17 @@ _NAMES: dict[str, dict[str, str]] = {
     },
     "wengert.nn": {
         "BatchNorm": "wg.nn.BatchNorm1d or wg.nn.BatchNorm2d",
+        "Conv1d": _CONVOLUTION,
+        "Conv2d": _CONVOLUTION,
+        "Conv3d": _CONVOLUTION,
         "Dense": "wg.nn.Linear",
+        "GRUCell": "wg.nn.GRU, or wg.scan over a cell of your own",
+        "LSTMCell": "wg.nn.LSTM, or wg.scan over a cell of your own",
+        "ModuleDict": "wg.nn.ModuleList, or attributes of a wg.nn.Module",
         "MultiheadAttention": "wg.nn.MultiHeadAttention",
+        "PReLU": "wg.nn.LeakyReLU(wg.nn.Parameter([0.25]))",
+        "ParameterList": "attributes of a wg.nn.Module",
+        "RNN": "wg.nn.LSTM or wg.nn.GRU, or wg.scan over a cell of your own",
         "utils": "wg.optim.clip_grad_norm",
     },
     "wengert.optim": {
