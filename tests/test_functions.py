@@ -413,7 +413,7 @@ ERRORS = [
     (lambda: wg.moveaxis(A, (0, 1), 0), ValueError, "as many sources"),
     (lambda: wg.swapaxes(A, 0, 5), ValueError, "axis 5"),
     (lambda: wg.split(A, 2, axis=1), ValueError, "3 elements do not divide into 2"),
-    (lambda: wg.array_split(A, 0), ValueError, "at least 1 part"),
+    (lambda: wg.array_split(A, 0), ValueError, "is at least 1; got 0"),
     (lambda: wg.unstack(A, axis=2), ValueError, "axis 2"),
     (lambda: wg.broadcast_arrays(A, np.ones(4)), ValueError, r"\(2, 3\), \(4,\) do not broadcast"),
     (lambda: wg.pad(A, -1), ValueError, "non-negative"),

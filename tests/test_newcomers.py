@@ -123,6 +123,30 @@ CALLS = {
         lambda: wg.debug_nans(True),
         r"debug_nans: .*got True\. Use: with wg\.debug_nans",
     ),
+    # what is no module or no tensor
+    "no modules": (lambda: nn.ModuleList(3), "^ModuleList: takes modules in a list; got a int"),
+    "one module": (lambda: nn.ModuleList(nn.ReLU()), "^ModuleList: .*in a list; got a ReLU"),
+    "call nothing": (
+        lambda: wg.functional_call(None, {}, X),
+        "^functional_call: takes modules; got",
+    ),
+    "child by name": (lambda: model()["0"], "^Sequential: 'index' takes an int; got '0'"),
+    "whole module": (lambda: model().astype("int64"), "^astype: parameters are floats; got int64"),
+    "LSTM input": (lambda: nn.LSTM(4, 3)(None), "^LSTM: 'input': cannot make a tensor of a NoneT"),
+    "LSTM start": (lambda: nn.LSTM(4, 3)(X, "a"), "^LSTM: 'hx': cannot make a tensor of a str"),
+    "batch norm": (lambda: nn.BatchNorm1d(4)(None), "^BatchNorm1d: 'input': cannot make a tensor"),
+    "attention": (
+        lambda: nn.MultiHeadAttention(4, 2)(X, X, X, attn_mask="a"),
+        "^MultiHeadAttention: 'attn_mask': cannot make a tensor of a str",
+    ),
+    "layer norm": (lambda: nn.LayerNorm(4)(None), "^layer_norm: 'input': cannot make a tensor"),
+    "dropout": (lambda: nn.Dropout()("a"), "^dropout: 'input': cannot make a tensor of a str"),
+    "flatten": (lambda: nn.Flatten()(None), "^Flatten: 'input': cannot make a tensor of a NoneT"),
+    "parts": (lambda: wg.array_split(X, 10**9), "^array_split: 1000000000 parts of 3 elements are"),
+    "more parts": (
+        lambda: wg.array_split(X, 10**30),
+        "^array_split: 'indices_or_sections' is below",
+    ),
     # making tensors
     "range": (lambda: wg.tensor(range(3)), r"got range\(0, 3\)\. Make a list of it first"),
     "stacked": (lambda: wg.stack(X for _ in range(2)), "got <generator .*Put them in a list"),
@@ -277,6 +301,14 @@ def test_options_that_a_compiled_step_cannot_take(make, name):
     assert p.tolist() == [1.0] and optimizer.steps == 0
     step()  # not compiled it may be a tensor
     assert p.tolist() != [1.0]
+
+
+def test_lists_are_inputs_too():
+    rows = [[1.0, 3.0], [2.0, 6.0]]
+    x = wg.tensor(rows)
+    for f in (nn.LayerNorm(2), nn.RMSNorm(2), nn.Dropout().eval(), nn.Flatten(), nn.BatchNorm1d(2)):
+        assert f(rows).tolist() == f(x).tolist()
+    assert [p.tolist() for p in wg.array_split(rows, np.int64(2))] == [[rows[0]], [rows[1]]]
 
 
 def test_a_generator_gives_its_parameters_once():

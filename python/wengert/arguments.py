@@ -115,6 +115,8 @@ def real(
 
 def to_tensor(where: str, name: str, value: Any) -> Tensor:
     """What can be made a tensor, as one."""
+    if isinstance(value, Tensor):
+        return value
     try:
         return _core.asarray(value)
     except Error as error:

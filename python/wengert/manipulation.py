@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from . import arguments
 from ._core import ArgumentError, BoundsError, ShapeError, Tensor, asarray, ops
 from .creation import ones
 from .dtypes import bool_
@@ -55,6 +56,9 @@ squeeze = ops.squeeze
 stack = ops.stack
 tile = ops.tile
 transpose = ops.permute_dims
+
+
+_MOST_PARTS = 1 << 16  # of fewer elements: what a slip asks for would not end
 
 
 def _axis(where: str, axis: int, ndim: int) -> int:
@@ -143,7 +147,7 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> li
     [[0, 1], [2, 3, 4], [5]]
     """
     x = asarray(x)
-    if isinstance(indices_or_sections, int):
+    if isinstance(indices_or_sections, (int, np.integer)):
         size = x.shape[_axis("split", axis, x.ndim)]
         if indices_or_sections < 1 or size % indices_or_sections:
             raise ShapeError(
@@ -162,10 +166,12 @@ def array_split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0)
     x = asarray(x)
     place = _axis("array_split", axis, x.ndim)
     size = x.shape[place]
-    if isinstance(indices_or_sections, int):
-        parts = indices_or_sections
-        if parts < 1:
-            raise ArgumentError(f"array_split: needs at least 1 part; got {parts}")
+    if isinstance(indices_or_sections, (int, np.integer)):
+        parts = arguments.integer("array_split", "indices_or_sections", indices_or_sections, 1)
+        if parts > max(size, _MOST_PARTS):
+            raise ArgumentError(
+                f"array_split: {parts} parts of {size} elements are too many, most of them empty"
+            )
         long, short = size % parts, size // parts
         edges = [i * short + min(i, long) for i in range(1, parts)]
     else:

@@ -121,7 +121,10 @@ class MultiHeadAttention(Module):
             "MultiHeadAttention", "average_attn_weights", average_attn_weights
         )
         same = query is key and key is value
-        query, key, value = (_core.asarray(x) for x in (query, key, value))
+        named = {"query": query, "key": key, "value": value}
+        query, key, value = (
+            arguments.to_tensor("MultiHeadAttention", name, x) for name, x in named.items()
+        )
         if same:
             key = value = query
         shapes = f"got {query.shape}, {key.shape} and {value.shape}"
@@ -176,7 +179,7 @@ class MultiHeadAttention(Module):
         rows, columns, batch = q.shape[-2], k.shape[-2], q.shape[:-3]
         parts: list[Tensor] = []
         if padding is not None:
-            padding = _core.asarray(padding)
+            padding = arguments.to_tensor("MultiHeadAttention", "key_padding_mask", padding)
             if padding.shape != (*batch, columns):
                 raise ShapeError(
                     f"MultiHeadAttention: key_padding_mask must be {(*batch, columns)}; got "
@@ -184,7 +187,7 @@ class MultiHeadAttention(Module):
                 )
             parts.append(padding[..., None, None, :])
         if mask is not None:
-            mask = _core.asarray(mask)
+            mask = arguments.to_tensor("MultiHeadAttention", "attn_mask", mask)
             by_head = (math.prod(batch) * self.num_heads, rows, columns)
             if mask.shape == by_head:
                 mask = mask.reshape((*batch, self.num_heads, rows, columns))

@@ -168,8 +168,9 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
 def _dimension(name: str, input: Any, dim: int | None) -> int:
     if dim is not None:
         return dim
+    ndim = arguments.to_tensor(name, "input", input).ndim
     warn(f"{name}: choose the axis, for example dim=-1")
-    return 0 if input.ndim in (0, 1, 3) else 1
+    return 0 if ndim in (0, 1, 3) else 1
 
 
 def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
@@ -225,6 +226,7 @@ def layer_norm(
 ) -> Tensor:
     """(x - mean) / sqrt(var + eps) * weight + bias over the last axes, whose sizes are
     ``normalized_shape``."""
+    input = arguments.to_tensor("layer_norm", "input", input)
     eps = arguments.real("layer_norm", "eps", eps, tensor=True, single=True)
     ndim = _normalized_ndim("layer_norm", input, normalized_shape)
     if weight is None:
@@ -243,6 +245,7 @@ def rms_norm(
 ) -> Tensor:
     """x / sqrt(mean(x**2) + eps) * weight over the last axes, whose sizes are
     ``normalized_shape``; eps is by default the dtype's."""
+    input = arguments.to_tensor("rms_norm", "input", input)
     ndim = _normalized_ndim("rms_norm", input, normalized_shape)
     if eps is None:
         eps = 2.0**-52 if input.dtype == "float64" else 2.0**-23
@@ -261,6 +264,7 @@ def dropout(
 ) -> Tensor:
     """In training, zeros with probability p and the other elements over 1 - p; else x itself. Draws
     from ``wg.random.default_generator()`` unless another generator is given."""
+    input = arguments.to_tensor("dropout", "input", input)
     p = arguments.probability("dropout", "p", p)
     if not arguments.flag("dropout", "training", training) or _is_number(p, 0):
         return input

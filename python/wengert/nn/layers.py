@@ -305,6 +305,7 @@ class Flatten(Module):
             )
 
     def forward(self, input: Tensor) -> Tensor:
+        input = arguments.to_tensor("Flatten", "input", input)
         shape, n = input.shape, input.ndim
         first, last = (d + n if d < 0 else d for d in (self.start_dim, self.end_dim))
         if not 0 <= first <= last < n:

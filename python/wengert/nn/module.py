@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from .. import _core, arguments, other_names, tree
-from .._core import ArgumentError, ArgumentTypeError, ShapeError, Tensor
+from .._core import ArgumentError, ArgumentTypeError, DTypeError, ShapeError, Tensor
+from ..dtypes import as_dtype
 from ..grad_mode import no_grad
 
 M = TypeVar("M", bound="Module")
@@ -317,6 +318,8 @@ class Module:
         >>> wg.nn.Linear(2, 3).astype(wg.float64).weight.dtype
         dtype('float64')
         """
+        if as_dtype(dtype).kind != "f":
+            raise DTypeError(f"astype: parameters are floats; got {as_dtype(dtype)}")
         made: dict[int, Tensor] = {}
         for path, module in self.named_modules():
             module._require_ready(path)
@@ -429,6 +432,7 @@ def functional_call(
         )
     if isinstance(params, Module):
         params = dict(params.named_parameters())
+    module = _checked_module("functional_call", module)
     own = dict(module.named_parameters(remove_duplicate=False))
     own.update(module.named_buffers(remove_duplicate=False))
     unknown = [name for name in params if name not in own]
@@ -467,6 +471,10 @@ class _Container(Module):
 
     def extend(self: M, modules: Iterable[Module]) -> M:
         """Adds children at the end; returns the container."""
+        if not isinstance(modules, Iterable):
+            raise ArgumentTypeError(
+                f"{type(self).__name__}: takes modules in a list; got a {type(modules).__name__}"
+            )
         for module in modules:
             self.append(module)  # type: ignore[attr-defined]
         return self
@@ -491,6 +499,7 @@ class _Container(Module):
 
     def _name_at(self, index: int) -> str:
         names = list(self._layers)
+        index = arguments.integer(type(self).__name__, "index", index, None)
         if not -len(names) <= index < len(names):
             raise _core.BoundsError(
                 f"{type(self).__name__}: index {index} is out of range for {len(names)} modules"

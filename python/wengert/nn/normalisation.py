@@ -53,7 +53,7 @@ def batch_norm(
     eps = arguments.real("batch_norm", "eps", eps, tensor=True)
     momentum = arguments.real("batch_norm", "momentum", momentum, 0.0, 1.0, tensor=True)
     training = arguments.flag("batch_norm", "training", training)
-    input = _core.asarray(input)
+    input = arguments.to_tensor("batch_norm", "input", input)
     given = {"running_mean": running_mean, "running_var": running_var}
     given |= {"weight": weight, "bias": bias}
     along = _sizes("batch_norm", input, given)
@@ -147,7 +147,7 @@ class _BatchNorm(Module):
             init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        input = _core.asarray(input)
+        input = arguments.to_tensor(type(self).__name__, "input", input)
         if input.ndim not in self._ndims or input.shape[1] != self.num_features:
             raise ShapeError(
                 f"{type(self).__name__}: the input must be {self._shapes} with C = "

@@ -100,7 +100,7 @@ class _Recurrent(Module):
     def _checked(self, x: Any, start: Any) -> tuple[Tensor, list[Tensor], bool]:
         """The input as (steps, batch, size), and each state as (layers, batch, hidden)."""
         where = type(self).__name__
-        x = _core.asarray(x)
+        x = arguments.to_tensor(where, "input", x)
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
             axes = "(batch, steps" if self.batch_first else "(steps, batch"
             raise ShapeError(
@@ -120,9 +120,8 @@ class _Recurrent(Module):
         if start is None:
             dtype = result_type(x, weight)
             return x, [zeros(shape, dtype=dtype) for shape in shapes], batched
-        states = [
-            _core.asarray(s) for s in (start if isinstance(start, (tuple, list)) else [start])
-        ]
+        given = start if isinstance(start, (tuple, list)) else [start]
+        states = [arguments.to_tensor(where, "hx", s) for s in given]
         want = shapes if batched else [(n, size) for n, _, size in shapes]
         if [s.shape for s in states] != want:
             raise ShapeError(
