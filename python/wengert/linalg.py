@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from . import other_names
 from ._core import ArgumentError, ShapeError, Tensor, asarray, ops
 from .checked import cover
 from .creation import eye
@@ -170,3 +171,9 @@ def matrix_power(x: Any, n: int, /) -> Tensor:
 
 
 cover(globals(), __all__)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        other_names.missing("wengert.linalg", name)

@@ -9,7 +9,7 @@ from ._core import Error
 _DRAW = "wg.random.default_rng(seed)"
 _CPU = "nothing: everything is on the CPU"
 _FLOATS = "wg.float32 or wg.float64"
-_CONVOLUTION = "wg.primitive to make one: there are no convolutions"
+_CONVOLUTION = "wg.primitive to make one: there are no convolutions and no pooling"
 _MODULES = "dict(module.named_modules())[name]"
 _WRAPPED = "a subclass whose forward calls super().forward"
 # Of these what is a method elsewhere is a function here.
@@ -20,38 +20,77 @@ _FUNCTIONS = """
     nan_to_num outer ptp rad2deg real remainder roll searchsorted signbit sinh sort tile trunc vdot
     where
 """.split()  # noqa: SIM905
+_DECOMPOSITIONS = """
+    cholesky det eig eigh eigvalsh inv lstsq pinv qr slogdet solve svd
+""".split()  # noqa: SIM905
 _NAMES: dict[str, dict[str, str]] = {
     "wengert": {
-        "autograd": "wg.grad or tensor.backward()",
+        "Generator": "wg.random.default_rng",
         "array": "wg.tensor (copies) or wg.asarray (shares)",
         "as_tensor": "wg.asarray",
+        "ascontiguousarray": "wg.asarray: every operation takes any strides",
+        "autograd": "wg.grad or tensor.backward()",
         "bfloat16": _FLOATS,
+        "block_until_ready": "nothing: a result is there when its call returns",
         "bmm": "wg.matmul",
         "cat": "wg.concat",
+        "chunk": "wg.split or wg.array_split",
+        "clamp": "wg.clip",
         "cuda": _CPU,
+        "custom_jvp": "wg.primitive and its def_jvp",
+        "custom_vjp": "wg.primitive and its def_vjp",
         "device": _CPU,
+        "device_get": _CPU,
         "device_put": _CPU,
+        "div": "wg.divide",
         "double": "wg.float64",
+        "eq": "wg.equal",
+        "flatten": "x.flatten()",
         "float": _FLOATS,
         "float16": _FLOATS,
         "fori_loop": "wg.scan(f, init, None, length=n)",
         "from_numpy": "wg.asarray",
+        "func": "wg itself: wg.grad, wg.vmap, ...",
+        "functional": "wg.nn.functional, or wg itself: wg.grad, wg.vmap, ...",
+        "gather": "wg.take_along_axis",
+        "gt": "wg.greater",
         "half": _FLOATS,
+        "index_select": "wg.take",
         "inference_mode": "wg.no_grad",
         "int": "wg.int32 or wg.int64",
+        "is_tensor": "isinstance(x, wg.Tensor)",
         "jit": "wg.compile",
         "lax": "wg.scan, wg.cond or wg.while_loop",
         "long": "wg.int64",
+        "lt": "wg.less",
         "manual_seed": "wg.random.seed",
         "mm": "wg.matmul",
+        "movedim": "wg.moveaxis",
+        "mul": "wg.multiply",
+        "ndarray": "wg.Tensor",
+        "neg": "wg.negative",
+        "norm": "wg.linalg.vector_norm or wg.linalg.matrix_norm",
+        "numel": "x.size",
         "numpy": "wg itself: wg.sum, wg.exp, ...",
         "permute": "wg.permute_dims",
+        "pmap": "wg.vmap",
         "rand": f"{_DRAW}.random(size)",
         "randint": f"{_DRAW}.integers(low, high, size)",
         "randn": f"{_DRAW}.normal(size=...)",
+        "repeat_interleave": "wg.repeat",
+        "set_default_dtype": "dtype=wg.float64 where tensors and layers are made",
+        "set_grad_enabled": "wg.no_grad or wg.enable_grad",
+        "sub": "wg.subtract",
+        "t": "wg.matrix_transpose or x.T",
+        "topk": "wg.argsort, of which the last k",
         "tree_map": "wg.tree.map",
         "tree_util": "wg.tree",
+        "unbind": "wg.unstack",
         "unsqueeze": "wg.expand_dims",
+    },
+    "wengert.linalg": {
+        name: f"wg.primitive around numpy.linalg.{name}: there are no decompositions"
+        for name in _DECOMPOSITIONS
     },
     "wengert.nn": {
         "BatchNorm": "wg.nn.BatchNorm1d or wg.nn.BatchNorm2d",
@@ -67,6 +106,14 @@ _NAMES: dict[str, dict[str, str]] = {
         "ParameterList": "attributes of a wg.nn.Module",
         "RNN": "wg.nn.LSTM or wg.nn.GRU, or wg.scan over a cell of your own",
         "utils": "wg.optim.clip_grad_norm",
+    },
+    "wengert.nn.functional": {
+        "avg_pool2d": _CONVOLUTION,
+        "conv1d": _CONVOLUTION,
+        "conv2d": _CONVOLUTION,
+        "max_pool2d": _CONVOLUTION,
+        "multi_head_attention_forward": "wg.nn.MultiHeadAttention",
+        "pad": "wg.pad",
     },
     "wengert.optim": {
         "LBFGS": "scipy.optimize.minimize with wg.ravel and wg.value_and_grad",

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from .. import _core, arguments
+from .. import _core, arguments, other_names
 from .._core import ArgumentError, BoundsError, DTypeError, ShapeError, Tensor
 from ..checked import cover as _cover
 from ..checked import warn
@@ -504,3 +504,9 @@ def _by_group(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) ->
 
 
 _cover(globals(), __all__)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        other_names.missing("wengert.nn.functional", name)
