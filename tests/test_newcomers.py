@@ -176,6 +176,13 @@ CALLS = {
     ),
     "pair": (lambda: wg.grad(lambda x: (x, x))(1.0), "f returned 2 values. With has_aux=True"),
     "nothing": (lambda: wg.grad(lambda x: None)(1.0), "f returned no number. Return the value"),
+    "value and pair": (
+        lambda: wg.value_and_grad(lambda x: (x, x))(1.0),
+        "^value_and_grad: .*f returned 2 values",
+    ),
+    "no function": (lambda: wg.value_and_grad(None), "^value_and_grad: takes a function; got None"),
+    "Hessian": (lambda: wg.hessian(lambda x: x * x)(X), r"^hessian: .*output has shape \(3, 4\)"),
+    "hvp": (lambda: wg.hvp(lambda x: x * x, (X,), (X,)), r"^hvp: .*the output has shape \(3, 4\)"),
     "vmap number": (lambda: wg.vmap(lambda x: x)(1.0), r"shape \(\); .* give None"),
     "vmap sizes": (
         lambda: wg.vmap(lambda x, y: x + y)(wg.ones(3), wg.ones(4)),

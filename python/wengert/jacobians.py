@@ -13,7 +13,7 @@ from .creation import eye
 from .dtypes import result_type
 from .grad_mode import no_grad
 from .manipulation import concat
-from .transforms import _float_leaves, _of_chosen, _positions, grad, jvp, vjp, vmap
+from .transforms import _float_leaves, _of_chosen, _positions, gradient_of, jvp, vjp, vmap
 
 
 def _basis(leaves: Sequence[Tensor]) -> list[Tensor]:
@@ -187,7 +187,7 @@ def hessian(
         from .sparsity import sparse_derivative
 
         return sparse_derivative("hessian", f, argnums, sparsity, symmetric=True)
-    return jacfwd(grad(f, argnums), argnums)
+    return jacfwd(gradient_of("hessian", f, argnums), argnums)
 
 
 def hvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
@@ -206,7 +206,7 @@ def hvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     if len(primals) != len(tangents):
         raise ArgumentError(f"hvp: {len(primals)} primals but {len(tangents)} tangents")
     argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
-    return jvp(grad(f, argnums), primals, tangents)[1]
+    return jvp(gradient_of("hvp", f, argnums), primals, tangents)[1]
 
 
 def ravel(values: Any) -> tuple[Tensor, Callable[[Any], Any]]:

@@ -28,7 +28,7 @@ from ._core import (
 from .colouring import Plan, places, plan_hessian, plan_jacobian
 from .grad_mode import no_grad
 from .program import Node, Program, trace
-from .transforms import _float_leaves, _of_chosen, _positions, grad, jvp, vjp, vmap
+from .transforms import _float_leaves, _of_chosen, _positions, gradient_of, jvp, vjp, vmap
 
 NUMBERS_A_SWEEP = 1 << 22  # in the directions that are swept together, or in their products
 MOST_ENTRIES = 1 << 28  # of a pattern that is being detected
@@ -201,7 +201,7 @@ def sparse_derivative(
     @functools.wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         x, call = _argument(where, f, argnums, args, kwargs)
-        call = grad(call) if symmetric else call
+        call = gradient_of(where, call) if symmetric else call
         if given is None:
             with no_grad():
                 pattern, dtype = _detected(where, call, x.detach(), symmetric)

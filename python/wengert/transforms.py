@@ -132,6 +132,55 @@ class _Linearised:
         )
 
 
+def _value_and_gradient(
+    where: str, f: Callable, argnums: int | Sequence[int], has_aux: bool
+) -> Callable[..., Any]:
+    check_function(where, f)
+
+    @functools.wraps(f)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        chosen = _positions(where, argnums, len(args))
+        of_chosen = _of_chosen(f, args, kwargs, chosen)
+        call = _Linearised(where, of_chosen, [args[i] for i in chosen], has_aux)
+        if len(call.outputs) != 1 or call.outputs[0].size != 1:
+            got, remedy = "f returned no number", "Return the value"
+            if len(call.outputs) == 1:
+                got = f"the output has shape {call.outputs[0].shape}"
+                remedy = "Reduce it with .sum(), or use wg.jacobian"
+            elif call.outputs:
+                got = f"f returned {len(call.outputs)} values"
+                remedy = "With has_aux=True f may return a pair: the number and anything else"
+            raise ShapeError(
+                f"{where}: defined for functions that return one number; {got}. {remedy}"
+            )
+        y = call.outputs[0]
+        if y is not call.out and tree.leaves(call.out)[0] is not y:
+            warn(
+                f"{where}: f returned a {type(tree.leaves(call.out)[0]).__name__}, not a tensor: "
+                "the gradient is 0. Compute with tensors and functions of wengert to the end"
+            )
+        grads = call.pull([_core._full(y.shape, 1, y.dtype, where)], retain_graph=False)
+        gradient = grads[0] if isinstance(argnums, int) else tuple(grads)
+        value = call.plain(call.out)
+        return ((value, call.plain(call.aux)) if has_aux else value), gradient
+
+    return wrapped
+
+
+def gradient_of(
+    where: str, f: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Callable[..., Any]:
+    """``grad``, whose errors are of ``where``."""
+    both = _value_and_gradient(where, f, argnums, has_aux)
+
+    @functools.wraps(f)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        value, gradient = both(*args, **kwargs)
+        return (gradient, value[1]) if has_aux else gradient
+
+    return wrapped
+
+
 def value_and_grad(
     f: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = False
 ) -> Callable[..., Any]:
@@ -143,34 +192,7 @@ def value_and_grad(
     >>> wg.value_and_grad(lambda x: (x**2).sum())(wg.tensor([1.0, 2.0]))
     (tensor(5.), tensor([2., 4.]))
     """
-    check_function("grad", f)
-
-    @functools.wraps(f)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        chosen = _positions("grad", argnums, len(args))
-        of_chosen = _of_chosen(f, args, kwargs, chosen)
-        call = _Linearised("grad", of_chosen, [args[i] for i in chosen], has_aux)
-        if len(call.outputs) != 1 or call.outputs[0].size != 1:
-            got, remedy = "f returned no number", "Return the value"
-            if len(call.outputs) == 1:
-                got = f"the output has shape {call.outputs[0].shape}"
-                remedy = "Reduce it with .sum(), or use wg.jacobian"
-            elif call.outputs:
-                got = f"f returned {len(call.outputs)} values"
-                remedy = "With has_aux=True f may return a pair: the number and anything else"
-            raise ShapeError(f"grad: defined for functions that return one number; {got}. {remedy}")
-        y = call.outputs[0]
-        if y is not call.out and tree.leaves(call.out)[0] is not y:
-            warn(
-                f"grad: f returned a {type(tree.leaves(call.out)[0]).__name__}, not a tensor: the "
-                "gradient is 0. Compute with tensors and functions of wengert to the end"
-            )
-        grads = call.pull([_core._full(y.shape, 1, y.dtype, "grad")], retain_graph=False)
-        gradient = grads[0] if isinstance(argnums, int) else tuple(grads)
-        value = call.plain(call.out)
-        return ((value, call.plain(call.aux)) if has_aux else value), gradient
-
-    return wrapped
+    return _value_and_gradient("value_and_grad", f, argnums, has_aux)
 
 
 def grad(
@@ -181,14 +203,7 @@ def grad(
     >>> wg.grad(lambda x: (x**2).sum())(wg.tensor([1.0, 2.0]))
     tensor([2., 4.])
     """
-    both = value_and_grad(f, argnums, has_aux)
-
-    @functools.wraps(f)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        value, gradient = both(*args, **kwargs)
-        return (gradient, value[1]) if has_aux else gradient
-
-    return wrapped
+    return gradient_of("grad", f, argnums, has_aux)
 
 
 def vjp(f: Callable, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
