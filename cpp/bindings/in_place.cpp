@@ -129,7 +129,8 @@ void check_in_place(const char* where, const Var& to, const Var& from) {
   refuse_in_body(where);
   if (to.is_abstract() || (from.is_abstract() && !Recording::current())) refuse_traced(where);
   if (to->tracked && !to->is_leaf)
-    fail(ErrorKind::graph, where, ": only leaves can change in place; this tensor was made by '", to->node->name(), "'");
+    fail(ErrorKind::graph, where, ": only leaves can change in place; this tensor was made by '", to->node->name(),
+         "'. Make a new one instead, for example with wg.where");
   if (to->tracked && modes().grad_enabled)
     fail(ErrorKind::graph, where, ": a leaf that requires a gradient changes in place only inside wg.no_grad()");
   if (from->tracked && modes().grad_enabled)

@@ -62,7 +62,7 @@ void require_writable(const char* name, const Var& parameter, std::size_t i) {
   const Array& array = parameter.array();
   if (!parameter->is_leaf)
     fail(ErrorKind::graph, name, ": only leaves can change in place; parameter ", i,
-         " was made by '", parameter->node->name(), "'");
+         " was made by '", parameter->node->name(), "'. Give the parameter that it was made of");
   if (array.buffer()->read_only)
     fail(ErrorKind::argument, name, ": parameter ", i, " shares read-only memory");
   for (std::size_t axis = 0; axis < array.shape().size(); ++axis)
