@@ -288,7 +288,7 @@ def test_leaves_made_inside(fresh):
         assert y.tolist() == [2.0 if fresh else value]
         assert grad.tolist() == [2 * y.item() * value]
     assert f.cache_info() == (1, 1, 1)
-    with pytest.raises(wg.TraceError, match=r"requires_grad: .*argument"):
+    with pytest.raises(wg.TraceError, match=r"requires_grad_: .*argument"):
         wg.compile(lambda x: x.requires_grad_())(numbers(1.0))
 
 
