@@ -144,3 +144,17 @@ def test_chain_matmul_is_the_sum_of_absorbing_products(shape):
             expected = expected[..., 0]
         found = wg._core.ops.chain_matmul(wg.asarray(a), wg.asarray(b)).numpy()
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_masked_infinite_row_of_a_norm_asks_for_nothing():
+    """Whether the weight's cotangent is made alone or together with that of x."""
+    x, w = wg.tensor([[np.inf, 1.0], [1.0, 2.0]]), wg.tensor([1.0, 2.0])
+    seen = wg.tensor([[False], [True]])
+
+    def loss(x, w):
+        return wg.where(seen, wg.nn.rms_norm(x, (2,), w, eps=1e-5), 0.0).sum()
+
+    alone = wg.grad(loss, argnums=1)(x, w)
+    both = wg.grad(loss, argnums=(0, 1))(x, w)
+    assert np.isfinite(alone.numpy()).all() and alone.tolist() == both[1].tolist()
+    assert both[0][0].tolist() == [0.0, 0.0]

@@ -369,7 +369,9 @@ def test_names_of_others_are_free_for_subclasses():
 
     assert Mine().half() == "mine" and {"half", "type"} < set(dir(Mine()))
     assert nn.Sequential({"half": nn.ReLU()}).half(X) is not None
-    with pytest.raises(wg.MissingNameError, match=r"^'Sequential' object .*'cuda'; use nothing: "):
+    with pytest.raises(
+        wg.MissingNameError, match=r"^'Sequential' object .*'cuda'; use it as it is: "
+    ):
         model().cuda()
     with pytest.raises(wg.MissingNameError, match=r"^'Parameter' object .*'numel'; use x\.size$"):
         nn.Parameter([1.0]).numel()

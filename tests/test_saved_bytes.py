@@ -198,3 +198,11 @@ def test_a_chain_of_layers_holds_one_result_a_layer():
     # Besides, two cotangents, the gradients, and numbers in slots of 64 bytes.
     found = held(step, x)
     assert (depth + 1) * layer <= found <= (depth + 2) * layer + depth * X + 1024
+
+
+def test_the_bias_of_a_norm_keeps_nothing():
+    x, w, b = leaves([MATRIX, (N,), (N,)], [False, False, True])
+    y = nn.layer_norm(x, (N,), w, b)
+    x.assign(x * 2.0)
+    y.sum().backward()
+    assert b.grad.tolist() == [N] * N

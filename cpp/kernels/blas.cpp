@@ -332,8 +332,11 @@ bool gemm_from_row(const T* row, const ConstMatrix<T>& a, const ConstMatrix<T>& 
   if (m == 0 || n == 0 || k == 0) return false;
   if (try_small<T>(a, b, false, row, rectify, c)) return true;
   const Tiles tile = tiles_for(a, n);
-  if (c.col_stride != 1 || !kernels::panels_pay<T>(block(a, 0, tile.rows, 0, k), tile.cols)) return false;
   const int64_t across = (n - 1) / tile.cols + 1, down = (m - 1) / tile.rows + 1;
+  const auto pays = [&](int64_t rows, int64_t cols) { return kernels::panels_pay<T>(block(a, 0, rows, 0, k), cols); };
+  if (c.col_stride != 1 || !pays(tile.rows, tile.cols)) return false;
+  // Without a row the bits are those of `gemm`, which leaves the last tiles to BLAS where they are narrow.
+  if (!row && !pays(m - (down - 1) * tile.rows, n - (across - 1) * tile.cols)) return false;
   parallel::run_tasks(down * across, [&](int64_t t) {
     const int64_t i = t / across * tile.rows, j = t % across * tile.cols;
     const int64_t rows = std::min(tile.rows, m - i), cols = std::min(tile.cols, n - j);

@@ -147,7 +147,7 @@ struct WeightBackward {
       const Moments<T> at = moments<bytes>(x, count, how);
       for (int64_t r = 0; r < count; ++r, g += n, x += n) {
         const T mean = at.mean[r], scale = at.scale[r];
-        if (scale != scale && all_zero(g, n)) continue;
+        if (!(scale > T(0)) && all_zero(g, n)) continue;  // of a row with a NaN or an infinity
         for (int64_t i = 0; i < n; ++i) sums[i] += g[i] * ((x[i] - mean) * scale);
       }
     }
@@ -171,7 +171,8 @@ int64_t rows_a_task(int64_t n) { return std::max<int64_t>(1, grain / n); }
 // which are of n numbers, one after the other: no order depends on threads.
 template <class T, class F>
 void sum_in_parts(int64_t rows, int64_t n, int64_t task, T* sums, const F& f) {
-  const int64_t part = std::max(task, std::min((rows + 31) / 32, longest_run)), parts = (rows + part - 1) / part;
+  constexpr int64_t fewest = 8;  // rows, that the sums of parts stay small beside them
+  const int64_t part = std::max({task, std::min((rows + 31) / 32, longest_run), fewest}), parts = (rows + part - 1) / part;
   std::fill_n(sums, n, T(0));
   std::vector<T> others(std::size_t(std::max<int64_t>(parts - 1, 0) * n), T(0));
   parallel::parallel_for(rows, part, [&](int64_t begin, int64_t end) {

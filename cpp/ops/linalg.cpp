@@ -275,11 +275,13 @@ Op linear_row() {
       .laws = {.behind = {"relu", "linear_relu"}}};
 }
 
-Var apply_row(const char* name, std::initializer_list<Var> ins) { return apply(find_op(name), {ins.begin(), ins.size()}); }
+Var rectified(const Rule& r, const Var& dy) {
+  static const Op& op = find_op("relu_grad");
+  return call(op, {dy, r.out()}, {});
+}
 
-Var rectified(const Rule& r, const Var& dy) { return apply_row("relu_grad", {dy, r.out()}); }
-
-// What a layer of a network is behind a program's rewrites: relu reads what the product has in registers.
+// What a layer of a network is behind a program's rewrites. Where there is AVX-512, relu finds the product's numbers
+// in registers.
 Op linear_relu_row() {
   Op row = linear_row();
   row.name = "linear_relu";
@@ -291,7 +293,10 @@ Op linear_relu_row() {
       {.rule = [](const Rule& r) { return adjoint_of_weight(r, rectified(r, r.g())); }, .saves_in = 1, .saves_out = true},
       {.rule = [](const Rule& r) { return sum_to(rectified(r, r.g()), r.shape(2)); }, .saves_out = true}};
   row.tangent = [](const Rule& r) -> Vars { return {rectified(r, linear_tangent(r)[0])}; };
-  row.batch = [](const Batched& b) -> Vars { return {apply_row("relu", {batch_linear(b)[0]})}; };
+  row.batch = [](const Batched& b) -> Vars {
+    static const Op& relu = find_op("relu");
+    return {call(relu, {batch_linear(b)[0]}, {})};
+  };
   row.flops = [](std::span<const Type> in, std::span<const Type> out) {
     return matmul_flops(in, out) + (in.size() > 2 ? 2 : 1) * numel(out[0].shape);
   };

@@ -152,7 +152,8 @@ Op norm_row(bool centred, std::string doc, std::string affine, std::size_t most)
                                normalisation(c.in[0].shape(), c.attrs, centred), c.out[0]);
           },
       .adjoints = {{.rule = [=](const Rule& r) { return norm_adjoint(r, 0, centred); }, .saves_in = 3},
-                   {.rule = [=](const Rule& r) { return norm_adjoint(r, std::size_t(r.index), centred); }, .saves_in = 1}},
+                   {.rule = [=](const Rule& r) { return norm_adjoint(r, 1, centred); }, .saves_in = 1},
+                   {.rule = [=](const Rule& r) { return norm_adjoint(r, 2, centred); }}},
       .joint_adjoint = [=](const Rule& r) { return norm_adjoints(r, centred); },
       .tangent = [=](const Rule& r) { return norm_tangent(r, centred); },
       .batch = [=](const Batched& b) { return batch_norm_rows(b, centred); },

@@ -88,7 +88,8 @@ int64_t attach_functions(Program& program) {
     const std::size_t at = step.ins.empty() ? SIZE_MAX : makers[std::size_t(step.ins[0])];
     if (at == SIZE_MAX || readers[std::size_t(step.ins[0])] != 1) continue;
     const Step& first = program.steps[at];
-    if (step.op->name != first.op->laws.behind.row || step.region != first.region) continue;
+    if (step.op->name != first.op->laws.behind.row || step.region != first.region || step.constant != first.constant)
+      continue;
     step.op = &find_op(first.op->laws.behind.both);
     step.attrs = first.attrs;
     step.ins = first.ins;

@@ -143,7 +143,7 @@ class Planner {
       const Step& step = program_.steps[s];
       if (planned.grouped) {
         // Members up to the maker read the element at its own place and width, as of single numbers. A reduction's
-        // result is never as long as what its group reads.
+        // result is as long as what its group reads for these alone, and comes after the members before it.
         const auto at = std::size_t(std::find(planned.steps.begin(), planned.steps.end(), s) - planned.steps.begin());
         if (at > maker) return false;
         for (const ValueId id : step.ins)

@@ -473,8 +473,9 @@ def compile(
     to be hashable. Within another transform, and under ``wg.debug_nans``, f itself is run.
 
     Results equal those of f within rounding, as rewrites may sum in another order and take -0.0 for
-    0.0. With ``exact=True`` such rewrites are left out and results are those of f to the bit. (The
-    body of a ``wg.scan`` is a program of its own, rewritten in eager calls just the same.)
+    0.0. With ``exact=True`` such rewrites are left out and results are those of f to the bit, for
+    tensors from outside that lie row by row: others are copied so first. (The body of a ``wg.scan``
+    is a program of its own, rewritten in eager calls just the same.)
 
     What f reads of Python (globals, attributes, counters) is what it was when it was recorded; of
     modules and optimisers a change of attributes or options is noticed. An ``if`` or ``float()`` on

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from ._core import Error
 
 _DRAW = "wg.random.default_rng(seed)"
-_CPU = "nothing: everything is on the CPU"
+_CPU = "it as it is: everything is on the CPU"
 _FLOATS = "wg.float32 or wg.float64"
 _CONVOLUTION = "wg.primitive to make one: there are no convolutions and no pooling"
 _MODULES = "dict(module.named_modules())[name]"
@@ -31,7 +31,7 @@ _NAMES: dict[str, dict[str, str]] = {
         "ascontiguousarray": "wg.asarray: every operation takes any strides",
         "autograd": "wg.grad or tensor.backward()",
         "bfloat16": _FLOATS,
-        "block_until_ready": "nothing: a result is there when its call returns",
+        "block_until_ready": "the result: it is there when its call returns",
         "bmm": "wg.matmul",
         "cat": "wg.concat",
         "chunk": "wg.split or wg.array_split",
@@ -142,14 +142,14 @@ _NAMES: dict[str, dict[str, str]] = {
         "addmm": "x + a @ b",
         "at": "wg.where(mask, value, x), or x[i] = value on a tensor that is not recorded",
         "bfloat16": "x.astype(wg.float32)",
-        "block_until_ready": "nothing: a result is there when its call returns",
+        "block_until_ready": "the result: it is there when its call returns",
         "bmm": "x @ y",
         "chunk": "x.split(sections, axis)",
         "clamp_": "x.assign(wg.clip(x, min, max))",
         "clamp_max": "wg.minimum(x, max)",
         "clamp_min": "wg.maximum(x, min)",
         "conjugate": "wg.conj(x)",
-        "contiguous": "nothing: every operation takes any strides",
+        "contiguous": "it as it is: every operation takes any strides",
         "copy_": "x.assign(value)",
         "cpu": _CPU,
         "cross": "wg.linalg.cross(x, y)",
@@ -176,7 +176,7 @@ _NAMES: dict[str, dict[str, str]] = {
         "gt": "x > y",
         "half": "x.astype(wg.float32)",
         "index_select": "wg.take(x, index, axis=axis)",
-        "is_contiguous": "nothing: every operation takes any strides",
+        "is_contiguous": "it as it is: every operation takes any strides",
         "is_cuda": _CPU,
         "is_floating_point": "x.dtype.kind == 'f'",
         "itemsize": "x.dtype.itemsize",
