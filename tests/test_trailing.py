@@ -19,8 +19,8 @@ def computed_together(step, *args):
     return int(found[0].rsplit(" ", 1)[1]) if found else 0
 
 
-# Without packing, by panels of one depth and of two with a narrow last one, by BLAS; rows in parts, and
-# columns in parts of which the last is for BLAS.
+# Without packing, by panels of one depth and of two with a narrow last one, by BLAS; rows in parts,
+# and columns in parts of which the last is for BLAS.
 SIZES = [(8, 32, 32), (96, 128, 64), (70, 300, 101), (7, 5, 3), (1, 9, 40), (600, 256, 128)]
 SIZES += [(128, 600, 916), (260, 700, 200)]
 
