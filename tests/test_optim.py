@@ -365,3 +365,11 @@ def test_a_group_may_be_replaced_by_a_plain_dict():
     optimizer.param_groups[0]["lr"] = -1
     with pytest.raises(wg.ArgumentError, match="-1"):
         optimizer.step()
+
+
+def test_an_option_is_set_where_it_has_an_effect():
+    optimizer = optim.Adam([nn.Parameter([1.0])], lr=0.1)
+    with pytest.raises(wg.ArgumentError, match=r"^Adam: 'lr' is an .*param_groups\[0\]\['lr'\]$"):
+        optimizer.lr = 0.5
+    assert not hasattr(optimizer, "lr") and optimizer.param_groups[0]["lr"] == 0.1
+    optimizer.note = "anything else"

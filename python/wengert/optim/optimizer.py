@@ -192,6 +192,14 @@ class Optimizer:
         for group in groups:
             self.add_param_group(group)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__.get("_options", ()):
+            raise ArgumentError(
+                f"{type(self).__name__}: '{name}' is an option of each group: set "
+                f"param_groups[0]['{name}']"
+            )
+        super().__setattr__(name, value)
+
     @property
     def steps(self) -> int:
         """The number of updates so far; it can be assigned."""
