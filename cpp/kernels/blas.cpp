@@ -272,6 +272,20 @@ Tiles tiles_for(const Matrix<const T>& a, int64_t n) {
   return tile;
 }
 
+// Whether the first and the last tile are products by panels, and so are all: then no bit depends on the tiles.
+template <class T>
+bool tiles_are_panels(const Matrix<const T>& a, int64_t n, Tiles tile) {
+  const int64_t rows = (a.rows - 1) % tile.rows + 1, cols = (n - 1) % tile.cols + 1;
+  return kernels::panels_pay<T>(block(a, 0, tile.rows, 0, a.cols), tile.cols) &&
+         kernels::panels_pay<T>(block(a, 0, rows, 0, a.cols), cols);
+}
+
+// One thread does not need tiles, of which each copies panels that another has copied.
+template <class T>
+Tiles tiles_of_thread(const Matrix<const T>& a, int64_t n, Tiles tile) {
+  return parallel::is_alone() && kernels::panels_pay<T>(a, n) ? Tiles{a.rows, n} : tile;
+}
+
 // Whether the product is long enough to wake a thread for a part of it.
 bool worth_waking(int64_t m, int64_t n, int64_t k) { return double(m) * double(n) * double(k) >= 0x1p24; }
 
@@ -281,6 +295,8 @@ template <class T>
                                      Matrix<T> c, Tiles tile) {
   const int64_t m = c.rows, n = c.cols, k = a.cols;
   const Packed<T> packed_a(a), packed_b(b);
+  const bool plain = alpha == T(1) && (beta == T(0) || beta == T(1));
+  if (plain && tiles_are_panels(a, n, tile)) tile = tiles_of_thread(a, n, tile);
   const int64_t across = (n - 1) / tile.cols + 1, down = (m - 1) / tile.rows + 1;
   parallel::run_tasks(down * across, [&](int64_t t) {
     const int64_t i = t / across * tile.rows, j = t % across * tile.cols;
@@ -331,12 +347,12 @@ bool gemm_from_row(const T* row, const ConstMatrix<T>& a, const ConstMatrix<T>& 
   const int64_t m = c.rows, n = c.cols, k = a.cols;
   if (m == 0 || n == 0 || k == 0) return false;
   if (try_small<T>(a, b, false, row, rectify, c)) return true;
-  const Tiles tile = tiles_for(a, n);
-  const int64_t across = (n - 1) / tile.cols + 1, down = (m - 1) / tile.rows + 1;
-  const auto pays = [&](int64_t rows, int64_t cols) { return kernels::panels_pay<T>(block(a, 0, rows, 0, k), cols); };
-  if (c.col_stride != 1 || !pays(tile.rows, tile.cols)) return false;
+  Tiles tile = tiles_for(a, n);
+  if (c.col_stride != 1 || !kernels::panels_pay<T>(block(a, 0, tile.rows, 0, k), tile.cols)) return false;
   // Without a row the bits are those of `gemm`, which leaves the last tiles to BLAS where they are narrow.
-  if (!row && !pays(m - (down - 1) * tile.rows, n - (across - 1) * tile.cols)) return false;
+  if (!row && !tiles_are_panels(a, n, tile)) return false;
+  tile = tiles_of_thread(a, n, tile);
+  const int64_t across = (n - 1) / tile.cols + 1, down = (m - 1) / tile.rows + 1;
   parallel::run_tasks(down * across, [&](int64_t t) {
     const int64_t i = t / across * tile.rows, j = t % across * tile.cols;
     const int64_t rows = std::min(tile.rows, m - i), cols = std::min(tile.cols, n - j);

@@ -6,6 +6,7 @@
 #include "kernels/isa.h"
 #include "kernels/small_product.h"
 #include "kernels/transpose.h"
+#include "kernels/variants.h"
 
 namespace wengert::kernels {
 namespace {
@@ -15,22 +16,51 @@ constexpr int64_t most_terms = 256;  // of a panel: 32 kB, what a first-level ca
 template <class T>
 inline constexpr int64_t columns = 128 / int64_t(sizeof(T));  // of a panel: two long vectors
 
+// Rows of a panel's width.
+struct CopyRows {
+  template <int bytes, class T>
+  [[gnu::always_inline]] static void run(const T* from, int64_t stride, int64_t rows, T* to) {
+    typedef T Vector [[gnu::vector_size(bytes)]];
+    for (int64_t p = 0; p < rows; ++p, from += stride, to += columns<T>) {
+      __builtin_prefetch(from + 16 * stride);
+      __builtin_prefetch(from + 16 * stride + columns<T> / 2);
+      for (int64_t j = 0; j < columns<T>; j += bytes / int64_t(sizeof(T))) {
+        Vector v;
+        std::memcpy(&v, from + j, sizeof(v));
+        std::memcpy(to + j, &v, sizeof(v));
+      }
+    }
+  }
+};
+
 // to[p * columns + j] = b[p, j], 0 beyond the columns of b.
 template <class T>
 void copy_panel(const blas::Matrix<const T>& b, T* to) {
   constexpr int64_t width = columns<T>;
   if (b.row_stride == 1 && b.cols == width) return transpose(b.data, b.col_stride, width, b.rows, to);
+  if (b.col_stride == 1 && b.cols == width)
+    return for_isa<CopyRows, const T*, int64_t, int64_t, T*>(b.data, b.row_stride, b.rows, to);
   for (int64_t p = 0; p < b.rows; ++p, to += width) {
-    const T* row = b.data + p * b.row_stride;
-    __builtin_prefetch(row + 16 * b.row_stride);  // two cache lines of a row
-    __builtin_prefetch(row + 16 * b.row_stride + width / 2);
-    if (b.col_stride == 1 && b.cols == width) {
-      std::memcpy(to, row, sizeof(T) * std::size_t(width));
-      continue;
-    }
-    for (int64_t j = 0; j < b.cols; ++j) to[j] = row[j * b.col_stride];
+    for (int64_t j = 0; j < b.cols; ++j) to[j] = b.data[p * b.row_stride + j * b.col_stride];
     std::fill(to + b.cols, to + width, T(0));
   }
+}
+
+// The lines of the source of the panel of columns j and terms `first`.
+template <class T>
+Ahead lines_of_panel(const blas::ConstMatrix<T>& b, int64_t j, int64_t first) {
+  if (b.col_stride != 1 && b.row_stride != 1) return {};
+  const int64_t terms = std::min(most_terms, b.rows - first), cols = std::min(columns<T>, b.cols - j);
+  const auto* from = reinterpret_cast<const std::byte*>(b.data + first * b.row_stride + j * b.col_stride);
+  const auto lines = [](int64_t count) { return (count * int64_t(sizeof(T)) + 63) / 64; };
+  return b.col_stride == 1 ? Ahead{from, terms, lines(cols), b.row_stride * int64_t(sizeof(T))}
+                           : Ahead{from, cols, lines(terms), b.col_stride * int64_t(sizeof(T))};
+}
+
+// Nobody has asked for the first panel: all of it at once.
+void ask(const Ahead& ahead) {
+  for (int64_t run = 0; run < ahead.runs; ++run)
+    for (int64_t l = 0; l < ahead.lines; ++l) __builtin_prefetch(ahead.from + run * ahead.stride + l * 64, 0, 2);
 }
 
 // The last panel, whose columns end in the middle of a vector: rows of c go through a copy.
@@ -64,23 +94,19 @@ bool panels_pay(const blas::ConstMatrix<T>& a, int64_t n) {
          (a.col_stride == 1 || a.rows * a.cols <= cached);
 }
 
-// The lines of the source of the panel after that of columns j and terms `first`.
+// After that of columns j and terms `first`.
 template <class T>
 Ahead next_panel(const blas::ConstMatrix<T>& b, int64_t j, int64_t first) {
   first += most_terms;
   if (first >= b.rows) first = 0, j += columns<T>;
-  if (j >= b.cols || (b.col_stride != 1 && b.row_stride != 1)) return {};
-  const int64_t terms = std::min(most_terms, b.rows - first), cols = std::min(columns<T>, b.cols - j);
-  const auto* from = reinterpret_cast<const std::byte*>(b.data + first * b.row_stride + j * b.col_stride);
-  const auto lines = [](int64_t count) { return (count * int64_t(sizeof(T)) + 63) / 64; };
-  return b.col_stride == 1 ? Ahead{from, terms, lines(cols), b.row_stride * int64_t(sizeof(T))}
-                           : Ahead{from, cols, lines(terms), b.col_stride * int64_t(sizeof(T))};
+  return j < b.cols ? lines_of_panel<T>(b, j, first) : Ahead{};
 }
 
 template <class T>
 void panel_product(const blas::ConstMatrix<T>& a, const blas::ConstMatrix<T>& b, bool add, const T* row, bool rectify,
                    const blas::Matrix<T>& c) {
   alignas(64) T panel[most_terms * columns<T>];
+  ask(lines_of_panel<T>(b, 0, 0));
   for (int64_t j = 0; j < c.cols; j += columns<T>) {
     const int64_t cols = std::min(columns<T>, c.cols - j);
     for (int64_t first = 0; first < a.cols; first += most_terms) {

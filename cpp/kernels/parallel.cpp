@@ -311,6 +311,8 @@ void parallel_for(int64_t n, int64_t grain, RangeBody body) {
   }
 }
 
+bool is_alone() { return in_region || num_threads() == 1; }
+
 void run_tasks(int64_t n, FunctionRef<void(int64_t i)> body, bool may_wake) {
   const auto each = [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) body(i);

@@ -10,4 +10,7 @@ namespace wengert::parallel {
 // false, are only shared with threads that are awake.
 void run_tasks(int64_t n, FunctionRef<void(int64_t i)> body, bool may_wake = true);
 
+// Whether all tasks would run on this thread: there is no other, or it runs one already.
+bool is_alone();
+
 }  // namespace wengert::parallel
