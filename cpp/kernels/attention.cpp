@@ -381,8 +381,9 @@ void ask(const Matrix<T>& x) {
     for (int64_t c = 0; c < x.cols; c += line) __builtin_prefetch(x.data + i * x.row_stride + c, 0, 2);
 }
 
+// What the `next` pull reads, if there is one, is asked for bit by bit: all at once it would hold up the products.
 template <class T>
-void pull(const Backward<T>& b, BackwardRoom<T>& room) {
+void pull(const Backward<T>& b, const Backward<T>* next, BackwardRoom<T>& room) {
   const Forward<T>& f = b.f;
   const int64_t inner = f.q.cols, width = f.v.cols;
   const int64_t inner_stride = padded<T>(inner), width_stride = padded<T>(width);
@@ -411,26 +412,32 @@ void pull(const Backward<T>& b, BackwardRoom<T>& room) {
       const int64_t n = std::min(tile, keys - start);
       const bool diagonal = f.how.is_causal && start == first;
       const bool again = f.how.is_causal ? start != first : first > 0;  // these keys have sums already
+      const Backward<T>* asked = first + tile >= f.q.rows && start + tile >= keys ? next : nullptr;
       const Band columns_band = diagonal ? Band::columns_from_row : Band::whole,
                  from_band = diagonal ? Band::terms_from_row : Band::whole;
       small_product<T>({.a = f.k.data + start * f.k.row_stride, .a_row = f.k.row_stride,
                         .a_col = f.k.col_stride, .b = room.queries.data(), .b_row = tile,
                         .c = scores, .c_row = tile, .m = n, .n = columns, .k = inner,
                         .band = columns_band});
+      if (asked) ask(asked->f.q);
       small_product<T>({.a = f.v.data + start * f.v.row_stride, .a_row = f.v.row_stride,
                         .a_col = f.v.col_stride, .b = room.seeds.data(), .b_row = tile,
                         .c = slopes, .c_row = tile, .m = n, .n = columns, .k = width,
                         .band = columns_band});
+      if (asked) ask(asked->f.k);
       for_isa<Slopes, T*, T*, int64_t, int64_t, bool, const T*, const T*, T>(
           scores, slopes, n, columns, diagonal, room.base, room.drop, T(f.how.scale));
+      if (asked) ask(asked->f.v);
       small_product<T>({.a = scores, .a_row = tile, .a_col = 1, .b = seeds.data,
                         .b_row = seeds.stride, .c = dv.data + start * dv.row_stride,
                         .c_row = dv.row_stride, .m = n, .n = width_stride, .k = count, .add = again,
                         .band = from_band});
+      if (asked) ask(asked->g);
       small_product<T>({.a = slopes, .a_row = tile, .a_col = 1, .b = queries.data,
                         .b_row = queries.stride, .c = dk.data + start * dk.row_stride,
                         .c_row = dk.row_stride, .m = n, .n = inner_stride, .k = count, .add = again,
                         .band = from_band});
+      if (asked) ask(asked->out);
       const Rows<T> keys_here(f.k, start, n, room.rows_k);
       small_product<T>({.a = slopes, .a_row = 1, .a_col = tile, .b = keys_here.data,
                         .b_row = keys_here.stride, .c = dq.data + first * dq.row_stride, .c_row = dq.row_stride, .m = count,
@@ -503,12 +510,9 @@ void attention_grad(const Array& g, const AttentionValues& at, const Array* g_ls
     parallel::parallel_for(items, tasks_of(work), [&](int64_t begin, int64_t end) {
       thread_local BackwardRoom<T> room;
       room.fit(like.f);
-      for (int64_t item = begin; item < end; ++item) {
-        if (item + 1 < items && foreseen) {  // of the next task at the end, which is often this thread's too
-          const Backward<T> next = backward(item + 1);
-          for (const Matrix<T>* x : {&next.f.q, &next.f.k, &next.f.v, &next.g, &next.out}) ask(*x);
-        }
-        pull(backward(item), room);
+      for (int64_t item = begin; item < end; ++item) {  // at the end, the next task's: often this thread's too
+        const Backward<T> next = backward(std::min(item + 1, items - 1));
+        pull(backward(item), foreseen && item + 1 < items ? &next : nullptr, room);
       }
     });
   });
