@@ -205,7 +205,8 @@ Op attention_grad_row() {
            [](std::span<const Type> in, std::span<const Type>) {
              const Shape &k = in[2].shape, &v = in[3].shape;
              return pairs_flops(in[1].shape, k, 6 * k.back() + 4 * v.back() + 6);
-           }},
+           },
+       .writes_anywhere = true},
       grad_meaning);
 }
 

@@ -240,6 +240,7 @@ Op concat_row() {
         return slice(r.g(), starts, r.shape(r.index), Ints(starts.size(), 1));
       }}},
       .batch = batch_joined,
+      .joins = true,
   });
 }
 

@@ -32,8 +32,7 @@ Storage storage_of(const Program& program) {
   for (const auto& [id, x] : program.constants) outside(add(id));
   for (std::size_t s = 0; s < program.steps.size(); ++s) {
     const Step& step = program.steps[s];
-    out.is_view[s] = step.ins.size() == 1 && step.outs.size() == 1 &&
-                     arrays[std::size_t(step.ins[0])].buffer() == arrays[std::size_t(step.outs[0])].buffer();
+    out.is_view[s] = is_view(step, arrays);
     for (const ValueId id : step.outs) {
       const std::size_t buffer = add(id);
       out.maker_of[std::size_t(id)] = int32_t(s);

@@ -112,15 +112,21 @@ std::vector<Array> lay_out(const Program& program) {
   return arrays;
 }
 
+bool is_view(const Step& step, const std::vector<Array>& arrays) {
+  const auto buffer = [&](ValueId id) { return arrays[std::size_t(id)].buffer().get(); };
+  return (step.ins.size() == 1 || step.op->joins) && buffer(step.ins[0]) == buffer(step.outs[0]);
+}
+
 Homes homes_of(const Program& program, const std::vector<Array>& arrays) {
   Homes out{std::vector<int32_t>(arrays.size(), -1)};
   auto own = [&](ValueId id) { out.of[std::size_t(id)] = int32_t(out.count++); };
   for (const ValueId id : program.inputs) own(id);
   for (const auto& [id, x] : program.constants) own(id);
+  const auto buffer = [&](ValueId id) { return arrays[std::size_t(id)].buffer().get(); };
   for (const Step& step : program.steps)
     for (const ValueId id : step.outs) {
-      const bool is_view = step.ins.size() == 1 && arrays[std::size_t(step.ins[0])].buffer() == arrays[std::size_t(id)].buffer();
-      if (is_view) out.of[std::size_t(id)] = out.of[std::size_t(step.ins[0])];
+      if (is_view(step, arrays)) out.of[std::size_t(id)] = out.of[std::size_t(step.ins[0])];
+      else if (buffer(id) == buffer(step.outs[0]) && id != step.outs[0]) out.of[std::size_t(id)] = out.of[std::size_t(step.outs[0])];
       else own(id);
     }
   return out;
@@ -151,10 +157,9 @@ Traffic traffic(const Program& program) {
   for (const auto& [id, x] : program.constants) make(id);
   for (std::size_t s = 0; s < program.steps.size(); ++s) {
     const Step& step = program.steps[s];
-    const bool is_view = step.ins.size() == 1 && step.outs.size() == 1 && home(step.ins[0]) == home(step.outs[0]);
     for (const ValueId id : step.outs) make(id);
     out.bytes_peak = std::max(out.bytes_peak, live);
-    if (!is_view) {
+    if (!is_view(step, arrays)) {
       for (const ValueId id : step.ins) out.bytes_moved += bytes_of(id);
       for (const ValueId id : step.outs) out.bytes_moved += bytes_of(id);
     }

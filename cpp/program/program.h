@@ -54,6 +54,9 @@ Halves split(const Program& program, std::size_t at, std::span<const ValueId> re
 // a view shares with the value it looks at.
 std::vector<Array> lay_out(const Program& program);
 
+// Whether the step has nothing to do: what it makes lies in the memory of what it reads.
+bool is_view(const Step& step, const std::vector<Array>& arrays);
+
 // The buffers of such a layout, numbered in the order in which they are made.
 struct Homes {
   std::vector<int32_t> of;  // of each value; -1: none

@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "runtime/grouping.h"
+#include "runtime/parts.h"
 #include "runtime/placement.h"
 #include "runtime/planner.h"
 
@@ -34,7 +35,7 @@ struct Life {
 class Planner {
  public:
   Planner(Executor& to, const Program& program, std::vector<Update> updates, int64_t enough = -1)
-      : to_(to), program_(program), arrays_(lay_out(program)), homes_(homes_of(program, arrays_)),
+      : to_(to), program_(program), arrays_(lay_out_parts(program)), homes_(homes_of(program, arrays_)),
         units_(plan_units(program, arrays_, homes_)), lives_(homes_.count) {
     to_.updates_ = std::move(updates);
     find_lives();

@@ -51,8 +51,7 @@ std::vector<PlannedUnit> plan_units(const Program& program, const std::vector<Ar
     const auto array = [&](ValueId id) -> const Array& { return arrays[std::size_t(id)]; };
     const auto unit_of = [&](ValueId id) -> std::size_t& { return made_in[std::size_t(homes.of[std::size_t(id)])]; };
     const Array& out = array(step.outs[0]);
-    const bool is_view = step.ins.size() == 1 && array(step.ins[0]).buffer() == out.buffer();
-    if (is_view) continue;
+    if (is_view(step, arrays)) continue;
     std::size_t earliest = 0;  // the first unit this step may join or follow
     bool waits = false;        // for the last one
     const bool joinable = is_elementwise(step);
