@@ -9,11 +9,7 @@ namespace {
 class Joiner {
  public:
   explicit Joiner(Program& program)
-      : program_(program), readers_(program.types.size(), 0), makers_(program.types.size(), nullptr) {
-    for (const Step& step : program.steps)
-      for (const ValueId id : step.ins) ++readers_[std::size_t(id)];
-    for (const ValueId id : program.outputs) ++readers_[std::size_t(id)];
-  }
+      : program_(program), readers_(count_readers(program)), makers_(program.types.size(), nullptr) {}
 
   int64_t run() {
     int64_t count = 0;
@@ -68,7 +64,7 @@ class Joiner {
 
   const Op &box_ = find_op("unslice"), &more_ = find_op("unslice_add");
   Program& program_;
-  std::vector<int64_t> readers_;
+  std::vector<int32_t> readers_;
   std::vector<const Step*> makers_;
 };
 

@@ -112,6 +112,14 @@ std::vector<Array> lay_out(const Program& program) {
   return arrays;
 }
 
+std::vector<int32_t> count_readers(const Program& program) {
+  std::vector<int32_t> readers(program.types.size(), 0);
+  for (const Step& step : program.steps)
+    for (const ValueId id : step.ins) ++readers[std::size_t(id)];
+  for (const ValueId id : program.outputs) ++readers[std::size_t(id)];
+  return readers;
+}
+
 bool is_view(const Step& step, const std::vector<Array>& arrays) {
   const auto buffer = [&](ValueId id) { return arrays[std::size_t(id)].buffer().get(); };
   return (step.ins.size() == 1 || step.op->joins) && buffer(step.ins[0]) == buffer(step.outs[0]);

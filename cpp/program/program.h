@@ -54,6 +54,9 @@ Halves split(const Program& program, std::size_t at, std::span<const ValueId> re
 // a view shares with the value it looks at.
 std::vector<Array> lay_out(const Program& program);
 
+// How often each value is read, by steps and as an output.
+std::vector<int32_t> count_readers(const Program& program);
+
 // Whether the step has nothing to do: what it makes lies in the memory of what it reads.
 bool is_view(const Step& step, const std::vector<Array>& arrays);
 

@@ -43,11 +43,8 @@ int64_t drop_neutral(Program& program, bool exact) {
 }
 
 int64_t place_sums(Program& program) {
-  std::vector<int64_t> readers(program.types.size(), 0);
+  const std::vector<int32_t> readers = count_readers(program);
   std::vector<const Step*> makers(program.types.size(), nullptr);
-  for (const Step& step : program.steps)
-    for (const ValueId id : step.ins) ++readers[std::size_t(id)];
-  for (const ValueId id : program.outputs) ++readers[std::size_t(id)];
   int64_t count = 0;
   for (Step& step : program.steps) {
     const auto place = [&](int i) {
@@ -74,11 +71,8 @@ int64_t place_sums(Program& program) {
 }
 
 int64_t attach_functions(Program& program) {
-  std::vector<int64_t> readers(program.types.size(), 0);
+  const std::vector<int32_t> readers = count_readers(program);
   std::vector<std::size_t> makers(program.types.size(), SIZE_MAX);
-  for (const Step& step : program.steps)
-    for (const ValueId id : step.ins) ++readers[std::size_t(id)];
-  for (const ValueId id : program.outputs) ++readers[std::size_t(id)];
   std::vector<bool> gone(program.steps.size(), false);
   int64_t count = 0;
   for (std::size_t s = 0; s < program.steps.size(); ++s) {

@@ -8,12 +8,9 @@ namespace {
 class Parts {
  public:
   explicit Parts(const Program& program)
-      : program_(program), arrays_(lay_out(program)), readers_(arrays_.size(), 0), makers_(arrays_.size(), nullptr) {
-    for (const Step& step : program.steps) {
-      for (const ValueId id : step.ins) ++readers_[std::size_t(id)];
+      : program_(program), arrays_(lay_out(program)), readers_(count_readers(program)), makers_(arrays_.size(), nullptr) {
+    for (const Step& step : program.steps)
       for (const ValueId id : step.outs) makers_[std::size_t(id)] = &step;
-    }
-    for (const ValueId id : program.outputs) ++readers_[std::size_t(id)];
   }
 
   std::vector<Array> run() {
@@ -57,7 +54,7 @@ class Parts {
 
   const Program& program_;
   std::vector<Array> arrays_;
-  std::vector<int> readers_;
+  std::vector<int32_t> readers_;
   std::vector<const Step*> makers_;
 };
 
