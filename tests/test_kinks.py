@@ -25,6 +25,12 @@ def weighted_sort(x):
     return ops.sort(x) * np.array([1.0, 2.0, 3.0])
 
 
+GATES = {
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+}
+
 # (expression, function, point, derivative in each argument)
 CELLS = [
     # kinks of one argument
@@ -123,6 +129,12 @@ CELLS = [
     ("asin(x) at 1", wg.asin, [1], [inf]),
     ("acos(x) at 1", wg.acos, [1], [-inf]),
     ("acosh(x) at 1", wg.acosh, [1], [inf]),
+    # slopes far out
+    *[
+        (f"slope of {name} at {x}", wg.grad(f), [x], [0])
+        for name, f in GATES.items()
+        for x in (inf, -inf, 1e30, -1e30)
+    ],
 ]
 
 cells = pytest.mark.parametrize(

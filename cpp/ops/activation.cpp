@@ -164,14 +164,15 @@ Var expm1(const Var& x) {
 Var is_positive(const Var& x) { return less(constant(0, x.dtype()), x); }
 Var negative_part(const Var& x) { return where(is_positive(x), constant(0, x.dtype()), x); }
 
+// Far out the first factor of each is 0 and the second not finite.
 Var silu_curvature(const Var& x) {
   const Var s = sigmoid(x), t = sigmoid(-x);
-  return s * t * (x * (t - s) + 2.0);
+  return chain_multiply(s * t, x * (t - s) + 2.0);
 }
 
 Var gelu_curvature(const Var& x) {
   const Var squared = square(x);
-  return exp(squared * -0.5) * (2.0 - squared) * inv_sqrt_two_pi;
+  return chain_multiply(exp(squared * -0.5), 2.0 - squared) * inv_sqrt_two_pi;
 }
 
 Var gelu_tanh_curvature(const Var& x) {
@@ -179,7 +180,7 @@ Var gelu_tanh_curvature(const Var& x) {
   const Var v = x * (squared * cubic + 1.0) * slope;
   const Var dv = (squared * (3 * cubic) + 1.0) * slope;
   const Var s = sigmoid(v), t = sigmoid(-v);
-  return s * t * (dv * 2.0 + squared * (6 * cubic * slope) + x * (t - s) * square(dv));
+  return chain_multiply(s * t, dv * 2.0 + squared * (6 * cubic * slope) + x * (t - s) * square(dv));
 }
 
 std::vector<Op> rectifiers() {
