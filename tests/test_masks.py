@@ -158,3 +158,32 @@ def test_a_masked_infinite_row_of_a_norm_asks_for_nothing():
     both = wg.grad(loss, argnums=(0, 1))(x, w)
     assert np.isfinite(alone.numpy()).all() and alone.tolist() == both[1].tolist()
     assert both[0][0].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("norm", [wg.nn.layer_norm, wg.nn.rms_norm])
+def test_a_masked_column_of_a_norm_asks_for_nothing(norm, bad):
+    """Its weight may be whatever it is, in each transform, and in the second derivative."""
+    x = wg.tensor(np.random.default_rng(0).standard_normal((3, 5)))
+    good, mask = np.array([1.0, 2, 3, 4, 5]), np.array([True, True, False, True, True])
+    weight = wg.tensor(np.where(mask, good, bad))
+
+    def f(x, weight):
+        return wg.where(wg.tensor(mask), norm(x, (5,), weight) ** 2, 0.0).sum()
+
+    wanted = wg.grad(f)(x, wg.tensor(good))
+    both = wg.grad(f, argnums=(0, 1))(x, weight)
+    for found in (
+        wg.grad(f)(x, weight),
+        both[0],
+        wg.compile(wg.grad(f))(x, weight),
+        wg.vmap(wg.grad(f))(x[None], weight[None])[0],
+        wg.vmap(wg.grad(f), in_axes=(0, None))(x[None], weight)[0],
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=1e-13)
+    assert np.isfinite(both[1]).all() and both[1][2] == 0
+
+    def slopes(weight):
+        return wg.grad(lambda x: wg.grad(f)(x, weight)[0].sum())(x)
+
+    np.testing.assert_allclose(slopes(weight), slopes(wg.tensor(good)), rtol=1e-10, atol=1e-13)

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/chain.h"
 #include "kernels/copy.h"
 #include "kernels/lanes.h"
 #include "kernels/parallel.h"
@@ -101,7 +102,7 @@ struct Backward {
           all(g, x, weight, n, at.mean[r], at.scale[r], mean_h[r], slope[r], out, sums_of_weight, sums_of_bias);
           continue;
         }
-        row(g, x, weight, n, at.mean[r], at.scale[r], mean_h[r], slope[r], out);
+        row(g, x, weight, how, at.mean[r], at.scale[r], mean_h[r], slope[r], out);
         if (!with_sums || all_zero(g, n)) continue;
         for (int64_t i = 0; i < n; ++i) sums_of_weight[i] += g[i] * ((x[i] - at.mean[r]) * at.scale[r]);
         for (int64_t i = 0; sums_of_bias && i < n; ++i) sums_of_bias[i] += g[i];
@@ -124,16 +125,33 @@ struct Backward {
       for (int64_t i = 0; i < n; ++i) each(i);
   }
   template <class T>
-  [[gnu::always_inline]] static void row(const T* g, const T* x, const T* weight, int64_t n, T mean,
+  [[gnu::always_inline]] static void row(const T* g, const T* x, const T* weight, const Normalisation& how, T mean,
                                          T scale, T mean_h, T slope, T* out) {
+    const int64_t n = how.n;
     if (slope != slope && all_zero(g, n))  // nothing is asked of a row that has a NaN
       for (int64_t i = 0; i < n; ++i) out[i] = T(0);
+    else if (slope != slope && weight)
+      not_finite(g, x, weight, how, mean, scale, out);
     else if (weight)
       for (int64_t i = 0; i < n; ++i)
         out[i] = (g[i] * weight[i] - mean_h - (x[i] - mean) * scale * slope) * scale;
     else
       for (int64_t i = 0; i < n; ++i)
         out[i] = (g[i] - mean_h - (x[i] - mean) * scale * slope) * scale;
+  }
+  // Term by term, with the chain rule's products: nothing is asked of an infinite weight where g is 0.
+  template <class T>
+  static void not_finite(const T* g, const T* x, const T* weight, const Normalisation& how, T mean, T scale, T* out) {
+    const int64_t n = how.n;
+    double sum = 0, along = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      const T h = chain(g[i], weight[i]);
+      sum += double(h);
+      along += double(chain(h, (x[i] - mean) * scale));
+    }
+    const T mean_h = how.centred ? T(sum / double(n)) : T(0), slope = T(along / double(n));
+    for (int64_t i = 0; i < n; ++i)
+      out[i] = chain(chain(g[i], weight[i]) - mean_h - chain((x[i] - mean) * scale, slope), scale);
   }
 };
 

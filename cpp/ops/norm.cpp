@@ -170,7 +170,7 @@ Var norm_grad_meaning(std::span<const Var> in, const Attrs& at) {
   const Ints axes = trailing_axes(x.shape(), at);
   const double n = double(std::max<int64_t>(numel(trailing(x.shape(), at)), 1));
   auto mean = [&](const Var& v) { return sum(v, axes, true) / n; };
-  const Var h = in.size() > 2 ? in[0] * in[2] : in[0];
+  const Var h = in.size() > 2 ? chain_multiply(in[0], in[2]) : in[0];
   const Var from_mean = centred ? x - mean(x) : x;
   const Var scale = rsqrt(mean(square(from_mean)) + at.real("eps"));
   const Var xhat = from_mean * scale;
@@ -206,7 +206,7 @@ Op norm_grad_row() {
              Vars args = all_batched(b);
              if (args.size() > 2) {
                if (b.is_batched(2)) {
-                 args[0] = multiply(args[0], across_rows(b.in(2), true, args[0].shape(), b.size));
+                 args[0] = chain_multiply(args[0], across_rows(b.in(2), true, args[0].shape(), b.size));
                  args.pop_back();
                } else {
                  args[2] = b.in(2);
