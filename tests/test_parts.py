@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -117,3 +118,45 @@ def test_not_finite_values_lie_in_their_places() -> None:
 def test_a_part_of_no_size() -> None:
     packed, g = inputs(2, 0, 24)
     check(lambda x, y: pulled(x, y, 2), packed, g, concats=1)
+
+
+@pytest.mark.parametrize("order", [p for n in (2, 3) for p in itertools.permutations(range(3), n)])
+def test_some_of_the_parts_and_other_work(order: tuple[int, ...]) -> None:
+    """What is made between the parts and their reader does not lie in their memory."""
+    packed, g = inputs(2, 8, 24)
+
+    def f(x: wg.Tensor, y: wg.Tensor) -> tuple[wg.Tensor, wg.Tensor]:
+        parts = three(x, y)
+        joined = wg.concat([parts[i] for i in order], axis=-1)
+        other = wg.sin(x) @ wg.cos(x).mT
+        return wg.sin(other @ other).sum() + other, wg.exp(joined) @ joined.mT
+
+    check(f, packed, g, concats=0)
+
+
+def test_parts_whose_numbers_lie_apart_are_copied() -> None:
+    packed, g = inputs(2, 8, 24)
+
+    def f(x: wg.Tensor, y: wg.Tensor) -> wg.Tensor:
+        return wg.concat([wg.expand_dims(part, -1) for part in three(x, y)], axis=-1)
+
+    check(f, packed, g, concats=1)
+
+
+def test_a_step_on_packed_keys_and_values() -> None:
+    rng = np.random.default_rng(1)
+    x, y = (wg.tensor(rng.standard_normal((2, 9, 8))) for _ in range(2))
+    weights = [wg.tensor(rng.standard_normal((8, n)) / 3) for n in (8, 16, 8, 16)]
+
+    def loss(weights: list[wg.Tensor], x: wg.Tensor) -> wg.Tensor:
+        for query, packed in (weights[:2], weights[2:]):
+            q, k, v = x @ query, *wg.split(x @ packed, 2, axis=-1)
+            q, k, v = (z.reshape(2, 9, 2, 4).swapaxes(1, 2) for z in (q, k, v))
+            x = x + F.scaled_dot_product_attention(q, k, v).swapaxes(1, 2).reshape(2, 9, 8)
+        return ((x - y) ** 2).mean()
+
+    def step(weights: list[wg.Tensor], x: wg.Tensor) -> list[wg.Tensor]:
+        slopes = wg.grad(loss)(weights, x)
+        return [w - 0.1 * s for w, s in zip(weights, slopes, strict=True)]
+
+    check(step, weights, x, concats=0)

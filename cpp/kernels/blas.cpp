@@ -283,7 +283,9 @@ bool tiles_are_panels(const Matrix<const T>& a, int64_t n, Tiles tile) {
 // One thread does not need tiles, of which each copies panels that another has copied.
 template <class T>
 Tiles tiles_of_thread(const Matrix<const T>& a, int64_t n, Tiles tile) {
-  return parallel::is_alone() && kernels::panels_pay<T>(a, n) ? Tiles{a.rows, n} : tile;
+  if (!parallel::is_alone() || !kernels::panels_pay<T>(a, n)) return tile;
+  constexpr int64_t cached = (1 << 20) / int64_t(sizeof(T));  // each panel reads all of a again
+  return {a.rows * a.cols <= cached ? a.rows : tile.rows, n};
 }
 
 // Whether the product is long enough to wake a thread for a part of it.

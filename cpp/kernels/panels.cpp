@@ -94,7 +94,7 @@ bool panels_pay(const blas::ConstMatrix<T>& a, int64_t n) {
          (a.col_stride == 1 || a.rows * a.cols <= cached);
 }
 
-// After that of columns j and terms `first`.
+// The lines of the panel after that of columns j and terms `first`.
 template <class T>
 Ahead next_panel(const blas::ConstMatrix<T>& b, int64_t j, int64_t first) {
   first += most_terms;

@@ -127,16 +127,16 @@ bool is_view(const Step& step, const std::vector<Array>& arrays) {
 
 Homes homes_of(const Program& program, const std::vector<Array>& arrays) {
   Homes out{std::vector<int32_t>(arrays.size(), -1)};
-  auto own = [&](ValueId id) { out.of[std::size_t(id)] = int32_t(out.count++); };
-  for (const ValueId id : program.inputs) own(id);
-  for (const auto& [id, x] : program.constants) own(id);
-  const auto buffer = [&](ValueId id) { return arrays[std::size_t(id)].buffer().get(); };
+  std::unordered_map<const Buffer*, int32_t> numbers;
+  auto add = [&](ValueId id) {
+    const auto [found, is_new] = numbers.try_emplace(arrays[std::size_t(id)].buffer().get(), int32_t(out.count));
+    out.count += is_new;
+    out.of[std::size_t(id)] = found->second;
+  };
+  for (const ValueId id : program.inputs) add(id);
+  for (const auto& [id, x] : program.constants) add(id);
   for (const Step& step : program.steps)
-    for (const ValueId id : step.outs) {
-      if (is_view(step, arrays)) out.of[std::size_t(id)] = out.of[std::size_t(step.ins[0])];
-      else if (buffer(id) == buffer(step.outs[0]) && id != step.outs[0]) out.of[std::size_t(id)] = out.of[std::size_t(step.outs[0])];
-      else own(id);
-    }
+    for (const ValueId id : step.outs) add(id);
   return out;
 }
 

@@ -39,6 +39,7 @@ class Parts {
         if (!is_view(*step, arrays_)) {
           if (!step->op->writes_anywhere || step->own_op || step->region != join.region) return;
           if (maker && maker != step) return;
+          if (part.strides().back() != 1 && part.shape().back() != 1) return;
           maker = step;
           break;
         }
