@@ -10,7 +10,6 @@
 #include <bit>
 #include <cstdlib>
 #include <mutex>
-#include <unordered_map>
 #include <vector>
 
 #include "base/error.h"
@@ -22,25 +21,9 @@ namespace {
 constexpr int class_count = 4 * 48;
 constexpr std::size_t cache_floor = std::size_t(64) << 20;
 
-// Blocks of these sizes are cut from regions, so that they lie in large pages too.
-constexpr std::size_t region_bytes = std::size_t(16) << 20, least_cut = std::size_t(16) << 10, most_cut = std::size_t(2) << 20;
-
-#if defined(__SANITIZE_ADDRESS__)
-constexpr bool cuts_blocks = false;  // it watches what lies between blocks
-#else
-constexpr bool cuts_blocks = true;
-#endif
-
-struct Region {
-  int64_t cut = 0, idle = 0;  // blocks: all, and when the cache is freed, those in it
-};
-
 struct Pool {
   std::array<std::vector<void*>, class_count> free_blocks;
-  std::size_t cached = 0, stuck = 0;              // stuck: could not be freed last time
-  std::unordered_map<uintptr_t, Region> regions;  // by address / region_bytes
-  std::byte* open = nullptr;                      // what is left of the newest region
-  std::size_t left = 0;
+  std::size_t cached = 0;
   int64_t live = 0, peak = 0, objects = 0;
   std::size_t largest = 0;  // the machine's memory: no single block may exceed it
 };
@@ -73,6 +56,14 @@ class Turn {
   bool locked_;
 };
 
+void free_cache(Pool& p) {
+  for (auto& blocks : p.free_blocks) {
+    for (void* block : blocks) std::free(block);
+    blocks.clear();
+  }
+  p.cached = 0;
+}
+
 int size_class(std::size_t bytes) {
   const std::size_t units = std::max<std::size_t>((bytes + alignment - 1) / alignment, 1);
   if (units <= 4) return int(units) - 1;
@@ -87,73 +78,20 @@ std::size_t class_bytes(int index) {
   return alignment * ((std::size_t(quarter) + 5) << (octave - 2));
 }
 
-Region* region_of(Pool& p, const void* block) {
-  const auto found = p.regions.find(reinterpret_cast<uintptr_t>(block) / region_bytes);
-  return found == p.regions.end() ? nullptr : &found->second;
-}
-
-// A region goes when all that was cut from it is here.
-void free_cache(Pool& p) {
-  for (auto& [address, region] : p.regions) region.idle = 0;
-  for (const auto& blocks : p.free_blocks)
-    for (const void* block : blocks)
-      if (Region* region = region_of(p, block)) ++region->idle;
-  p.cached = 0;
-  for (int index = 0; index < class_count; ++index) {
-    auto& blocks = p.free_blocks[std::size_t(index)];
-    std::erase_if(blocks, [&](void* block) {
-      const Region* region = region_of(p, block);
-      if (!region) std::free(block);
-      return !region || region->idle == region->cut;
-    });
-    p.cached += blocks.size() * class_bytes(index);
-  }
-  p.stuck = p.cached;
-  const uintptr_t open = reinterpret_cast<uintptr_t>(p.open) / region_bytes;
-  std::erase_if(p.regions, [&](const auto& entry) {
-    const auto& [address, region] = entry;
-    if (region.idle != region.cut) return false;
-    if (address == open) p.left = 0;
-    std::free(reinterpret_cast<void*>(address * region_bytes));
-    return true;
-  });
-}
-
 // With pages of 2 MB where the system lends them on request: it takes 512 times fewer faults to touch them
 // first, and the processor finds them all in its tables.
-void* in_large_pages(std::size_t bytes, std::size_t aligned) {
-  void* block = std::aligned_alloc(aligned, bytes);
+void* from_system(std::size_t bytes) {
+  void* block = std::aligned_alloc(alignment, bytes);
 #if defined(__linux__)
-  const auto page = uintptr_t(sysconf(_SC_PAGE_SIZE));
-  const uintptr_t begin = (reinterpret_cast<uintptr_t>(block) + page - 1) / page * page;
-  const uintptr_t end = (reinterpret_cast<uintptr_t>(block) + bytes) / page * page;
-  if (block) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // an offer, no more
+  constexpr std::size_t worth_it = std::size_t(4) << 20;
+  if (block && bytes >= worth_it) {
+    const auto page = uintptr_t(sysconf(_SC_PAGE_SIZE));
+    const uintptr_t begin = (reinterpret_cast<uintptr_t>(block) + page - 1) / page * page;
+    const uintptr_t end = (reinterpret_cast<uintptr_t>(block) + bytes) / page * page;
+    madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // an offer, no more
+  }
 #endif
   return block;
-}
-
-// The rest of the region before it is lost until that is freed.
-void open_region(Pool& p) {
-  void* region = in_large_pages(region_bytes, region_bytes);
-  if (!region) return;
-  p.regions[reinterpret_cast<uintptr_t>(region) / region_bytes] = {};
-  p.open = static_cast<std::byte*>(region);
-  p.left = region_bytes;
-}
-
-void* from_system(Pool& p, std::size_t bytes) {
-  if (bytes > most_cut) return in_large_pages(bytes, alignment);
-  if (cuts_blocks && bytes >= least_cut) {
-    if (p.left < bytes) open_region(p);
-    if (p.left >= bytes) {
-      void* block = p.open;
-      ++region_of(p, block)->cut;
-      p.open += bytes;
-      p.left -= bytes;
-      return block;
-    }
-  }
-  return std::aligned_alloc(alignment, bytes);
 }
 
 void* take(std::size_t bytes) {
@@ -168,10 +106,10 @@ void* take(std::size_t bytes) {
     p.cached -= class_bytes(index);
     return block;
   }
-  void* block = from_system(p, class_bytes(index));
+  void* block = from_system(class_bytes(index));
   if (!block) {
     free_cache(p);
-    block = from_system(p, class_bytes(index));
+    block = from_system(class_bytes(index));
   }
   if (!block) fail(ErrorKind::memory, "memory: the system refused ", bytes, " bytes");
   return block;
@@ -182,7 +120,7 @@ void give(void* block, std::size_t bytes) {
   const int index = size_class(bytes);
   p.cached += class_bytes(index);
   p.free_blocks[std::size_t(index)].push_back(block);
-  if (p.cached > p.stuck + std::max(cache_floor, std::size_t(p.peak))) free_cache(p);
+  if (p.cached > std::max(cache_floor, std::size_t(p.peak))) free_cache(p);
 }
 
 }  // namespace
