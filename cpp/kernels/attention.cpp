@@ -375,10 +375,10 @@ void put_back(const blas::Matrix<T>& sums, const blas::Matrix<T>& result) {
 
 // Its rows are read soon: they lie apart, where the processor does not foresee them.
 template <class T>
-void ask(const Matrix<T>& x) {
-  constexpr int64_t line = 64 / int64_t(sizeof(T));
-  for (int64_t i = 0; x.col_stride == 1 && i < x.rows; ++i)
-    for (int64_t c = 0; c < x.cols; c += line) __builtin_prefetch(x.data + i * x.row_stride + c, 0, 2);
+[[gnu::always_inline]] inline void ask_rows(const Matrix<T>& x) {
+  constexpr int64_t size = sizeof(T);
+  if (x.col_stride == 1)
+    ask(Ahead{reinterpret_cast<const std::byte*>(x.data), x.rows, (x.cols * size + 63) / 64, x.row_stride * size});
 }
 
 // What the `next` pull reads, if there is one, is asked for bit by bit: all at once it would hold up the products.
@@ -419,25 +419,25 @@ void pull(const Backward<T>& b, const Backward<T>* next, BackwardRoom<T>& room) 
                         .a_col = f.k.col_stride, .b = room.queries.data(), .b_row = tile,
                         .c = scores, .c_row = tile, .m = n, .n = columns, .k = inner,
                         .band = columns_band});
-      if (asked) ask(asked->f.q);
+      if (asked) ask_rows(asked->f.q);
       small_product<T>({.a = f.v.data + start * f.v.row_stride, .a_row = f.v.row_stride,
                         .a_col = f.v.col_stride, .b = room.seeds.data(), .b_row = tile,
                         .c = slopes, .c_row = tile, .m = n, .n = columns, .k = width,
                         .band = columns_band});
-      if (asked) ask(asked->f.k);
+      if (asked) ask_rows(asked->f.k);
       for_isa<Slopes, T*, T*, int64_t, int64_t, bool, const T*, const T*, T>(
           scores, slopes, n, columns, diagonal, room.base, room.drop, T(f.how.scale));
-      if (asked) ask(asked->f.v);
+      if (asked) ask_rows(asked->f.v);
       small_product<T>({.a = scores, .a_row = tile, .a_col = 1, .b = seeds.data,
                         .b_row = seeds.stride, .c = dv.data + start * dv.row_stride,
                         .c_row = dv.row_stride, .m = n, .n = width_stride, .k = count, .add = again,
                         .band = from_band});
-      if (asked) ask(asked->g);
+      if (asked) ask_rows(asked->g);
       small_product<T>({.a = slopes, .a_row = tile, .a_col = 1, .b = queries.data,
                         .b_row = queries.stride, .c = dk.data + start * dk.row_stride,
                         .c_row = dk.row_stride, .m = n, .n = inner_stride, .k = count, .add = again,
                         .band = from_band});
-      if (asked) ask(asked->out);
+      if (asked) ask_rows(asked->out);
       const Rows<T> keys_here(f.k, start, n, room.rows_k);
       small_product<T>({.a = slopes, .a_row = 1, .a_col = tile, .b = keys_here.data,
                         .b_row = keys_here.stride, .c = dq.data + first * dq.row_stride, .c_row = dq.row_stride, .m = count,

@@ -156,6 +156,12 @@ bool try_small(const Matrix<const T>& a, const Matrix<const T>& b, bool add, con
   return true;
 }
 
+// Whether alpha a @ b + beta c is a @ b or c + a @ b.
+template <class T>
+bool is_sum(T alpha, T beta) {
+  return alpha == T(1) && (beta == T(0) || beta == T(1));
+}
+
 // Does c = alpha a @ b + beta c in one BLAS call, or returns false where BLAS cannot express it.
 template <class T>
 bool try_blas(T alpha, const Matrix<const T>& a, const Matrix<const T>& b, T beta,
@@ -171,7 +177,7 @@ bool try_blas(T alpha, const Matrix<const T>& a, const Matrix<const T>& b, T bet
     cblas_gemv(b_layout, n, k, alpha, b.data, a.data, a_step, beta, c.data);
     return true;
   }
-  const bool plain = alpha == T(1) && (beta == T(0) || beta == T(1));
+  const bool plain = is_sum(alpha, beta);
   if (plain && kernels::panels_pay<T>(a, n)) {
     kernels::panel_product<T>(a, b, beta == T(1), nullptr, false, c);
     return true;
@@ -283,9 +289,8 @@ bool tiles_are_panels(const Matrix<const T>& a, int64_t n, Tiles tile) {
 // One thread does not need tiles, of which each copies panels that another has copied.
 template <class T>
 Tiles tiles_of_thread(const Matrix<const T>& a, int64_t n, Tiles tile) {
-  if (!parallel::is_alone() || !kernels::panels_pay<T>(a, n)) return tile;
-  constexpr int64_t cached = (1 << 20) / int64_t(sizeof(T));  // each panel reads all of a again
-  return {a.rows * a.cols <= cached ? a.rows : tile.rows, n};
+  if (!parallel::is_alone()) return tile;
+  return {kernels::lies_near<T>(a) ? a.rows : tile.rows, n};  // each panel reads all of a again
 }
 
 // Whether the product is long enough to wake a thread for a part of it.
@@ -297,8 +302,7 @@ template <class T>
                                      Matrix<T> c, Tiles tile) {
   const int64_t m = c.rows, n = c.cols, k = a.cols;
   const Packed<T> packed_a(a), packed_b(b);
-  const bool plain = alpha == T(1) && (beta == T(0) || beta == T(1));
-  if (plain && tiles_are_panels(a, n, tile)) tile = tiles_of_thread(a, n, tile);
+  if (is_sum(alpha, beta) && tiles_are_panels(a, n, tile)) tile = tiles_of_thread(a, n, tile);
   const int64_t across = (n - 1) / tile.cols + 1, down = (m - 1) / tile.rows + 1;
   parallel::run_tasks(down * across, [&](int64_t t) {
     const int64_t i = t / across * tile.rows, j = t % across * tile.cols;

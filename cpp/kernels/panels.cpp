@@ -57,12 +57,6 @@ Ahead lines_of_panel(const blas::ConstMatrix<T>& b, int64_t j, int64_t first) {
                            : Ahead{from, cols, lines(terms), b.col_stride * int64_t(sizeof(T))};
 }
 
-// Nobody has asked for the first panel: all of it at once.
-void ask(const Ahead& ahead) {
-  for (int64_t run = 0; run < ahead.runs; ++run)
-    for (int64_t l = 0; l < ahead.lines; ++l) __builtin_prefetch(ahead.from + run * ahead.stride + l * 64, 0, 2);
-}
-
 // The last panel, whose columns end in the middle of a vector: rows of c go through a copy.
 template <class T>
 void narrow_product(SmallProduct<T> p, int64_t cols) {
@@ -89,9 +83,8 @@ void narrow_product(SmallProduct<T> p, int64_t cols) {
 // serves few rows, or where an `a` read across its rows does not fit the second-level cache.
 template <class T>
 bool panels_pay(const blas::ConstMatrix<T>& a, int64_t n) {
-  constexpr int64_t cached = (1 << 20) / int64_t(sizeof(T));
   return isa() == Isa::avx512 && a.rows >= 64 && n >= columns<T> && a.rows * n * a.cols > 1 << 20 &&
-         (a.col_stride == 1 || a.rows * a.cols <= cached);
+         (a.col_stride == 1 || lies_near<T>(a));
 }
 
 // The lines of the panel after that of columns j and terms `first`.
@@ -106,7 +99,7 @@ template <class T>
 void panel_product(const blas::ConstMatrix<T>& a, const blas::ConstMatrix<T>& b, bool add, const T* row, bool rectify,
                    const blas::Matrix<T>& c) {
   alignas(64) T panel[most_terms * columns<T>];
-  ask(lines_of_panel<T>(b, 0, 0));
+  ask(lines_of_panel<T>(b, 0, 0));  // nobody has asked for the first
   for (int64_t j = 0; j < c.cols; j += columns<T>) {
     const int64_t cols = std::min(columns<T>, c.cols - j);
     for (int64_t first = 0; first < a.cols; first += most_terms) {

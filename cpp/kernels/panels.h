@@ -5,6 +5,12 @@
 
 namespace wengert::kernels {
 
+// Whether the second-level cache holds it.
+template <class T>
+bool lies_near(const blas::ConstMatrix<T>& a) {
+  return a.rows * a.cols <= (1 << 20) / int64_t(sizeof(T));
+}
+
 // Whether that is faster here than BLAS, which has its own way with small products.
 template <class T>
 bool panels_pay(const blas::ConstMatrix<T>& a, int64_t n);

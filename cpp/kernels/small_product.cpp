@@ -14,22 +14,13 @@ struct Multiply {
     constexpr int rows = bytes == 64 ? 8 : 4;  // as many as the registers hold; they divide a granule
     int64_t i = 0;
     for (; i + rows <= p.m; i += rows) {
-      if (p.ahead.from) ask_ahead(p.ahead, i, i + rows, p.m);
+      const int64_t lines = p.ahead.runs * p.ahead.lines;
+      if (lines) ask(p.ahead, i * lines / p.m, (i + rows) * lines / p.m);
       strip<bytes, rows>(p, i);
     }
     if constexpr (rows > 4)
       if (i + 4 <= p.m) strip<bytes, 4>(p, i), i += 4;
     for (; i < p.m; ++i) strip<bytes, 1>(p, i);
-  }
-
-  // The share of strip [begin, end) of m rows.
-  static void ask_ahead(const Ahead& ahead, int64_t begin, int64_t end, int64_t m) {
-    const int64_t lines = ahead.runs * ahead.lines;
-    int64_t l = begin * lines / m, run = l / ahead.lines, at = l % ahead.lines;
-    for (; l < end * lines / m; ++l) {
-      __builtin_prefetch(ahead.from + run * ahead.stride + at * 64, 0, 2);
-      if (++at == ahead.lines) at = 0, ++run;
-    }
   }
 
   // `rows` rows of c.
