@@ -206,7 +206,7 @@ Op attention_grad_row() {
              const Shape &k = in[2].shape, &v = in[3].shape;
              return pairs_flops(in[1].shape, k, 6 * k.back() + 4 * v.back() + 6);
            },
-       .writes_anywhere = true},
+       .writes_rows_apart = true},
       grad_meaning);
 }
 

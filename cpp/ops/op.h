@@ -62,7 +62,7 @@ struct Batched {
 
 struct Call {
   std::span<const Array> in;
-  std::span<Array> out;  // allocated; contiguous but where the row `writes_anywhere`
+  std::span<Array> out;  // allocated; contiguous, or rows of such where the row `writes_rows_apart`
   const Attrs& attrs;
 };
 
@@ -131,7 +131,8 @@ struct Op {
   std::function<Vars(std::span<const Var>)> followed = {};
   std::weak_ptr<const Op> self = {};  // of an op that is no row of the table: nodes keep it alive
   bool joins = false;                 // puts its inputs one after the other along the attribute `axis`
-  bool writes_anywhere = false;       // its kernel writes outputs of any strides but the last, which is 1: they may lie where they are joined
+  // Its kernel writes outputs of any strides but the last, which is 1: they may lie where they are joined.
+  bool writes_rows_apart = false;
   bool packs = false;                 // copies single numbers side by side; a run may do so by their addresses
   const Program* body = nullptr;      // of an op that stands for a program; where it runs, its steps take its place
 

@@ -127,16 +127,21 @@ bool is_view(const Step& step, const std::vector<Array>& arrays) {
 
 Homes homes_of(const Program& program, const std::vector<Array>& arrays) {
   Homes out{std::vector<int32_t>(arrays.size(), -1)};
-  std::unordered_map<const Buffer*, int32_t> numbers;
-  auto add = [&](ValueId id) {
-    const auto [found, is_new] = numbers.try_emplace(arrays[std::size_t(id)].buffer().get(), int32_t(out.count));
-    out.count += is_new;
-    out.of[std::size_t(id)] = found->second;
-  };
-  for (const ValueId id : program.inputs) add(id);
-  for (const auto& [id, x] : program.constants) add(id);
-  for (const Step& step : program.steps)
-    for (const ValueId id : step.outs) add(id);
+  const auto buffer = [&](ValueId id) { return arrays[std::size_t(id)].buffer().get(); };
+  const auto home = [&](ValueId id) -> int32_t& { return out.of[std::size_t(id)]; };
+  const auto own = [&](ValueId id) { home(id) = int32_t(out.count++); };
+  for (const ValueId id : program.inputs) own(id);
+  for (const auto& [id, x] : program.constants) own(id);
+  for (const Step& step : program.steps) {
+    const bool looks = is_view(step, arrays);
+    for (auto id = step.outs.begin(); id != step.outs.end(); ++id) {
+      // Results of a step share a buffer where they are parts of what joins them.
+      const auto same = std::find_if(step.outs.begin(), id, [&](ValueId other) { return buffer(other) == buffer(*id); });
+      if (looks) home(*id) = home(step.ins[0]);
+      else if (same != id) home(*id) = home(*same);
+      else own(*id);
+    }
+  }
   return out;
 }
 

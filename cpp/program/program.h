@@ -57,7 +57,8 @@ std::vector<Array> lay_out(const Program& program);
 // How often each value is read, by steps and as an output.
 std::vector<int32_t> count_readers(const Program& program);
 
-// Whether the step has nothing to do: what it makes lies in the memory of what it reads.
+// Whether the step has nothing to do: what it makes lies in the memory of what it reads, of which a joining step's
+// parts have all been laid there or none.
 bool is_view(const Step& step, const std::vector<Array>& arrays);
 
 // The buffers of such a layout, numbered in the order in which they are made.

@@ -46,8 +46,8 @@ class SlopeSharer {
     const Array& own = layout_.array(x);
     if (std::size_t(own.size()) * std::size_t(itemsize(own.dtype())) != own.buffer()->bytes) return false;
     for (const ValueId id : sharing_.at(own.buffer().get())) {
-      const auto is_view = [&](const Step& reader) { return layout_.array(reader.outs[0]).buffer() == own.buffer(); };
-      if (id != x && !layout_.read_only_by(id, is_view)) return false;
+      const auto looks = [&](const Step& reader) { return layout_.array(reader.outs[0]).buffer() == own.buffer(); };
+      if (id != x && !layout_.read_only_by(id, looks)) return false;
     }
     return true;
   }

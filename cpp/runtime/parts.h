@@ -5,8 +5,8 @@
 namespace wengert {
 
 // The layout of the program, where results of a step that only a joining step reads, by views of all of them, lie in
-// that step's result: it then has nothing to copy. They must come from one step whose kernel writes them
-// anywhere, their rows contiguous.
+// that step's result: it then has nothing to copy. They must come from one step whose kernel
+// writes rows that lie apart.
 std::vector<Array> lay_out_parts(const Program& program);
 
 }  // namespace wengert
