@@ -12,14 +12,18 @@ import wengert as wg
 F = wg.nn.functional
 
 
+def by_head(x: wg.Tensor, heads: int) -> wg.Tensor:
+    return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads).swapaxes(-3, -2)
+
+
+def attended(q: wg.Tensor, k: wg.Tensor, v: wg.Tensor) -> wg.Tensor:
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
 def attend(packed: wg.Tensor, heads: int) -> wg.Tensor:
-    *lead, tokens, width = packed.shape
-    size = width // 3 // heads
-    q, k, v = (
-        x.reshape(*lead, tokens, heads, size).swapaxes(-3, -2) for x in wg.split(packed, 3, axis=-1)
-    )
-    y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    return y.swapaxes(-3, -2).reshape(*lead, tokens, width // 3)
+    *lead, width = packed.shape
+    y = attended(*(by_head(x, heads) for x in wg.split(packed, 3, axis=-1)))
+    return y.swapaxes(-3, -2).reshape(*lead, width // 3)
 
 
 def check(f: Callable, *args: wg.Tensor, concats: int) -> None:
@@ -63,16 +67,8 @@ def test_in_a_loop() -> None:
 
 
 def three(packed: wg.Tensor, g: wg.Tensor) -> list[wg.Tensor]:
-    q, k, v = (
-        x.reshape(*x.shape[:-1], 2, -1).swapaxes(-3, -2) for x in wg.split(packed, 3, axis=-1)
-    )
-    y = g.reshape(*g.shape[:-1], 2, -1).swapaxes(-3, -2)
-
-    def attended(*qkv: wg.Tensor) -> wg.Tensor:
-        return F.scaled_dot_product_attention(*qkv, is_causal=True)
-
-    dq, dk, dv = wg.vjp(attended, q, k, v)[1](y)
-    return [x.swapaxes(-3, -2) for x in (dq, dk, dv)]
+    qkv = (by_head(x, 2) for x in wg.split(packed, 3, axis=-1))
+    return [x.swapaxes(-3, -2) for x in wg.vjp(attended, *qkv)[1](by_head(g, 2))]
 
 
 def test_parts_on_other_axes_and_what_stays_a_copy() -> None:
@@ -110,9 +106,9 @@ def test_not_finite_values_lie_in_their_places() -> None:
     values = np.array(packed)
     values[0, 3, 20] = np.inf
     values[1, 5, 2] = np.nan
-    f = lambda x, y: pulled(x, y, 2)  # noqa: E731
-    got = np.asarray(wg.compile(f)(wg.tensor(values), g))
-    np.testing.assert_array_equal(got, np.asarray(f(wg.tensor(values), g)))
+    wanted = pulled(wg.tensor(values), g, 2)
+    got = wg.compile(lambda x, y: pulled(x, y, 2))(wg.tensor(values), g)
+    np.testing.assert_array_equal(np.asarray(got), np.asarray(wanted))
 
 
 def test_a_part_of_no_size() -> None:
@@ -151,7 +147,7 @@ def test_a_step_on_packed_keys_and_values() -> None:
     def loss(weights: list[wg.Tensor], x: wg.Tensor) -> wg.Tensor:
         for query, packed in (weights[:2], weights[2:]):
             q, k, v = x @ query, *wg.split(x @ packed, 2, axis=-1)
-            q, k, v = (z.reshape(2, 9, 2, 4).swapaxes(1, 2) for z in (q, k, v))
+            q, k, v = (by_head(z, 2) for z in (q, k, v))
             x = x + F.scaled_dot_product_attention(q, k, v).swapaxes(1, 2).reshape(2, 9, 8)
         return ((x - y) ** 2).mean()
 
