@@ -1,7 +1,6 @@
 #include "array/allocator.h"
 
 #include <pthread.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,8 +9,10 @@
 #include <bit>
 #include <cstdlib>
 #include <mutex>
+#include <new>
 #include <vector>
 
+#include "array/regions.h"
 #include "base/error.h"
 
 namespace wengert::memory {
@@ -22,8 +23,10 @@ constexpr int class_count = 4 * 48;
 constexpr std::size_t cache_floor = std::size_t(64) << 20;
 
 struct Pool {
-  std::array<std::vector<void*>, class_count> free_blocks;
+  std::array<std::vector<void*>, class_count> free_blocks;  // with room for all
+  std::array<std::size_t, class_count> made = {};
   std::size_t cached = 0;
+  Regions regions;
   int64_t live = 0, peak = 0, objects = 0;
   std::size_t largest = 0;  // the machine's memory: no single block may exceed it
 };
@@ -56,42 +59,57 @@ class Turn {
   bool locked_;
 };
 
-void free_cache(Pool& p) {
-  for (auto& blocks : p.free_blocks) {
-    for (void* block : blocks) std::free(block);
-    blocks.clear();
-  }
-  p.cached = 0;
-}
-
+// A unit for a header, then the class of the rest: arrays often have a power of two of elements.
 int size_class(std::size_t bytes) {
-  const std::size_t units = std::max<std::size_t>((bytes + alignment - 1) / alignment, 1);
-  if (units <= 4) return int(units) - 1;
+  const std::size_t units = std::max<std::size_t>((bytes + alignment - 1) / alignment, 1) - 1;
+  if (units <= 4) return int(units);
   const int octave = int(std::bit_width(units - 1)) - 1;  // 2^octave < units <= 2^(octave+1)
   const int quarter = int((units - 1) >> (octave - 2)) & 3;
-  return 4 * (octave - 1) + quarter;
+  return 4 * (octave - 1) + quarter + 1;
 }
 
 std::size_t class_bytes(int index) {
-  if (index < 4) return alignment * std::size_t(index + 1);
-  const int octave = index / 4 + 1, quarter = index % 4;
-  return alignment * ((std::size_t(quarter) + 5) << (octave - 2));
+  if (index <= 4) return alignment * std::size_t(index + 1);
+  const int octave = (index - 1) / 4 + 1, quarter = (index - 1) % 4;
+  return alignment * (((std::size_t(quarter) + 5) << (octave - 2)) + 1);
 }
 
-// With pages of 2 MB where the system lends them on request: it takes 512 times fewer faults to touch them
-// first, and the processor finds them all in its tables.
-void* from_system(std::size_t bytes) {
-  void* block = std::aligned_alloc(alignment, bytes);
-#if defined(__linux__)
-  constexpr std::size_t worth_it = std::size_t(4) << 20;
-  if (block && bytes >= worth_it) {
-    const auto page = uintptr_t(sysconf(_SC_PAGE_SIZE));
-    const uintptr_t begin = (reinterpret_cast<uintptr_t>(block) + page - 1) / page * page;
-    const uintptr_t end = (reinterpret_cast<uintptr_t>(block) + bytes) / page * page;
-    madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // an offer, no more
+void free_cache(Pool& p) {
+  for (int index = 0; index < class_count; ++index) {
+    const std::size_t bytes = class_bytes(index);
+    auto& blocks = p.free_blocks[std::size_t(index)];
+    while (!blocks.empty()) {
+      void* block = blocks.back();
+      blocks.pop_back();
+      if (Regions::serves(bytes) && p.regions.own(block)) p.regions.set_aside(block, bytes);
+      else std::free(block);
+      --p.made[std::size_t(index)];
+    }
   }
-#endif
+  p.regions.take_back();
+  p.cached = 0;
+}
+
+// In pages of 2 MB where the system lends them on request: it takes 512 times fewer faults to touch them
+// first, and the processor finds them all in its tables.
+void* from_system(Pool& p, std::size_t bytes) {
+  if (Regions::serves(bytes))
+    if (void* block = p.regions.cut(bytes)) return block;
+  void* block = std::aligned_alloc(alignment, bytes);  // not at large pages: all would begin in one line of the caches
+  if (block && bytes >= 2 * large_page) ask_for_large_pages(block, bytes);
   return block;
+}
+
+// With room to take it back, which must not fail.
+void* new_block(Pool& p, int index) try {
+  auto& blocks = p.free_blocks[std::size_t(index)];
+  std::size_t& made = p.made[std::size_t(index)];
+  if (blocks.capacity() <= made) blocks.reserve(2 * made + 1);
+  void* block = from_system(p, class_bytes(index));
+  if (block) ++made;
+  return block;
+} catch (const std::bad_alloc&) {
+  return nullptr;
 }
 
 void* take(std::size_t bytes) {
@@ -106,10 +124,10 @@ void* take(std::size_t bytes) {
     p.cached -= class_bytes(index);
     return block;
   }
-  void* block = from_system(class_bytes(index));
+  void* block = new_block(p, index);
   if (!block) {
     free_cache(p);
-    block = from_system(class_bytes(index));
+    block = new_block(p, index);
   }
   if (!block) fail(ErrorKind::memory, "memory: the system refused ", bytes, " bytes");
   return block;
