@@ -478,5 +478,5 @@ def test_an_int_beyond_int64_is_a_float_where_one_is_meant():
     assert wg.isclose(wg.ones(1), wg.zeros(1), atol=large).all()
     with pytest.raises(wg.DTypeError, match="does not fit int64"):
         wg.full(2, large)
-    with pytest.raises(wg.ArgumentError, match=r"^full: int too large to convert to float"):
+    with pytest.raises(wg.DTypeError, match=r"^full: the Python integer does not fit a float"):
         wg.full(2, 10**400, dtype=wg.float64)

@@ -105,6 +105,14 @@ CALLS = {
     "one_hot": (lambda: nn.one_hot(None), "^one_hot: 'tensor': cannot make a tensor of a NoneType"),
     "gumbel": (lambda: nn.gumbel_softmax(wg.tensor(1.0)), "^gumbel_softmax: axis -1 is out of"),
     "clip norm": (lambda: optim.clip_grad_norm(None, 1.0), "^clip_grad_norm: takes an iterable"),
+    "group": (
+        lambda: optim.Adam([X]).param_groups[0].__setitem__("learning_rate", 1.0),
+        "^param_groups: there is no option 'learning_rate'; use lr$",
+    ),
+    "group typo": (
+        lambda: optim.Adam([X]).param_groups[0].update(weight_decy=0.1),
+        "^param_groups: there is no option 'weight_decy'; use weight_decay$",
+    ),
     "one parameter": (lambda: optim.SGD(X), "^SGD: takes an iterable"),
     "warmup": (lambda: optim.warmup(3, None), "^warmup: 'after' takes a number; got None"),
     # recording
@@ -393,6 +401,14 @@ def lines_of_warnings(call):
         (lambda: nn.Sequential(nn.Softmax())(wg.ones(3)), "choose the axis"),
         (lambda: wg.grad(lambda x: np.sum(np.asarray(x) ** 2))(np.ones(3)), "returned a float64"),
         (lambda: wg.value_and_grad(lambda x: x.item() ** 2)(2.0), "returned a float, not a tensor"),
+        (lambda: wg.grad(lambda x: wg.tensor(x).sum())(X), "constant: no derivative leads to"),
+        (
+            lambda: wg.tensor(nn.Parameter([1.0])),
+            "Use x.copy() to keep the derivative, or wg.tensor(",
+        ),
+        (lambda: wg.tensor(nn.Parameter([1.0]) * 2, requires_grad=True), "no derivative leads to"),
+        (lambda: wg.jvp(lambda x: wg.tensor(x), (X,), (X,)), "no derivative leads to the one it"),
+        (lambda: wg.compile(wg.grad(lambda x: wg.tensor(x).sum()))(X), "no derivative leads to"),
     ],
 )
 def test_warnings_are_at_the_line_of_the_user(call, says):
@@ -419,6 +435,49 @@ def test_no_warning_where_a_tensor_is_returned():
     for f in (lambda x: x * 2, lambda x: wg.tensor(3.0), lambda x: {"loss": x * x}):
         assert lines_of_warnings(lambda: wg.grad(f)(2.0)) == []
     assert lines_of_warnings(lambda: wg.grad(lambda x: (x, "aux"), has_aux=True)(2.0)) == []
+
+
+def test_no_warning_where_no_derivative_is_lost():
+    p = nn.Parameter([1.0, 2.0])
+    for call in (
+        lambda: wg.tensor(p.detach()),
+        lambda: wg.tensor(p, requires_grad=True),
+        lambda: wg.tensor([p, p]),
+        lambda: wg.no_grad(wg.tensor)(p),
+        lambda: wg.compile(lambda x: wg.tensor(x) * 2)(X),
+    ):
+        assert lines_of_warnings(call) == []
+
+
+def test_shapes_that_do_not_broadcast_raise_without_a_warning():
+    def refused():
+        for loss in (nn.mse_loss, nn.l1_loss, nn.huber_loss):
+            with pytest.raises(wg.ShapeError, match=r"shapes \(3, 4\) and \(2,\) do not broadcast"):
+                loss(X, wg.ones(2))
+
+    assert lines_of_warnings(refused) == []
+
+
+def test_arguments_of_functional_call_in_a_tuple():
+    """PyTorch takes the arguments in a tuple."""
+
+    class Both(nn.Module):
+        def forward(self, x, y):
+            return x + 2 * y
+
+    class Pair(nn.Module):
+        def forward(self, pair):
+            return pair[0] + 2 * pair[1]
+
+    layer = nn.Linear(4, 3)
+    params = dict(layer.named_parameters())
+    expected = layer(X)
+    assert expected.shape == (3, 3)
+    for args in [(X,), ((X,),)]:
+        assert wg.array_equal(wg.functional_call(layer, params, *args), expected)
+    for args in [(X, X), ((X, X),)]:
+        assert wg.functional_call(Both(), {}, *args).shape == (3, 4)
+    assert wg.functional_call(Pair(), {}, (X, X)).shape == (3, 4)
 
 
 def test_modes_decorate_without_parentheses():

@@ -209,7 +209,7 @@ def test_a_sequence_made_a_leaf_starts_a_history():
     assert leaf.is_leaf
     leaf.sum().backward()
     assert leaf.grad.tolist() == [1.0, 1.0] and x.grad is None
-    assert not wg.tensor(x).requires_grad
+    assert not wg.tensor(x.detach()).requires_grad
 
 
 @pytest.mark.parametrize(

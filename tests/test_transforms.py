@@ -362,6 +362,7 @@ def test_vmap_axes_of_trees():
     assert named(wg.zeros(2), "exp").tolist() == [1.0, 1.0]
 
 
+@pytest.mark.filterwarnings("ignore:tensor. the new tensor is a constant")
 def test_detached_values_in_every_transform():
     for cut in (wg.stop_gradient, lambda x: x.detach(), wg.tensor):
 

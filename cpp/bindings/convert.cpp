@@ -110,6 +110,16 @@ py::array as_numpy(py::handle data) {
   return array;
 }
 
+// An integer beyond int64 in the company of floats.
+py::object meant_float(PyObject* integer) {
+  const double value = PyLong_AsDouble(integer);
+  if (value == -1.0 && PyErr_Occurred()) {
+    PyErr_Clear();
+    fail(ErrorKind::dtype, "tensor: the Python integer does not fit a float; got ", show(integer));
+  }
+  return py::float_(value);
+}
+
 Var weak_scalar(PyObject* object, std::optional<DType> company) {
   Var x;
   if (PyBool_Check(object)) {
@@ -120,8 +130,9 @@ Var weak_scalar(PyObject* object, std::optional<DType> company) {
   } else {
     int overflow = 0;
     const long long value = PyLong_AsLongLongAndOverflow(object, &overflow);
+    if (overflow && company && is_float(*company)) return weak_scalar(meant_float(object).ptr(), company);
     if (overflow)
-      fail(ErrorKind::dtype, "tensor: the Python integer does not fit int64; got ", std::string(py::str(py::handle(object))));
+      fail(ErrorKind::dtype, "tensor: the Python integer does not fit int64; got ", show(object));
     if (company == DType::float32) x = Var(Array::scalar<float>(float(value)));
     else if (company == DType::float64) x = Var(Array::scalar<double>(double(value)));
     else x = Var(Array::scalar<int64_t>(value));
@@ -174,11 +185,19 @@ void widen(const Item& item, std::optional<DType>& strong, std::optional<DType>&
   if (item.number) weak = promote(weak.value_or(DType::bool_), weak_scalar(item.number.ptr(), {}).dtype());
 }
 
+// A Python number that the dtype holds; not yet of that dtype where it is a narrower one.
+Var number_as(PyObject* object, DType dtype) {
+  const bool narrows = PyFloat_Check(object) && !is_float(dtype);
+  const Var x = weak_scalar(object, narrows ? DType::float64 : dtype);
+  kernels::check_range("tensor", x.array(), dtype);
+  x->weak = false;
+  return x;
+}
+
 Var stack_items(const Item& item, DType dtype) {
   static const Op& stack = find_op("stack");
   if (item.value || item.number) {
-    const Var x = item.value ? item.value : weak_scalar(item.number.ptr(), dtype);
-    x->weak = false;
+    const Var x = item.value ? item.value : number_as(item.number.ptr(), dtype);
     return x.dtype() == dtype ? x : astype(x, dtype);
   }
   std::vector<Var> parts;
@@ -199,8 +218,7 @@ Var stacked(PyObject* sequence, std::optional<DType> dtype) {
   const DType company = strong.value_or(DType::bool_);
   // A number adopts the dtype of its company, unless it is of a higher kind.
   const bool higher = weak && (is_float(*weak) ? !is_float(company) : company == DType::bool_ && *weak != DType::bool_);
-  const Var x = stack_items(items, higher ? *weak : company);
-  return dtype ? astype(x, *dtype) : x;
+  return stack_items(items, dtype.value_or(higher ? *weak : company));
 }
 
 bool is_array_like(PyObject* object) {
@@ -280,8 +298,7 @@ Var tensor_from(py::handle data, std::optional<DType> dtype, std::optional<bool>
   }
   // A NumPy scalar is data with a dtype of its own, though np.float64 is a Python float too.
   if (PyFloat_CheckExact(data.ptr()) || PyLong_Check(data.ptr())) {
-    Var x = weak_scalar(data.ptr(), dtype);
-    x->weak = false;
+    const Var x = dtype ? number_as(data.ptr(), *dtype) : weak_scalar(data.ptr(), {});
     return finish(x.array(), true);
   }
   if (!is_array_like(data.ptr()))
@@ -305,6 +322,7 @@ Var tensor_from(py::handle data, std::optional<DType> dtype, std::optional<bool>
     fail(ErrorKind::argument, "tensor: cannot read a ", Py_TYPE(data.ptr())->tp_name, " as an array: ", why);
   }
   const Array shared = share(array);
+  if (sequence && dtype) kernels::check_range("tensor", shared, *dtype);
   // Python floats in sequences become the default float dtype.
   if (sequence && !dtype && shared.dtype() == DType::float64) dtype = DType::float32;
   return finish(shared, false);
@@ -339,6 +357,11 @@ void bind_convert(py::module_& m) {
           Var x = tensor_from(data, optional_dtype(dtype), true);
           const bool sequence = is_sequence(data.ptr());  // of tensors: a new value with their history
           const bool history = x->node || x->tracked || Recording::current();
+          const Var copied = is_tensor(data.ptr()) ? Var(value_of(data.ptr())) : Var();
+          if (copied && is_differentiated(copied) && !(requires_grad && copied->is_leaf))
+            py::module_::import("wengert.checked").attr("warn")(
+                "tensor: the new tensor is a constant: no derivative leads to the one it copies. Use x.copy() to keep the "
+                "derivative, or wg.tensor(x.detach()) where none is meant");
           if (history && (!sequence || requires_grad)) x = detach(x);
           if (requires_grad) {
             if (!is_float(x.dtype()))
@@ -350,7 +373,8 @@ void bind_convert(py::module_& m) {
         },
         py::arg("data"), py::kw_only(), py::arg("dtype") = py::none(), py::arg("requires_grad") = false,
         "A new tensor that copies `data` (a number, nested sequence, array or tensor). Python floats become\n"
-        "float32; arrays keep their dtype. Of a tensor it is a constant, without history; tensors within a\n"
+        "float32; arrays keep their dtype; numbers that an integer dtype does not hold raise. Of a tensor it is\n"
+        "a constant, without history (x.copy() keeps it), and warns where a derivative ends there; tensors within a\n"
         "sequence are stacked as wg.stack does, and gradients reach them (with requires_grad=True the result\n"
         "is a leaf).\n\n"
         ">>> wg.tensor([1.0, 2.0], requires_grad=True)\ntensor([1., 2.], requires_grad=True)");

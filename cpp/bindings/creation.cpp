@@ -21,10 +21,12 @@ std::optional<DType> optional_dtype(py::handle dtype) {
 
 Var full(py::handle size, py::handle value, py::handle dtype, const char* where) {
   const Shape shape = to_shape(where, size);
-  const Var x = to_var(value.ptr());
+  const auto wanted = optional_dtype(dtype);
+  const Var x = wanted && is_number(value.ptr()) ? tensor_from(value, wanted, {}) : to_var(value.ptr());
   if (x.is_abstract() || x.ndim() != 0)
     fail(ErrorKind::shape, where, ": the value must be one number; got shape ", x.shape());
-  Array out = Array::empty(optional_dtype(dtype).value_or(x.dtype()), shape);
+  Array out = Array::empty(wanted.value_or(x.dtype()), shape);
+  kernels::check_range(where, x.array(), out.dtype());
   kernels::copy(x.array(), out);
   return Var(std::move(out));
 }
@@ -40,6 +42,8 @@ Var sequence(const char* where, int64_t n, DType dtype, F&& f) {
   Array out = Array::empty(dtype, {n});
   dispatch(dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
+    for (const int64_t end : {int64_t(0), n - 1})
+      if (n > 0) kernels::check_range(where, Array::scalar(f(end)), dtype);
     for (int64_t i = 0; i < n; ++i) out.data<T>()[i] = T(f(i));
   });
   return Var(std::move(out));

@@ -5,6 +5,7 @@
 #include "graph/tangents.h"
 #include "graph/tape.h"
 #include "kernels/copy.h"
+#include "ops/families.h"
 #include "ops/vocabulary.h"
 
 namespace wengert::bindings {
@@ -66,6 +67,19 @@ uint16_t& shown(Value& x) {
   return buffer ? buffer->tensors : origin(x).tensors;
 }
 
+Var value_for(const char* where, const Var& to, PyObject* object) {
+  const Var value = to_var(object, to);
+  const bool numbers = is_number(object) || PyList_Check(object) || PyTuple_Check(object);
+  if (numbers && !value.is_abstract()) kernels::check_range(where, value.array(), to.dtype());
+  return value;
+}
+
+Var as_dtype_of(const Var& to, const Var& from) {
+  Vars one{from};
+  cast_all(one, to.dtype());
+  return one[0];
+}
+
 // Changing the bytes of a tensor in place, seen by all its views.
 void assign(const Var& to, const Var& from) {
   check_in_place("assign", to, from);
@@ -80,7 +94,7 @@ void assign(const Var& to, const Var& from) {
       fail(ErrorKind::trace, "assign: the compiled function still holds a view that it made of this tensor, which would "
            "not see the change; end it first (del), or copy it: view + 0");
   if (recording)
-    return recording->assign(to, detach(broadcast_to(astype(from, to.dtype()), shape)));
+    return recording->assign(to, detach(broadcast_to(as_dtype_of(to, from), shape)));
   Tape::preserve(to.array());
   const bool overlap = from->array.buffer() == to->array.buffer();
   kernels::copy(overlap ? kernels::contiguous_copy(from.array()) : from.array(), to.array());

@@ -342,12 +342,12 @@ Var updated(const Var& x, const Selection& s, const Var& value) {
   Shape own = value.shape();
   while (own.size() > shape.size() && own[0] == 1) own.erase(0);
   check_fits(own, shape);
-  const Var parts = reshape(broadcast_to(reshape(astype(value, x.dtype()), own), shape), {count});
+  const Var parts = reshape(broadcast_to(reshape(as_dtype_of(x, value), own), shape), {count});
   return wengert::where(Var(std::move(taken)), take(parts, Var(std::move(source)), 0), x);
 }
 
 void write(const Var& x, PyObject* key, PyObject* object) {
-  const Var value = to_var(object, x);
+  const Var value = value_for("index assignment", x, object);
   check_in_place("index assignment", x, value);
   const Selection s = select(x.shape(), key);
   for (const Var& index : s.indices) {

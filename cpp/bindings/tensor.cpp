@@ -87,6 +87,9 @@ PyObject* of_numbers(const Op& op, std::initializer_list<PyObject*> objects) {
     args.push_back(is_tensor(x) ? var_of(x) : number_argument(x));
     if (is_float(args.back().dtype())) wide = DType::float64;
   }
+  const Var& last = args.back();
+  const bool below = !last.is_abstract() && last.dtype() == DType::int64 && *last.array().data<int64_t>() < 0;
+  if (op.name == "power" && below) wide = DType::float64;
   for (Var& x : args) x = apply(convert, {&x, 1}, make_attrs(convert, {{"dtype", wide}}));
   const Var y = apply(op, {args.data(), args.size()});
   y->weak = y.dtype() != DType::bool_;
@@ -466,7 +469,7 @@ void bind_tensor(py::module_& m) {
                              "The user's line that recorded it.")
       .def("__repr__", [](const Node& n) { return std::string("<") + n.name() + " recorded at " + show_source(n.source) + ">"; });
 
-  m.def("_assign", [](const Var& to, py::object from) { assign(to, to_var(from.ptr(), to)); });
+  m.def("_assign", [](const Var& to, py::object from) { assign(to, value_for("assign", to, from.ptr())); });
   m.def("_is_constant", [](const Var& x) {
     const Recording* recording = Recording::current();
     return !x.is_abstract() && !(x->tracked && modes().grad_enabled) && !carries_tangent(x) &&

@@ -54,6 +54,10 @@ bool is_differentiated(const Var& x);
 
 // The count of Tensor objects that show the memory of x.
 uint16_t& shown(Value& x);
+// What is written into `to`: numbers and sequences of them must be ones of its dtype, when recorded
+// ones are known too (as_dtype_of).
+Var value_for(const char* where, const Var& to, PyObject* object);
+Var as_dtype_of(const Var& to, const Var& from);
 // Changes the bytes of a tensor in place, seen by all its views.
 void assign(const Var& to, const Var& from);
 // x += v, of which `result` is x + v (the reference is taken), changes the memory of x. Where that

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iomanip>
 #include <limits>
 
 #include "kernels/parallel.h"
@@ -121,6 +122,28 @@ void copy(const Array& from, const Array& to) {
       for_runs(plan, [&](int64_t f, int64_t t, int64_t n) {
         for (int64_t i = 0; i < n; ++i) dst[t + i * to_step] = convert<T>(src[f + i * from_step]);
       });
+    });
+  });
+}
+
+void check_range(const std::string& where, const Array& x, DType dtype) {
+  if (!is_integer(dtype) || x.dtype() <= dtype || x.size() == 0) return;
+  const Array numbers = x.is_contiguous() ? x : contiguous_copy(x);
+  dispatch(x.dtype(), [&](auto from_tag) {
+    dispatch(dtype, [&](auto to_tag) {
+      using F = typename decltype(from_tag)::type;
+      using T = typename decltype(to_tag)::type;
+      const F* first = numbers.data<F>();
+      const F* bad = std::find_if(first, first + numbers.size(), [](F number) {
+        if constexpr (std::is_floating_point_v<F>) return F(convert<T>(number)) != std::trunc(number);
+        else return F(T(number)) != number;
+      });
+      if (bad == first + numbers.size()) return;
+      std::ostringstream shown;
+      shown << std::setprecision(17) << *bad;
+      fail(ErrorKind::dtype, where, ": the Python ", is_float(x.dtype()) ? "float " : "integer ", shown.str(),
+           " does not fit ", dtype, " (", +std::numeric_limits<T>::min(), " to ", +std::numeric_limits<T>::max(),
+           "). Use a wider dtype, such as x.astype(wg.int64)");
     });
   });
 }

@@ -7,6 +7,8 @@ namespace wengert::kernels {
 // to[i] = from[i], broadcasting `from`; dtypes convert as C does, floats to bool by != 0, NaN and
 // out-of-range floats to integers give 0.
 void copy(const Array& from, const Array& to);
+// Fails as `where` if an integer dtype does not hold a number of x, fractions aside.
+void check_range(const std::string& where, const Array& x, DType dtype);
 void fill(const Array& to, double value);
 Array contiguous_copy(const Array& x);
 // into += from, elementwise, the same dtype; `from` broadcasts, `into` may have any strides.

@@ -122,6 +122,20 @@ Var floor_divide(const Var& a, const Var& b) {
   return emit(op, {a, b});
 }
 
+// A Python number as the exponent is meant for all elements: of integers a negative one is refused, as
+// NumPy does. (In tensors of exponents single ones may be negative.)
+Op with_checked_exponent(Op row) {
+  row.prepare = [base = row.prepare](Vars& args, Attrs& attrs) {
+    const Var& exponent = args[1];
+    const bool number = exponent->weak && exponent.dtype() == DType::int64 && !exponent.is_abstract();
+    if (number && !is_float(args[0].dtype()) && *exponent.array().data<int64_t>() < 0)
+      fail(ErrorKind::argument, "power: integers have no negative integer powers; got the exponent ",
+           *exponent.array().data<int64_t>(), " for ", args[0].dtype(), ". Use floats: x.astype(wg.float32), or 1 / x");
+    base(args, attrs);
+  };
+  return row;
+}
+
 // Adds the attribute that remembers which operand was a Python number: such a one is a constant,
 // to which a tie gives nothing.
 Op with_constant(Op row) {
@@ -258,9 +272,10 @@ std::vector<Op> sums_and_products() {
 
 std::vector<Op> powers() {
   return {
-      binary<Domain::numbers>("power",
-          "x1 to the power x2. Integers wrap around, a negative exponent of an integer gives 1 / "
-          "x1**-x2 rounded towards 0 (0 where x1 is 0). The derivative in x1 is 0 where x2 is 0, "
+      with_checked_exponent(binary<Domain::numbers>("power",
+          "x1 to the power x2. Integers wrap around; of an integer a negative Python number as x2 "
+          "raises, a negative element of an integer tensor gives 1 / x1**-x2 rounded towards 0 (0 "
+          "where x1 is 0). The derivative in x1 is 0 where x2 is 0, "
           "also at x1 = 0; the derivative in x2 is 0 where x1 is 0 and x2 >= 0, and NaN where x1 < "
           "0.",
           []<class T>(T a, T b) -> T {
@@ -268,7 +283,7 @@ std::vector<Op> powers() {
             else return math::pow(a, b);
           },
           [](G g, A a, B b) { return power_grad(g, a, b); },
-          [](A a, B b, Y y) { return y * base_log(a, b); }),
+          [](A a, B b, Y y) { return y * base_log(a, b); })),
       obeying({.scales = true},
         ternary("power_grad",
           "g * b * a**(b - 1), and 0 where g or b is 0: the derivative of power in a.",

@@ -1,6 +1,4 @@
 // Rows about the list itself rather than numbers: identity leaves, cuts, conversions of dtype.
-#include <limits>
-
 #include "kernels/copy.h"
 #include "ops/families.h"
 #include "ops/rows.h"
@@ -54,16 +52,6 @@ Op stop_gradient_row() {
           .batch = [](const Batched& b) { return apply_all(b.op, b.ins, b.attrs); }};
 }
 
-// Python integers fit where they are narrowed.
-void check_fits(const Array& x, DType dtype) {
-  if (x.dtype() != DType::int64 || x.ndim() > 0) return;
-  const int64_t value = *x.data<int64_t>();
-  const int64_t top = dtype == DType::uint8 ? 255 : std::numeric_limits<int32_t>::max();
-  const int64_t bottom = dtype == DType::uint8 ? 0 : std::numeric_limits<int32_t>::min();
-  if ((dtype == DType::uint8 || dtype == DType::int32) && (value < bottom || value > top))
-    fail(ErrorKind::dtype, "cast: the Python integer ", value, " does not fit ", dtype);
-}
-
 Op astype_row() {
   Op row = linear({.name = "astype",
                    .doc = "x converted to dtype. Floats truncate towards zero to integers, NaN and values out "
@@ -76,7 +64,8 @@ Op astype_row() {
                      return x.dtype() == at.dtype("dtype") ? x : Array(x.type());
                    },
                    .kernel = [](const Call& call) {
-                     if (call.attrs.flag("fits")) check_fits(call.in[0], call.out[0].dtype());
+                     if (call.attrs.flag("fits") && call.in[0].dtype() == DType::int64)
+                       kernels::check_range("cast", call.in[0], call.out[0].dtype());
                      copy_kernel(call);
                    },
                    .adjoints = {{.rule = [](const Rule& r) { return astype(r.g(), r.dtype()); }}},

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/constants.h"
+#include "kernels/copy.h"
 
 namespace wengert {
 
@@ -48,6 +49,8 @@ DType promoted(const Op& op, const Vars& args, Domain domain) {
          "x.astype(wg.float32)");
   if (domain == Domain::integers && is_float(wide))
     fail(ErrorKind::dtype, op.name, ": needs integers or bool; got ", wide);
+  for (const Var& x : args)
+    if (x->weak && wide < x.dtype() && !x.is_abstract()) kernels::check_range(op.name, x.array(), wide);
   return wide;
 }
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ._core import ArgumentError, ArgumentTypeError, Error, OutOfMemory
+from .other_names import argument_remedy
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
@@ -33,14 +34,6 @@ def _show(x: Any) -> str:
     return text if len(text) <= 60 else text[:60] + "..."
 
 
-_REMEDIES = {
-    "device": "everything is on the CPU: leave it out",
-    "requires_grad": "call .requires_grad_() on the result",
-    "foreach": "a step is one call for all parameters anyway: leave it out",
-    "fused": "a step is one call for all parameters anyway: leave it out",
-    "reduce": "use reduction",
-    "size_average": "use reduction",
-}
 _BOUND = re.compile(r"1\. \((?:self: [^,)]*,? ?)?(.*)\)(?: ->|$)", re.MULTILINE)
 
 
@@ -62,7 +55,7 @@ def _misnamed(f: Callable, text: str, kwargs: dict) -> str:
     unknown = [name for name in kwargs if name not in known]
     takes = f"it takes {', '.join(known)}" if known else "it takes no arguments"
     if unknown:
-        remedy = _REMEDIES.get(unknown[0])
+        remedy = argument_remedy(unknown[0], known)
         return f"has no argument '{unknown[0]}'; " + (f"{remedy}; " if remedy else "") + takes
     if "incompatible function arguments" in text:
         text = "an argument has the wrong type or is missing"

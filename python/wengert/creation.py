@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _core, arguments
+from . import _core
 from ._core import ArgumentError, ShapeError, Tensor, asarray, ops, tensor
 from .dtypes import as_dtype, float32, result_type
 
@@ -81,8 +81,6 @@ def full(shape: Shape, fill_value: Any, *, dtype: Any = None, device: Any = None
         value = asarray(fill_value, dtype=dtype)
         sizes = shape if isinstance(shape, Sequence) else (shape,)
         return ops.copy(ops.broadcast_to(value, sizes))
-    if type(fill_value) is int and dtype is not None and as_dtype(dtype).kind == "f":
-        fill_value = arguments.meant_float(fill_value)
     return _core._full(shape, fill_value, dtype)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import arguments
 from ._core import ArgumentError, BoundsError, ShapeError, Tensor, asarray, ops
-from .creation import ones
+from .creation import full, ones
 from .dtypes import bool_
 
 __all__: list[str] = [
@@ -271,6 +271,8 @@ def vstack(arrays: Sequence[Any], /) -> Tensor:
 
 def _padded(x: Tensor, width: list[int], value: Any) -> Tensor:
     if not isinstance(value, Tensor):
+        if isinstance(value, int):  # which the dtype must hold
+            value = full((), value, dtype=x.dtype).item()
         return ops.pad(x, width, value)
     if value.ndim:
         raise ShapeError(f"pad: 'constant_values' is one number; got shape {value.shape}")

@@ -52,11 +52,14 @@ def _weighted(loss: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
 
 
 def _check_shapes(name: str, input: Any, target: Any) -> None:
-    shapes = [x.shape if hasattr(x, "shape") else None for x in (input, target)]
-    if None not in shapes and shapes[0] != shapes[1]:
+    first, second = getattr(input, "shape", None), getattr(target, "shape", None)
+    if first is None or second is None or first == second:
+        return
+    sizes = zip(reversed(first), reversed(second), strict=False)
+    if all(m == n or m == 1 or n == 1 for m, n in sizes):  # else the difference refuses them
         warn(
-            f"{name}: the input has shape {shapes[0]} and the target {shapes[1]}; they broadcast, "
-            "which is seldom meant. Reshape one of them"
+            f"{name}: the input has shape {first} and the target {second}; they broadcast, which "
+            "is seldom meant. Reshape one of them"
         )
 
 

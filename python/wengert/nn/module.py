@@ -6,6 +6,7 @@ Must not know any layer.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -418,7 +419,9 @@ def functional_call(
     """``module(*args, **kwargs)`` with other parameters and buffers, by their names in
     ``state_dict``; those not named keep their values. The module itself stays as it is.
 
-    A parameter used in several places is replaced in all of them by any of its names.
+    A parameter used in several places is replaced in all of them by any of its names. A single
+    tuple is taken for the arguments, as in PyTorch, where it has one element or ``forward`` takes
+    more than one argument.
 
     >>> model = wg.nn.Linear(1, 1)
     >>> params = {"weight": wg.tensor([[3.0]]), "bias": wg.tensor([1.0])}
@@ -442,7 +445,21 @@ def functional_call(
             f"{', '.join(map(repr, unknown))}; it has {', '.join(own)}"
         )
     new = {id(own[name]): value for name, value in params.items()}
+    if len(args) == 1 and type(args[0]) is tuple and _are_arguments(module, args, kwargs):
+        args = args[0]
     return _replaced(module, new, {})(*args, **kwargs)
+
+
+def _are_arguments(module: Module, args: tuple[Any], kwargs: dict[str, Any]) -> bool:
+    """Whether a tuple that stands alone holds the arguments of a module, and is not its only
+    one."""
+    if len(args[0]) == 1:
+        return True
+    try:
+        inspect.signature(module.forward).bind(*args, **kwargs)
+    except TypeError:
+        return True
+    return False
 
 
 class _Container(Module):

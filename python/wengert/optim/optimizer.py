@@ -4,6 +4,7 @@ results are assigned."""
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -21,6 +22,7 @@ from .._core import (
     ops,
 )
 from ..grad_mode import no_grad
+from ..other_names import argument_remedy
 
 Schedule = Callable[[Any], Any]
 
@@ -105,26 +107,40 @@ class Group(dict):
     """The parameters of a group and their options. A number set as "lr" goes to the tensor
     ``rate``, which recorded steps read afresh; any other change makes them be recorded anew."""
 
-    __slots__ = ("checked", "rate")
+    __slots__ = ("checked", "names", "rate")
     checked: bool  # whether the optimiser has seen the options and found them good
+    names: frozenset[str]  # of the options there are, where they are known
     rate: Tensor
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Group:
         group = super().__new__(cls)
         group.rate = _core.tensor(0.0, dtype="float64")
         group.checked = False
+        group.names = frozenset()
         return group
 
-    def __init__(self, options: Mapping[str, Any] = {}) -> None:
+    def __init__(self, options: Mapping[str, Any] = {}, names: Iterable[str] = ()) -> None:
         super().__init__()
+        self.names = frozenset(names)
         self.update(options)
 
     def _changed(self) -> None:
         self.checked = False
         _core._changed_options()
 
+    def _refuse_misnamed(self, key: str) -> None:
+        """Groups may hold notes of the user's, but no option by another name."""
+        remedy = argument_remedy(key, self.names)
+        close = difflib.get_close_matches(key, self.names, cutoff=0.8)
+        if remedy or close:
+            raise ArgumentError(
+                f"param_groups: there is no option '{key}'; {remedy or f'use {close[0]}'}"
+            )
+
     def __setitem__(self, key: str, value: Any) -> None:
         if key != "params":
+            if key not in self.names:
+                self._refuse_misnamed(key)
             value = _option(key, value)
         old = self.get(key)
         super().__setitem__(key, value)
@@ -232,7 +248,7 @@ class Optimizer:
             key: _option(key, group.get(key, default)) for key, default in self._options.items()
         }
         self._check(options)
-        self.param_groups.append(Group({"params": params, **options}))
+        self.param_groups.append(Group({"params": params, **options}, self._options))
         self._counts.append(_core.tensor(np.zeros(len(params), np.int64)))
         self._state.append({})
 
@@ -269,7 +285,7 @@ class Optimizer:
         rates = []
         for i, group in enumerate(self.param_groups):  # checked for all before anything changes
             if type(group) is not Group:
-                group = self.param_groups[i] = Group(group)
+                group = self.param_groups[i] = Group(group, self._options)
             if recording:
                 self._require_numbers(group)
             lr = group["lr"]

@@ -1,0 +1,122 @@
+"""Python numbers that a dtype does not hold raise wherever they would become ones of it, as in
+NumPy; none wraps around."""
+
+import numpy as np
+import pytest
+import wengert as wg
+
+U = wg.tensor([1, 2], dtype=wg.uint8)
+I32 = wg.tensor([1, 2], dtype=wg.int32)
+I64 = wg.tensor([2, 3])
+
+REFUSED = {
+    "number": lambda: wg.tensor(300, dtype=wg.uint8),
+    "negative": lambda: wg.tensor(-1, dtype=wg.uint8),
+    "wide": lambda: wg.tensor(2**40, dtype=wg.int32),
+    "list": lambda: wg.tensor([1, 300], dtype=wg.uint8),
+    "nested": lambda: wg.asarray([[1, 2], [3, -(2**31) - 1]], dtype=wg.int32),
+    "float": lambda: wg.tensor(300.5, dtype=wg.uint8),
+    "floats": lambda: wg.tensor([1.0, 2.0**31], dtype=wg.int32),
+    "beyond int64": lambda: wg.tensor(2.0**63, dtype=wg.int64),
+    "nan": lambda: wg.tensor([np.nan], dtype=wg.int64),
+    "beside tensors": lambda: wg.tensor([U, [300, 1]]),
+    "into a dtype": lambda: wg.tensor([U[0], 300], dtype=wg.uint8),
+    "asarray": lambda: wg.asarray(300, dtype=wg.uint8),
+    "full": lambda: wg.full((2,), 300, dtype=wg.uint8),
+    "full float": lambda: wg.full((2,), -1.0, dtype=wg.uint8),
+    "full NumPy": lambda: wg.full((2,), np.int64(300), dtype=wg.uint8),
+    "full_like": lambda: wg.full_like(U, 300),
+    "arange": lambda: wg.arange(300, dtype=wg.uint8),
+    "arange down": lambda: wg.arange(3, -3, -1, dtype=wg.uint8),
+    "linspace": lambda: wg.linspace(0, 300, 3, dtype=wg.uint8),
+    "pad": lambda: wg.pad(U, 1, constant_values=300),
+    "item": lambda: U.__setitem__(0, 300),
+    "items": lambda: U.__setitem__(slice(None), [300, 1]),
+    "assign": lambda: U.assign(300),
+    "assign list": lambda: U.assign([300, 1]),
+    "add": lambda: U + 300,
+    "subtract": lambda: 2**31 - I32,
+    "compare": lambda: U < -1,
+    "clip": lambda: wg.clip(U, 0, 300),
+    "method": lambda: U.clip(-1, 10),
+    "where": lambda: wg.where(U > 1, U, 300),
+    "compiled": lambda: wg.compile(lambda x: x + 300)(U),
+    "compiled argument": lambda: wg.compile(lambda x, n: x + n)(U, 300),
+    "compiled state": lambda: wg.compile(lambda n: U.assign(n))(300),
+    "compiled item": lambda: wg.compile(lambda n: U.__setitem__(0, n))(300),
+    "mapped": lambda: wg.vmap(lambda x: x + 300)(U),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_numbers_that_do_not_fit(name):
+    with pytest.raises(
+        wg.DTypeError, match=r"^\w[\w ]*: the Python .* does not fit u?int\d+ \("
+    ) as e:
+        REFUSED[name]()
+    assert "the Python integer 300" in str(e.value) or name not in ("add", "full", "clip")
+    assert U.tolist() == [1, 2]
+
+
+def test_numbers_that_fit():
+    assert wg.tensor([0, 255], dtype=wg.uint8).tolist() == [0, 255]
+    assert wg.tensor([-0.5, 255.9], dtype=wg.uint8).tolist() == [0, 255]  # fractions are cut off
+    assert wg.tensor([-(2**31), 2**31 - 1], dtype=wg.int32).tolist() == [-(2**31), 2**31 - 1]
+    assert wg.tensor(-(2.0**63), dtype=wg.int64).item() == -(2**63)
+    assert wg.tensor(2**24 + 1.0, dtype=wg.int64).item() == 2**24 + 1
+    assert wg.tensor([300, float("nan")], dtype=bool).tolist() == [True, True]
+    assert wg.tensor([U, [300, 1]], dtype=wg.int32).tolist() == [[1, 2], [300, 1]]
+    assert wg.arange(256, dtype=wg.uint8).tolist() == list(range(256))
+    assert wg.arange(300, 0, dtype=wg.uint8).size == 0
+    assert (U / 300).tolist() == (wg.asarray(U, dtype=wg.float32) / 300).tolist()
+    assert (U * 1.5).dtype == wg.float32
+    # arrays are converted as NumPy converts them
+    assert wg.tensor(np.array([300]), dtype=wg.uint8).tolist() == [44]
+    assert wg.tensor([300]).astype(wg.uint8).tolist() == [44]
+
+
+def test_numbers_keep_the_digits_of_the_dtype_they_become():
+    assert wg.full((), 0.1, dtype=wg.float64).item() == 0.1
+    assert wg.full((), 2**24 + 1.0, dtype=wg.int64).item() == 2**24 + 1
+    assert wg.tensor([wg.tensor(1.0), 0.1], dtype=wg.float64)[1].item() == 0.1
+    assert (wg.ones(1, dtype=wg.float64) * 10**30).item() == 1e30
+    assert (10**30 * wg.ones(1)).dtype == wg.float32
+    with pytest.raises(wg.DTypeError, match="does not fit a float; got a int"):
+        wg.ones(1) * 10**5000
+    with pytest.raises(wg.DTypeError, match="does not fit int64"):
+        I64 * 10**30
+
+
+NEGATIVE = {
+    "operator": lambda x: x**-1,
+    "method": lambda x: x.pow(-2),
+    "function": lambda x: wg.power(x, -1),
+    "NumPy": lambda x: np.power(x, -1),
+    "compiled": lambda x: wg.compile(lambda y: y**-1)(x),
+    "mapped": lambda x: wg.vmap(lambda y: y**-1)(x),
+    "numbers": lambda x: wg.power(2, -1) * x,
+}
+
+
+@pytest.mark.parametrize("x", [U, I32, I64], ids=["uint8", "int32", "int64"])
+@pytest.mark.parametrize("name", NEGATIVE)
+def test_negative_powers_of_integers(name, x):
+    with pytest.raises(wg.ArgumentError, match=r"^pow.*no negative .*-\d for u?int.*x\.astype\(wg"):
+        NEGATIVE[name](x)
+
+
+def test_powers_that_are_defined():
+    assert (I64**0).tolist() == [1, 1] and (I64**3).tolist() == [8, 27]
+    assert (I64**-1.0).tolist() == (1 / I64).tolist()
+    assert (wg.tensor([2.0, 4.0]) ** -1).tolist() == [0.5, 0.25]
+    # one element of a tensor may be negative: 1 / x**n towards 0, as PyTorch has it
+    assert (wg.tensor([1, -1, 2, 0, 3]) ** wg.tensor([-2, -3, -1, -1, 2])).tolist() == [
+        1,
+        -1,
+        0,
+        0,
+        9,
+    ]
+    # numbers that a compiled function is given follow Python
+    assert wg.compile(lambda n: n**-1)(2).item() == 0.5
+    assert wg.compile(lambda n: (2 * n) ** 2)(2).item() == 16
