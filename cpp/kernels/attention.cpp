@@ -130,22 +130,26 @@ struct Weigh {
 
 // Scores become weights, and their slopes g . v the cotangents of the scores before the scale.
 struct Slopes {
-  template <int, class T>
+  template <int bytes, class T>
   [[gnu::always_inline]] static void run(T* scores, T* slopes, int64_t keys, int64_t queries,
                                          bool diagonal, const T* lse, const T* drop, T scale) {
-    for (int64_t c = 0; c < queries; c += lanes<T>) {
-      const Block<T> base = load(lse + c, lanes<T>, T(0)), mean = load(drop + c, lanes<T>, T(0));
+    // Queries side by side: a vector, which wastes least on the diagonal, and no less than products take at a time.
+    constexpr int width = std::max(bytes / int(sizeof(T)), 8);
+    for (int64_t c = 0; c < queries; c += width) {
+      T base[width], mean[width];
+      std::copy_n(lse + c, width, base);
+      std::copy_n(drop + c, width, mean);
       const int64_t all_see = diagonal ? std::min(keys, c + 1) : keys;
-      const int64_t some_see = diagonal ? std::min(keys, c + lanes<T>) : keys;
+      const int64_t some_see = diagonal ? std::min(keys, c + width) : keys;
       T *score = scores + c, *slope = slopes + c;
       for (int64_t j = 0; j < some_see; ++j, score += tile, slope += tile) {
-        for (int l = 0; l < lanes<T>; ++l) {
-          const T weight = math::exp(score[l] - base.at[l]);
+        for (int l = 0; l < width; ++l) {
+          const T weight = math::exp(score[l] - base[l]);
           score[l] = weight;
-          slope[l] = weight * (slope[l] - mean.at[l]) * scale;
+          slope[l] = weight * (slope[l] - mean[l]) * scale;
         }
         if (j >= all_see)
-          for (int l = 0; l < lanes<T>; ++l) {
+          for (int l = 0; l < width; ++l) {
             score[l] = int(j - c) > l ? T(0) : score[l];
             slope[l] = int(j - c) > l ? T(0) : slope[l];
           }
