@@ -20,7 +20,6 @@ def model():
 
 CALLS = {
     # arguments by other names
-    "sum dim": (lambda: X.sum(dim=1), "sum: has no argument 'dim'; it takes x, axis, dtype, keep"),
     "concat dim": (lambda: wg.concat([X, X], dim=1), r"concat: .* takes \*arrays, axis$"),
     "softmax axis": (lambda: nn.softmax(X, axis=0), "softmax: has no .*; it takes input, dim, dty"),
     "zeros grad": (lambda: wg.zeros(3, requires_grad=True), r"call \.requires_grad_\(\) on the re"),

@@ -3,6 +3,8 @@
 #include <pybind11/stl.h>
 #include <structmember.h>
 
+#include <algorithm>
+
 #include "bindings/tensor.h"
 #include "ops/op.h"
 
@@ -18,6 +20,13 @@ struct PyOp {
 
 PyTypeObject* op_type = nullptr;
 
+// What to write instead, by python/wengert/other_names.py, which knows other libraries; or nothing.
+template <class... Parts>
+std::string remedy(const char* about, const Parts&... parts) {
+  const std::string text = py::str(py::module_::import("wengert.other_names").attr(about)(parts...));
+  return text.empty() ? text : text + "; ";
+}
+
 Attr to_attr(const Op& op, const Param& param, PyObject* object) {
   const bool none_allowed = param.none_allowed || (param.fallback && std::holds_alternative<None>(*param.fallback));
   if (object == Py_None && none_allowed) return None{};
@@ -26,7 +35,11 @@ Attr to_attr(const Op& op, const Param& param, PyObject* object) {
     case AttrKind::integer: return to_int(op.name, param.name, object);
     case AttrKind::real: return to_real(op.name, param.name, object);
     case AttrKind::ints: return to_ints(op.name, param.name, object);
-    case AttrKind::dtype: return to_dtype(object);
+    case AttrKind::dtype:
+      if (PyBool_Check(object) && std::ranges::any_of(op.params, [](const Param& p) { return p.name == "keepdims"; }))
+        fail(ErrorKind::type, op.name, ": '", param.name, "' takes a dtype; got ", show(object), ". Write keepdims=",
+             show(object));
+      return to_dtype(object);
     default:
       if (!PyUnicode_Check(object))
         fail(ErrorKind::type, op.name, ": '", param.name, "' takes a string; got ", show(object));
@@ -65,6 +78,13 @@ std::string arguments_of(const Op& op) {
   std::string out;
   for (const std::string& input : op.inputs) out += (out.empty() ? "" : ", ") + input;
   for (const Param& param : op.params) out += ", " + param.name;
+  return out;
+}
+
+py::list names_of(const Op& op) {
+  py::list out;
+  for (const std::string& input : op.inputs) out.append(input);
+  for (const Param& param : op.params) out.append(param.name);
   return out;
 }
 
@@ -107,12 +127,16 @@ PyObject* call_op(PyObject* self, PyObject* const* args, std::size_t flagged, Py
       if (!place && value == Py_None && is_numpy_only(name)) continue;
       if (!place && name == std::string("out"))
         fail(ErrorKind::type, op.name, ": 'out' can only be None; tensors are results, not places to write to");
-      if (!place) fail(ErrorKind::type, op.name, ": has no argument '", name, "'; it takes ", arguments_of(op));
+      if (!place)
+        fail(ErrorKind::type, op.name, ": has no argument '", name, "'; ",
+             remedy("argument_remedy", name, names_of(op)), "it takes ", arguments_of(op));
       if (*place) fail(ErrorKind::type, op.name, ": the argument '", name, "' is given twice");
       *place = value;
     }
     for (std::size_t i = 0; i < tensors.size(); ++i)
-      if (!tensors[i]) fail(ErrorKind::type, op.name, ": the argument '", op.inputs[i], "' is missing");
+      if (!tensors[i])
+        fail(ErrorKind::type, op.name, ": the argument '", op.inputs[i], "' is missing; ",
+             remedy("call_remedy", op.name, positional), "it takes ", arguments_of(op));
     const std::size_t least = op.variadic() ? op.inputs.size() - 1 : op.inputs.size();
     if (tensors.size() < least) fail(ErrorKind::type, op.name, ": the argument '", op.inputs[tensors.size()], "' is missing");
     if (tensors.empty() && positional > 0)

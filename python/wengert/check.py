@@ -15,6 +15,7 @@ import numpy as np
 
 from . import _core, tree
 from ._core import ArgumentError, ArgumentTypeError, Tensor
+from .checked import checked_call
 from .random import default_generator
 from .transforms import _as_leaf, jvp, vjp
 
@@ -429,6 +430,7 @@ def _number(name: str, value: Any) -> None:
         raise ArgumentError(f"check_grads: '{name}' must be finite and not negative; got {value}")
 
 
+@checked_call
 def check_grads(
     f: Callable,
     args: Any,

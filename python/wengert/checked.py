@@ -11,16 +11,17 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ._core import ArgumentError, ArgumentTypeError, Error, OutOfMemory
-from .other_names import argument_remedy
+from .other_names import argument_remedy, call_remedy
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
 _WRONG_VALUE = (ValueError, ArithmeticError, LookupError, BufferError)
+F = TypeVar("F", bound=Callable)
 _made: dict[Callable, Callable] = {}  # one function under several names stays one
 
 
@@ -49,7 +50,7 @@ def _parameters(f: Callable, text: str) -> list[str]:
         return []
 
 
-def _misnamed(f: Callable, text: str, kwargs: dict) -> str:
+def _misnamed(f: Callable, text: str, args: tuple, kwargs: dict) -> str:
     """What is wrong with a call whose arguments do not fit the parameters of f."""
     known = _parameters(f, text)
     unknown = [name for name in kwargs if name not in known]
@@ -59,6 +60,8 @@ def _misnamed(f: Callable, text: str, kwargs: dict) -> str:
         return f"has no argument '{unknown[0]}'; " + (f"{remedy}; " if remedy else "") + takes
     if "incompatible function arguments" in text:
         text = "an argument has the wrong type or is missing"
+    elif args and (remedy := call_remedy(f.__name__, args)):
+        takes = f"{remedy}; {takes}"
     return f"{text.partition('() ')[2] or text}; {takes}"
 
 
@@ -67,7 +70,7 @@ def _translated(f: Callable, name: str, error: Exception, args: tuple, kwargs: d
     text = str(error)
     trace = error.__traceback__
     if isinstance(error, TypeError) and trace is not None and trace.tb_next is None:
-        text = _misnamed(f, text, kwargs)  # f itself did not begin
+        text = _misnamed(f, text, args, kwargs)  # f itself did not begin
     message = f"{name}: {text}; got ({shown})"
     if isinstance(error, MemoryError):
         return OutOfMemory(message)
@@ -122,6 +125,23 @@ def checked(f: Callable, of_class: bool = False) -> Callable:
             raise _translated(f, name, error, shown, kwargs) from error
 
     return call
+
+
+def checked_call(f: F) -> F:
+    """f, which calls the user's functions, raising errors of this package for arguments that do
+    not fit its parameters; what is raised after it began is as it is."""
+
+    @functools.wraps(f)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return f(*args, **kwargs)
+        except TypeError as error:
+            trace = error.__traceback__
+            if trace is None or trace.tb_next is not None:
+                raise
+            raise _translated(f, f.__name__, error, args, kwargs) from None
+
+    return call  # type: ignore[return-value]
 
 
 def cover_constructors(classes: Iterable[type]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import _core, arguments, tree
 from ._core import ArgumentError, ArgumentTypeError, DTypeError, ShapeError, Tensor
-from .checked import check_function
+from .checked import check_function, checked_call
 from .dtypes import bool_
 from .loop_checkpoints import Binomial, Budget, Checkpoint, TwoLevel
 
@@ -68,10 +68,11 @@ def _kept(where: str, checkpoint: Checkpoint | None) -> dict[str, Any] | None:
     return checkpoint._plan() if checkpoint is not None else None
 
 
+@checked_call
 def scan(
     f: Callable[[Any, Any], tuple[Any, Any]],
     init: Any,
-    xs: Any,
+    xs: Any = None,
     length: int | None = None,
     *,
     checkpoint: Checkpoint | None = None,
@@ -134,6 +135,7 @@ def _has_value(x: Tensor) -> bool:
     return not _core._is_traced(x) and not _core._recording()
 
 
+@checked_call
 def cond(
     pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], *operands: Any
 ) -> Any:
@@ -177,6 +179,7 @@ def cond(
     return tree.unflatten(tree.flatten(yes)[1], outputs)
 
 
+@checked_call
 def while_loop(
     cond_fn: Callable[[Any], Any],
     body_fn: Callable[[Any], Any],

@@ -9,6 +9,7 @@ from typing import Any
 
 from . import _core, tree
 from ._core import ArgumentError, ArgumentTypeError, Tensor
+from .checked import checked_call
 from .creation import eye
 from .dtypes import result_type
 from .grad_mode import no_grad
@@ -47,6 +48,7 @@ def _widened(x: Tensor, dtype: Any) -> Tensor:
     return x if x.dtype == wide else x.astype(wide)
 
 
+@checked_call
 def jacrev(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """The Jacobian of f by reverse mode: one VJP a number in the output, all in one sweep.
 
@@ -82,6 +84,7 @@ def jacrev(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     return wrapped
 
 
+@checked_call
 def jacfwd(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """The Jacobian of f by forward mode: one JVP a number in the argument, all in one pass.
 
@@ -121,6 +124,7 @@ def jacfwd(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     return wrapped
 
 
+@checked_call
 def jacobian(
     f: Callable, argnums: int | Sequence[int] = 0, sparsity: Any = None
 ) -> Callable[..., Any]:
@@ -168,6 +172,7 @@ def jacobian(
     return wrapped
 
 
+@checked_call
 def hessian(
     f: Callable, argnums: int | Sequence[int] = 0, sparsity: Any = None
 ) -> Callable[..., Any]:
@@ -190,6 +195,7 @@ def hessian(
     return jacfwd(gradient_of("hessian", f, argnums), argnums)
 
 
+@checked_call
 def hvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     """The product of f's Hessian with ``tangents``, without the Hessian: the JVP of the gradient.
 
@@ -209,6 +215,7 @@ def hvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     return jvp(gradient_of("hvp", f, argnums), primals, tangents)[1]
 
 
+@checked_call
 def ravel(values: Any) -> tuple[Tensor, Callable[[Any], Any]]:
     """``(flat, unravel)``: all leaves as one vector, and the function that rebuilds the tree.
 

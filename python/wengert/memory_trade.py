@@ -8,6 +8,7 @@ from typing import Any
 
 from . import arguments, byte_size
 from ._core import ArgumentTypeError
+from .checked import checked_call
 from .compiler import Compiled, _ceilings
 from .explain import Schedule
 from .symbolic import MissingPackage
@@ -82,6 +83,7 @@ class MemoryCurve:
         return figure
 
 
+@checked_call
 def memory_curve(f: Callable, *args: Any, points: int = 8, **kwargs: Any) -> MemoryCurve:
     """How fast ``f(*args)`` runs under ``wg.compile`` in how little memory: at most ``points``
     schedules, of which none betters another in both, from the least memory to that of keeping all.

@@ -269,6 +269,7 @@ _ARGUMENTS: dict[str, tuple[str, ...] | str] = {
     "dims": ("axis", "axes"),
     "donate_argnums": "what a call changes it changes in place: leave it out",
     "dynamic": "each new shape is recorded once: leave it out",
+    "end": ("stop",),
     "epsilon": ("eps",),
     "foreach": _ONE_CALL,
     "fullgraph": "a function is always recorded whole: leave it out",
@@ -278,10 +279,10 @@ _ARGUMENTS: dict[str, tuple[str, ...] | str] = {
     "keepdim": ("keepdims",),
     "layout": "every tensor is dense: leave it out",
     "learning_rate": ("lr",),
-    "length": ("steps",),
     "memory_format": "every operation takes any strides: leave it out",
     "mode": _NO_COMPILER,
     "non_blocking": _ON_CPU,
+    "norm_type": "the norm is Euclidean: leave it out",
     "ord": ("p",),
     "out_dims": ("out_axes",),
     "p": ("ord",),
@@ -293,10 +294,18 @@ _ARGUMENTS: dict[str, tuple[str, ...] | str] = {
     "size": ("shape",),
     "size_average": ("reduction",),
     "static_argnames": ("static_argnums",),
+    "steps": ("num",),
     "step_size": ("lr",),
     "unbiased": "use correction: 1 for unbiased=True, 0 (the default) for unbiased=False",
     "unroll": "a body is recorded once and replayed in C++: leave it out",
+    "use_reentrant": "nothing is run again but what an adjoint needs: leave it out",
     "wd": ("weight_decay",),
+}
+# Calls that another library takes with more, or fewer, arguments.
+_CALLS: dict[str, str] = {
+    "repeat": "to repeat the whole use wg.tile(x, sizes)",
+    "where": "for the places use wg.nonzero(condition)",
+    **dict.fromkeys(("empty", "ones", "zeros"), "sizes are one argument: write {name}({args})"),
 }
 
 
@@ -306,6 +315,11 @@ def argument_remedy(name: str, known: Iterable[str]) -> str:
     if isinstance(remedy, str):
         return remedy
     return next((f"use {ours}" for ours in remedy if ours in known), "")
+
+
+def call_remedy(name: str, args: Any) -> str:
+    """What to do about a call with more or fewer arguments than a function takes; may be empty."""
+    return _CALLS.get(name, "").format(name=name, args=args)
 
 
 class MissingNameError(Error, AttributeError):

@@ -9,6 +9,7 @@ from typing import Any
 
 from . import _core
 from ._core import ArgumentTypeError, Tensor
+from .checked import checked_call
 from .primitive_calls import Call, Function, Way, is_float
 
 __all__ = ["Primitive", "primitive"]
@@ -136,6 +137,7 @@ class Primitive:
         return names[i]
 
 
+@checked_call
 def primitive(f: Callable) -> Primitive:
     """Makes an operation of f, with derivatives by rules of one's own instead of by what f does.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from . import _core, tree
 from ._core import ArgumentTypeError, Tensor
+from .checked import checked_call
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +167,7 @@ def _names_of(f: Callable, args: tuple) -> list[str]:
     return names
 
 
+@checked_call
 def trace(f: Callable, *args: Any) -> Program:
     """The evaluation trace of ``f(*args)``: what f computes, operation by operation.
 

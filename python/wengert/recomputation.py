@@ -8,10 +8,11 @@ from typing import Any
 
 from . import _core, arguments, tree
 from ._core import ArgumentTypeError, Tensor
-from .checked import check_function
+from .checked import check_function, checked_call
 from .policies import Operation, Policy
 
 
+@checked_call
 def checkpoint(f: Callable | None = None, *, policy: Policy | None = None) -> Callable[..., Any]:
     """f, whose intermediate values are not kept for the reverse sweep but computed again in it.
 
@@ -59,6 +60,7 @@ def _question(policy: Policy) -> Callable[..., bool]:
     return keeps
 
 
+@checked_call
 def checkpoint_name(x: Any, name: str) -> Tensor:
     """x itself, under a name: ``wg.policies.save_names(name)`` keeps it.
 

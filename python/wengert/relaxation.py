@@ -8,6 +8,7 @@ from typing import Any
 
 from . import tree
 from ._core import ArgumentError, ArgumentTypeError, DTypeError, ShapeError, Tensor, asarray, ops
+from .checked import checked_call
 from .grad_mode import no_grad
 
 __all__ = ["straight_through"]
@@ -39,6 +40,7 @@ def _carried(value: Any, carrier: Any) -> Tensor:
     return carry(value, carrier)
 
 
+@checked_call
 def straight_through(f: Callable, surrogate: Callable) -> Callable[..., Any]:
     """A function with the values of ``f`` and the derivatives, of every order, of ``surrogate``.
 

@@ -25,6 +25,7 @@ from ._core import (
     Tensor,
     TraceError,
 )
+from .checked import checked_call
 from .colouring import Plan, places, plan_hessian, plan_jacobian
 from .grad_mode import no_grad
 from .program import Node, Program, trace
@@ -187,6 +188,7 @@ def _argument(where: str, f: Callable, argnums: Any, args: tuple, kwargs: dict) 
     return x, lambda x: of_chosen(tree.unflatten(structure, [x]))
 
 
+@checked_call
 def sparse_derivative(
     where: str, f: Callable, argnums: Any, sparsity: Any, symmetric: bool
 ) -> Callable[..., Any]:
@@ -236,6 +238,7 @@ def _check_float(where: str, dtype: Any) -> None:
 # elements); each operation makes its output's from those of its inputs.
 
 
+@checked_call
 def detect(f: Callable, argnums: int = 0) -> Callable[..., Any]:
     """The sparsity pattern of f's Jacobian, found in a trace: for ``wg.jacobian(..., sparsity=)``.
 

@@ -15,7 +15,7 @@ from ._core import (
     Tensor,
     is_grad_enabled,
 )
-from .checked import check_function, warn
+from .checked import check_function, checked_call, warn
 from .creation import zeros_like
 from .grad_mode import enable_grad
 
@@ -181,6 +181,7 @@ def gradient_of(
     return wrapped
 
 
+@checked_call
 def value_and_grad(
     f: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = False
 ) -> Callable[..., Any]:
@@ -195,6 +196,7 @@ def value_and_grad(
     return _value_and_gradient("value_and_grad", f, argnums, has_aux)
 
 
+@checked_call
 def grad(
     f: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = False
 ) -> Callable[..., Any]:
@@ -206,6 +208,7 @@ def grad(
     return gradient_of("grad", f, argnums, has_aux)
 
 
+@checked_call
 def vjp(f: Callable, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     """``(f(*primals), vjp_fn)``, where ``vjp_fn(cotangent)`` returns one cotangent a primal.
 
@@ -237,6 +240,7 @@ def _like(where: str, what: str, given: Any, primal: Tensor) -> Tensor:
     return x if x.dtype == primal.dtype else x.astype(primal.dtype)
 
 
+@checked_call
 def jvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
     """``(f(*primals), J tangents)``: forward mode, in one pass and about the primal's memory.
 
@@ -275,6 +279,7 @@ def jvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
     return (out, tangent, aux) if has_aux else (out, tangent)
 
 
+@checked_call
 def linearize(f: Callable, *primals: Any) -> tuple[Any, Callable[..., Any]]:
     """``(f(*primals), jvp_fn)``, where ``jvp_fn(*tangents)`` is J tangents at these primals.
 
@@ -324,6 +329,7 @@ def linearize(f: Callable, *primals: Any) -> tuple[Any, Callable[..., Any]]:
     return call.plain(call.out), jvp_fn
 
 
+@checked_call
 def vmap(f: Callable, in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:
     """f over an axis of its arguments, all at once.
 

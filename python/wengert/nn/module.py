@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from .. import _core, arguments, other_names, tree
 from .._core import ArgumentError, ArgumentTypeError, DTypeError, ShapeError, Tensor
+from ..checked import checked_call
+from ..creation import zeros_like
 from ..dtypes import as_dtype
 from ..grad_mode import no_grad
 
@@ -300,10 +302,11 @@ class Module:
         _core._changed_options()
         return self
 
-    def zero_grad(self) -> None:
-        """Sets the gradients of all parameters to None."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Sets the gradients of all parameters to None (with ``set_to_none=False`` that of those
+        that have one to 0)."""
         for p in self.parameters():
-            p.grad = None
+            p.grad = None if set_to_none or p.grad is None else zeros_like(p.grad)
 
     def apply(self: M, fn: Callable[[Module], Any]) -> M:
         """Calls fn with every submodule, children first, then with the module; returns it."""
@@ -413,6 +416,7 @@ def _unflatten(skeleton: _Skeleton, values: list[Any]) -> Module:
 tree.register(Module, _flatten, _unflatten)
 
 
+@checked_call
 def functional_call(
     module: Module, params: Mapping[str, Any] | Module, *args: Any, **kwargs: Any
 ) -> Any:

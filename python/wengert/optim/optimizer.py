@@ -21,7 +21,9 @@ from .._core import (
     TraceError,
     ops,
 )
-from ..grad_mode import no_grad
+from ..checked import checked_call
+from ..creation import zeros_like
+from ..grad_mode import enable_grad, no_grad
 from ..other_names import argument_remedy
 
 Schedule = Callable[[Any], Any]
@@ -279,8 +281,10 @@ class Optimizer:
         states it takes; None if there is none."""
         return None
 
-    def step(self) -> None:
-        """Updates the parameters that have gradients, in place."""
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Updates the parameters that have gradients, in place. A ``closure`` is called before; it
+        computes a loss and its gradients, and step returns the loss."""
+        loss = None if closure is None else self._loss_of(closure)
         recording = _core._recording()
         rates = []
         for i, group in enumerate(self.param_groups):  # checked for all before anything changes
@@ -297,10 +301,20 @@ class Optimizer:
             rates.append(lr)
         if recording:
             self._record(rates)
-            return
+            return loss
         for index, (group, lr) in enumerate(zip(self.param_groups, rates)):
             self._update(index, group, lr)
         _core._advance(self._steps)
+        return loss
+
+    def _loss_of(self, closure: Callable[[], Any]) -> Any:
+        if not callable(closure):
+            raise ArgumentTypeError(
+                f"{type(self).__name__}: step takes a function that computes the loss, or nothing: "
+                f"gradients are read from the parameters; got {closure!r:.60}"
+            )
+        with enable_grad():
+            return closure()
 
     def _require_numbers(self, group: Group) -> None:
         """Raises for tensors that an operation takes as numbers, which a recording cannot read."""
@@ -359,11 +373,12 @@ class Optimizer:
             for target, value in zip(targets, made):
                 _core._assign(target, value)
 
-    def zero_grad(self) -> None:
-        """Sets the gradients of all parameters to None."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Sets the gradients of all parameters to None (with ``set_to_none=False`` that of those
+        that have one to 0)."""
         for group in self.param_groups:
             for p in group["params"]:
-                p.grad = None
+                p.grad = None if set_to_none or p.grad is None else zeros_like(p.grad)
 
     def state_dict(self) -> dict[str, Any]:
         """Options, counts and states, in a form that ``wg.save`` takes. Schedules are left out."""
@@ -433,6 +448,7 @@ class Optimizer:
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
 
 
+@checked_call
 def clip_grad_norm(params: Tensor | Iterable[Tensor], max_norm: float) -> Any:
     """Scales the gradients of ``params`` so that the Euclidean norm of all together is at most
     ``max_norm``; returns the norm before, a float (in a compiled function a tensor, float64 ()).

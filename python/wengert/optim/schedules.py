@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import _core, arguments
 from .._core import Tensor, ops
+from ..checked import checked_call
 
 Rate = Callable[[Any], Any]
 
@@ -39,6 +40,7 @@ def _cos(x: Any) -> Any:
     return ops.cos(_core.tensor(x, dtype="float64")).item()
 
 
+@checked_call
 def constant(lr: float) -> Rate:
     """The same rate at every step.
 
@@ -49,6 +51,7 @@ def constant(lr: float) -> Rate:
     return lambda step: lr
 
 
+@checked_call
 def linear(start: float, end: float, steps: float) -> Rate:
     """From start at step 0 along a line to end at step ``steps``, and end from then on.
 
@@ -66,6 +69,7 @@ def linear(start: float, end: float, steps: float) -> Rate:
     return schedule
 
 
+@checked_call
 def cosine(lr: float, steps: float, end: float = 0.0) -> Rate:
     """From lr at step 0 along half a cosine to end at step ``steps``, and end from then on.
 
@@ -87,6 +91,7 @@ def cosine(lr: float, steps: float, end: float = 0.0) -> Rate:
     return schedule
 
 
+@checked_call
 def warmup(steps: float, after: float | Rate) -> Rate:
     """Rises along a line for ``steps`` steps, of which the first is 1 / steps of the full rate;
     then ``after``, a rate or a schedule that starts with step 0.

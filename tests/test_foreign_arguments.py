@@ -1,0 +1,200 @@
+"""Arguments of PyTorch's, JAX's and NumPy's functions that ours lack, and those that ours take."""
+
+import numpy as np
+import pytest
+import wengert as wg
+from wengert import nn, optim
+
+X = wg.ones((2, 3))
+W = nn.Parameter([1.0, 2.0])
+
+
+def f(x):
+    return x * x
+
+
+REFUSED = {
+    "compile mode": (lambda: wg.compile(f, mode="max"), "compile: .*'mode'; there is no compiler"),
+    "compile graph": (lambda: wg.compile(f, fullgraph=True), "recorded whole: leave it out"),
+    "compile dynamic": (lambda: wg.compile(f, dynamic=True), "each new shape is recorded once"),
+    "compile backend": (lambda: wg.compile(f, backend="x"), "no compiler to tune: leave it out"),
+    "compile static": (
+        lambda: wg.compile(f, static_argnames="x"),
+        "use static_argnums; it takes f",
+    ),
+    "compile options": (lambda: wg.compile(dynamic=True), "each new shape is recorded once: leave"),
+    "vmap in": (lambda: wg.vmap(f, in_dims=0), "vmap: has no argument 'in_dims'; use in_axes; it"),
+    "vmap out": (lambda: wg.vmap(f, out_dims=0), "use out_axes; it takes f, in_axes, out_axes"),
+    "grad": (lambda: wg.grad(f, argnum=1), "grad: has no argument 'argnum'; use argnums; it takes"),
+    "grad nothing": (lambda: wg.grad(), "grad: missing 1 required positional argument: 'f'; it"),
+    "hessian": (
+        lambda: wg.hessian(f, strict=True),
+        "hessian: has no argument 'strict'; it takes f",
+    ),
+    "jvp": (lambda: wg.jvp(f, (X,)), "jvp: missing 1 .*'tangents'; it takes f, primals, tangents"),
+    "scan reverse": (lambda: wg.scan(f, 0.0, X, reverse=True), r"'reverse'; give wg\.flip\(xs\)"),
+    "scan unroll": (lambda: wg.scan(f, 0.0, X, unroll=2), "recorded once and replayed in C..: lea"),
+    "checkpoint": (lambda: wg.checkpoint(f, use_reentrant=False), "checkpoint: .*: leave it out"),
+    "primitive": (lambda: wg.primitive(f, name="f"), "primitive: has no argument 'name'; it takes"),
+    "while_loop": (
+        lambda: wg.while_loop(f),
+        "while_loop: missing 2 .*it takes cond_fn, body_fn, in",
+    ),
+    "functional_call": (
+        lambda: wg.functional_call(nn.ReLU()),
+        "functional_call: missing 1 .*'params",
+    ),
+    "check_grads": (lambda: wg.check_grads(f, (X,), eps=1.0), "check_grads: has no argument 'eps'"),
+    "clip norm": (lambda: optim.clip_grad_norm([W], 1.0, norm_type=2), "the norm is Euclidean: le"),
+    "cosine": (
+        lambda: optim.cosine(lr=0.1),
+        "cosine: missing 1 .*'steps'; it takes lr, steps, end",
+    ),
+    "sum dim": (
+        lambda: X.sum(dim=1),
+        "^sum: has no argument 'dim'; use axis; it takes x, axis, dty",
+    ),
+    "sum keepdim": (lambda: X.sum(axis=1, keepdim=True), "'keepdim'; use keepdims; it takes x, ax"),
+    "sum True": (
+        lambda: X.sum(1, True),
+        "^sum: 'dtype' takes a dtype; got True. Write keepdims=True$",
+    ),
+    "stack": (
+        lambda: wg.stack([X, X], dim=1),
+        r"^stack: .*'dim'; use axis; it takes \*arrays, axis",
+    ),
+    "split": (
+        lambda: X.split(1, dim=1),
+        "split: has no argument 'dim'; use axis; it takes indices_",
+    ),
+    "flip": (
+        lambda: wg.flip(X, dims=0),
+        "flip: has no argument 'dims'; use axis; it takes x, axis",
+    ),
+    "permute": (lambda: wg.permute_dims(X, dims=(1, 0)), "use axes; it takes x, axes"),
+    "softmax": (lambda: nn.softmax(X, axis=1), "softmax: .*'axis'; use dim; it takes input, dim"),
+    "std": (lambda: wg.std(X, unbiased=False), "use correction: 1 for unbiased=True, 0"),
+    "norm": (lambda: wg.linalg.vector_norm(X, p=1), "use ord; it takes x, axis, keepdims, ord"),
+    "where": (
+        lambda: wg.where(X > 0),
+        r"^where: .*'x1' is missing; .* use wg\.nonzero\(condition\)",
+    ),
+    "zeros": (lambda: wg.zeros(3, 4), r"zeros: .* one argument: write zeros\(\(3, 4\)\); it takes"),
+    "zeros dtype": (
+        lambda: wg.full(3, 4, wg.int64),
+        "full: takes 2 .*; it takes shape, fill_value,",
+    ),
+    "zeros size": (
+        lambda: wg.zeros(size=3),
+        "zeros: has no argument 'size'; use shape; it takes sh",
+    ),
+    "normal": (lambda: wg.random.default_rng(0).normal(shape=3), "'shape'; use size; it takes loc"),
+    "arange": (
+        lambda: wg.arange(0, end=3),
+        "arange: has no argument 'end'; use stop; it takes sta",
+    ),
+    "linspace": (lambda: wg.linspace(0, 1, steps=3), "'steps'; use num; it takes start, stop, num"),
+    "repeat": (
+        lambda: X.repeat(2, 1, 1),
+        r"repeat: .*; to repeat the whole use wg\.tile\(x, s",
+    ),
+    "Adam": (
+        lambda: optim.Adam([W], learning_rate=0.1),
+        "Adam: .*'learning_rate'; use lr; it take",
+    ),
+    "step": (lambda: optim.SGD([W]).step([W]), "SGD: step takes a function that computes the loss"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name):
+    call, says = REFUSED[name]
+    with pytest.raises(wg.ArgumentTypeError, match=says) as caught:
+        call()
+    assert isinstance(caught.value, TypeError)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda f: wg.grad(f)(1.0),
+        lambda f: wg.vjp(f, 1.0),
+        lambda f: wg.compile(f)(1.0),
+        lambda f: wg.scan(f, 0.0, X),
+        lambda f: wg.cond(True, f, f, 1.0),
+        lambda f: wg.functional_call(
+            type("M", (nn.Module,), {"forward": lambda _, x: f(x)})(), {}, X
+        ),
+    ],
+)
+def test_what_functions_of_the_user_raise_stays_theirs(call):
+    def two(x, y, z):
+        return x
+
+    def own(*args):
+        raise TypeError("own() takes 1 positional argument")
+
+    for function, says in [(two, "missing"), (own, r"^own\(\) takes 1 positional argument$")]:
+        with pytest.raises(TypeError, match=says) as caught:
+            call(function)
+        assert type(caught.value) is TypeError
+
+
+def test_zero_grad_takes_set_to_none():
+    layer = nn.Linear(3, 2)
+    optimizer = optim.SGD(layer.parameters())
+    for owner in (layer, optimizer):
+        layer(X).sum().backward()
+        layer.bias.grad = None
+        owner.zero_grad(set_to_none=False)
+        assert layer.bias.grad is None and layer.weight.grad.tolist() == [[0.0] * 3] * 2
+        owner.zero_grad(set_to_none=True)
+        assert layer.weight.grad is None
+
+    @wg.compile
+    def step():
+        layer(X).sum().backward()
+        optimizer.zero_grad(set_to_none=False)
+
+    step()
+    assert layer.weight.grad.tolist() == [[0.0] * 3] * 2
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, wg.compile], ids=["eager", "compiled"])
+def test_step_takes_a_closure(wrap):
+    losses = {}
+    for way in ("before", "closure"):
+        p = nn.Parameter([1.0, 2.0])
+        optimizer = optim.SGD([p], lr=0.1)
+
+        def loss_of(p=p, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = (p * p).sum()
+            loss.backward()
+            return loss
+
+        def closure(optimizer=optimizer, loss_of=loss_of):
+            return optimizer.step(loss_of)
+
+        def before(optimizer=optimizer, loss_of=loss_of):
+            loss = loss_of()
+            assert optimizer.step() is None
+            return loss
+
+        step = wrap(closure if way == "closure" else before)
+        losses[way] = [step().item() for _ in range(3)] + p.tolist()
+    assert losses["closure"] == losses["before"]
+    with wg.no_grad():
+        assert optimizer.step(loss_of).item() < losses["closure"][0]  # records all the same
+
+
+def test_a_loop_without_rows():
+    state, ys = wg.scan(lambda c, x: (c + 1, c), 0.0, length=3)
+    assert (state.item(), ys.tolist()) == (3.0, [0.0, 1.0, 2.0])
+    with pytest.raises(wg.ArgumentError, match="needs xs or a length"):
+        wg.scan(lambda c, x: (c, c), 0.0)
+
+
+def test_what_numpy_passes_on_is_taken():
+    assert np.sum(X, axis=1).tolist() == [3.0, 3.0]
+    assert np.std(X, ddof=1).item() == 0.0
