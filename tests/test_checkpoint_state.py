@@ -17,10 +17,10 @@ def model(block):
             )
             self.last = nn.Linear(6, 2)
             self.rng = rng
-            self.calls = 0
+            self.calls = []
 
         def _block(self, h):
-            self.calls += 1
+            self.calls.append(h.shape)
             return self.block(self.block(h))
 
         def forward(self, x):
@@ -49,7 +49,7 @@ def test_training_is_the_same_to_the_bit(compiled, policy):
         step = wg.compile(step) if compiled else step
         losses = [step(wg.asarray(RNG_X[i])) for i in range(4)]
         results.append((losses, net.state_dict(), net.rng.get_state()))
-        assert net.calls == (1 if compiled else 4)
+        assert len(net.calls) == (1 if compiled else 4)
     assert results[0][1]["block.1.num_batches_tracked"].item() == 8
     same(*results)
 
@@ -285,7 +285,7 @@ def test_a_compiled_step_needs_less_memory():
         fast = wg.compile(step)
         results.append(fast(x))
         peaks.append(fast.program(x).bytes_peak)
-        replay, _ = fast._find(*fast._leaves((x,), {}))
+        replay, *_ = fast._find(*fast._leaves((x,), {}))
         arenas.append(replay.arena_bytes)
         same(step(x)[0], results[-1][0])
     same(*results)

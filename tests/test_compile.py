@@ -239,19 +239,18 @@ def test_an_index_from_outside_is_read_afresh():
 
 
 def test_leaked_values_cannot_be_used():
-    kept, holder = [], nn.Module()
+    kept = []
 
     @wg.compile
     def f(x):
         kept.append(x * 2)
-        holder.last = x + 1
         return x
 
-    f(numbers(1.0))
+    with pytest.raises(wg.TraceError, match="keeps traced values"):
+        f(numbers(1.0))
     for use in (lambda v: v + 1, lambda v: f(v), float, lambda v: v.numpy(), lambda v: v.sum()):
-        for value in (kept[0], holder.last):
-            with pytest.raises(wg.TraceError):
-                use(value)
+        with pytest.raises(wg.TraceError):
+            use(kept[0])
     assert "traced" in repr(kept[0])
     g = wg.compile(lambda x: x + kept[0])
     with pytest.raises(wg.TraceError, match="ended; return it"):
@@ -407,7 +406,8 @@ def test_primitives_inside():
 
     @wg.primitive
     def doubled(x):
-        kept.append(x)
+        if not getattr(x, "_is_abstract", False):
+            kept.append(x)
         return np.asarray(x) * 2 if isinstance(x, np.ndarray) else x * 2
 
     @doubled.def_vjp
@@ -419,8 +419,7 @@ def test_primitives_inside():
         for i in range(4):
             assert set(compiled(np.full(500, float(i))).tolist()) == {2.0 * i + 3}
     del compiled
-    values = [float(x[0].item()) for x in kept if not getattr(x, "_is_abstract", False)]
-    assert values == [1.0, 2.0, 3.0, 4.0]
+    assert [float(x[0].item()) for x in kept] == [1.0, 2.0, 3.0, 4.0]
     grad = wg.compile(wg.grad(lambda x: doubled(x * x).sum()))
     for _ in range(2):
         assert grad(numbers(3.0)).tolist() == [12.0]

@@ -14,7 +14,7 @@ from wengert import nn
 
 
 def replays_of(compiled):
-    return [replay for entries in compiled._recordings.values() for replay, _ in entries]
+    return [replay for entries in compiled._recordings.values() for replay, *_ in entries]
 
 
 def replay_of(compiled):

@@ -93,8 +93,11 @@ void assign(const Var& to, const Var& from) {
     if (const Var now = recording->read(to); now.is_abstract() && shown(*now.get()) > 0)
       fail(ErrorKind::trace, "assign: the compiled function still holds a view that it made of this tensor, which would "
            "not see the change; end it first (del), or copy it: view + 0");
-  if (recording)
+  if (recording) {
+    // What was made within has its new value nowhere but in the recording.
+    if (to->python && !recording->is_outside(*to.get())) note_traced(static_cast<PyObject*>(to->python));
     return recording->assign(to, detach(broadcast_to(as_dtype_of(to, from), shape)));
+  }
   Tape::preserve(to.array());
   const bool overlap = from->array.buffer() == to->array.buffer();
   kernels::copy(overlap ? kernels::contiguous_copy(from.array()) : from.array(), to.array());

@@ -19,5 +19,6 @@ PYBIND11_MODULE(_core, m) {
   bind_runtime(m);
   bind_optim(m);
   bind_primitive(m);
+  bind_side_effects(m);
   bind_ops(m);
 }

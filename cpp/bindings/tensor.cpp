@@ -48,6 +48,7 @@ PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
     as_tensor(self)->weak_references = nullptr;
     x->python = self;
     ++shown(*x.get());
+    if (x.is_abstract()) note_traced(self);
     return self;
   });
 }
@@ -58,6 +59,7 @@ void tensor_dealloc(PyObject* self) {
   if (tensor->value) {
     tensor->value->python = nullptr;
     --shown(*tensor->value);
+    if (tensor->value->trace) forget_traced(self);
   }
   tensor->value.~Ref<Value>();
   PyTypeObject* type = Py_TYPE(self);
@@ -442,6 +444,7 @@ PyObject* wrap(const Var& x) {
   made->weak_references = nullptr;
   x->python = made;
   ++shown(*x.get());
+  if (x.is_abstract()) note_traced(reinterpret_cast<PyObject*>(made));
   return reinterpret_cast<PyObject*>(made);
 }
 

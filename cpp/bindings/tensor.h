@@ -54,6 +54,9 @@ bool is_differentiated(const Var& x);
 
 // The count of Tensor objects that show the memory of x.
 uint16_t& shown(Value& x);
+// A Tensor object that means nothing outside the recording that is open; and its end.
+void note_traced(PyObject* tensor);
+void forget_traced(PyObject* tensor);
 // What is written into `to`: numbers and sequences of them must be ones of its dtype, when recorded
 // ones are known too (as_dtype_of).
 Var value_for(const char* where, const Var& to, PyObject* object);
@@ -144,6 +147,7 @@ void bind_runtime(py::module_& m);
 void bind_source(py::module_& m);
 void bind_optim(py::module_& m);
 void bind_primitive(py::module_& m);
+void bind_side_effects(py::module_& m);
 
 }  // namespace wengert::bindings
 

@@ -19,6 +19,7 @@ from .checked import warn
 from .functions import stack
 from .loop_checkpoints import Budget, Checkpoint, TwoLevel
 from .program import Program
+from .side_effects import Watch
 
 if TYPE_CHECKING:
     from .explain import Profile
@@ -30,6 +31,20 @@ class CacheInfo(NamedTuple):
     hits: int
     misses: int
     size: int
+
+
+class _Recorded(NamedTuple):
+    """One recording, and the structure of what the call returns."""
+
+    replay: Any
+    structure: tree.Structure
+    effects: Watch
+
+    @property
+    def once(self) -> list[str]:
+        """Attributes as this call leaves which another recording begins; then this one serves it
+        alone."""
+        return self.effects.once
 
 
 _MOST_ARGUMENTS = 1 << 16
@@ -59,7 +74,7 @@ class Compiled(_core._FastCall):
         self._exact = exact
         self._budget = memory_budget
         _core._set_statics(self, list(numbers))
-        self._recordings: dict[Any, list[tuple[Any, tree.Structure]]] = {}
+        self._recordings: dict[Any, list[_Recorded]] = {}
         self._bound: dict[int, tuple[weakref.ref, Compiled]] = {}
         self._slow_hits = 0
         self._misses = 0
@@ -131,8 +146,13 @@ class Compiled(_core._FastCall):
 
         return call
 
-    def _record(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> tuple[Any, ...]:
-        call = self._of_leaves(structure, fixed)
+    def _record(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> _Recorded:
+        watch = Watch(self.__name__)
+
+        def call(leaves: list[Tensor]) -> Any:
+            traced, kwargs = tree.unflatten(structure, leaves)
+            args = self._join(traced, fixed)
+            return watch.call(lambda: self.__wrapped__(*args, **kwargs))
 
         def results(found: Any) -> list[Any]:
             leaves = tree.leaves(found)
@@ -148,7 +168,10 @@ class Compiled(_core._FastCall):
         result, replay = _core._record(
             call, tensors, _followed(tensors), results, limit, self._exact
         )
-        return replay, tree.flatten(result)[1]
+        out_structure = tree.flatten(result)[1]
+        del result
+        watch.refuse_leaks(self.__wrapped__)
+        return _Recorded(replay, out_structure, watch)
 
     def _disk(self) -> tuple[str, int, float, float, float] | None:
         """Where values may go while they wait: directory, bytes and what moving takes."""
@@ -164,7 +187,7 @@ class Compiled(_core._FastCall):
         modes = (_core.is_grad_enabled(), *_followed(tensors))
         return structure, _exact(fixed), types, modes, self._exact, _core._options_epoch()
 
-    def _find(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> tuple[Any, ...]:
+    def _find(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> _Recorded:
         try:
             known = self._recordings.get(self._key(tensors, structure, fixed), [])
         except TypeError:
@@ -174,15 +197,16 @@ class Compiled(_core._FastCall):
                 f"strings and tuples; got {got}"
             ) from None
         for entry in known:
-            if entry[0].fits():
+            if entry.replay.fits():
                 self._slow_hits += 1
                 return entry
         entry = self._record(tensors, structure, fixed)
         self._misses += 1
         # The call may have changed options itself: as it left them, so the next one finds them.
-        self._recordings.setdefault(self._key(tensors, structure, fixed), []).append(entry)
-        self._forget_stale()
-        self._warn_of_growth()
+        if not entry.once:
+            self._recordings.setdefault(self._key(tensors, structure, fixed), []).append(entry)
+            self._forget_stale()
+        self._warn_of_growth(entry.once)
         return entry
 
     def _forget_stale(self) -> None:
@@ -191,13 +215,14 @@ class Compiled(_core._FastCall):
         for key in stale[:-_STALE]:
             del self._recordings[key]
 
-    def _warn_of_growth(self) -> None:
+    def _warn_of_growth(self, once: list[str]) -> None:
         if self._misses % _MANY:
             return
         keys = list(self._recordings)
         names = ("tree structure", "static arguments", "", "grad mode", "", _OPTIONS)
         changing = [name for i, name in enumerate(names) if name and len({k[i] for k in keys}) > 1]
-        changing += self._changing_leaves(keys)
+        changing += self._changing_leaves(keys) if keys else []
+        changing += [f"{path}, which the call itself binds anew" for path in once]
         warnings.warn(
             f"compile: {self.__name__} was recorded {self._misses} times; what changes: "
             f"{', '.join(changing) or 'which leaves hold a gradient'}",
@@ -233,18 +258,24 @@ class Compiled(_core._FastCall):
         tensors, structure, fixed = self._leaves(args, kwargs)
         if any(x._is_abstract for x in tensors):  # of a trace that has ended
             return self.__wrapped__(*args, **kwargs)
-        replay, out_structure = self._find(tensors, structure, fixed)
-        if replay.overlaps(tensors):
+        entry = self._find(tensors, structure, fixed)
+        if entry.replay.overlaps(tensors):
             return self.__wrapped__(*args, **kwargs)
-        if replay.has_pull:
+        out = self._play(entry, tensors, structure, fixed)
+        if not entry.once and not entry.replay.has_pull:
+            _core._add_recording(self, args, kwargs, entry.replay, out)
+        return out
+
+    def _play(self, entry: _Recorded, tensors: list[Tensor], structure: Any, fixed: tuple) -> Any:
+        if entry.replay.has_pull:
             call = self._of_leaves(structure, fixed)
-            results = replay.run_followed(
+            results = entry.replay.run_followed(
                 tensors, self.__name__, lambda leaves: tree.leaves(call(leaves))
             )
-            return tree.unflatten(out_structure, results)
-        out = tree.unflatten(out_structure, replay.run(tensors))
-        _core._add_recording(self, args, kwargs, replay, out)
-        return out
+        else:
+            results = entry.replay.run(tensors)
+        entry.effects.finish()
+        return tree.unflatten(entry.structure, results)
 
     def run(self, *args: Any, steps: int | None = None, **kwargs: Any) -> Any:
         """Many calls in one, in C++ without Python's lock: results stacked along a new first axis.
@@ -287,19 +318,23 @@ class Compiled(_core._FastCall):
         if count < 1:
             raise ArgumentError("run: needs at least one step; the arguments have no rows")
         misses = self._misses
-        replay, out_structure = self._find(rows, structure, fixed)
+        entry = self._find(rows, structure, fixed)
+        replay = entry.replay
         if steps is None and self._misses > misses:
             self._warn_of_rows(tensors, structure, fixed)
         stacked = [steps is None] * len(tensors)
-        if replay.repeats and not replay.overlaps(tensors) and not _core._watching():
-            return tree.unflatten(out_structure, replay.run_many(tensors, stacked, count))
+        alone = not replay.overlaps(tensors) and not _core._watching()
+        if replay.repeats and alone and not entry.once:
+            return tree.unflatten(entry.structure, replay.run_many(tensors, stacked, count))
         results = []
-        for i in range(count):
+        if entry.once and alone:
+            results.append(tree.leaves(self._play(entry, rows, structure, fixed)))
+        for i in range(len(results), count):
             leaves = [x[i] for x in tensors] if steps is None else tensors
             traced, named = tree.unflatten(structure, leaves)
             results.append(tree.leaves(self(*self._join(traced, fixed), **named)))
         parts = [stack([_core.asarray(x) for x in column]) for column in zip(*results)]
-        return tree.unflatten(out_structure, parts)
+        return tree.unflatten(entry.structure, parts)
 
     def _warn_of_rows(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> None:
         """Where rows are new and the whole is not, one batch may have been meant."""
@@ -466,20 +501,30 @@ def compile(
 ) -> Callable[..., Any]:
     """f, recorded at its first call and replayed in C++ from then on.
 
-    All that a call does is recorded: forward, backward, optimiser updates and changes of tensors
-    in place. Tensors from outside are read afresh at every call. Every set of shapes, dtypes and
-    static arguments has a recording of its own. Python numbers become tensors that take the dtype
-    of what they meet, as numbers do; positions in ``static_argnums`` keep their values, which are
-    to be hashable. Within another transform, and under ``wg.debug_nans``, f itself is run.
+    All that a call does to tensors is recorded: forward, backward, optimiser updates, changes in
+    place, and attributes of modules that are bound to new tensors. The tensors from outside that f
+    met when it was recorded are read afresh at every call. Every set of shapes, dtypes and static
+    arguments has a recording of its own. Python numbers become tensors that take the dtype of what
+    they meet, as numbers do; positions in ``static_argnums`` keep their values, which are to be
+    hashable. Within another transform, and under ``wg.debug_nans``, f itself is run.
 
     Results equal those of f within rounding, as rewrites may sum in another order and take -0.0 for
     0.0. With ``exact=True`` such rewrites are left out and results are those of f to the bit, for
     tensors from outside that lie row by row: others are copied so first. (The body of a ``wg.scan``
     is a program of its own, rewritten in eager calls just the same.)
 
-    What f reads of Python (globals, attributes, counters) is what it was when it was recorded; of
+    What f reads of Python (globals, entries of dicts, counters, NumPy arrays) is what it was when
+    it was recorded, and so are branches on it: give ``step % 4 == 0`` as a static argument. Of
     modules and optimisers a change of attributes or options is noticed. An ``if`` or ``float()`` on
     a traced value raises ``wg.TraceError``.
+
+    What f does to Python it does when it is recorded, not in replays. ``self.mean = new`` in a
+    module is carried out by both, as ``self.mean.assign(new)``; where something else would see that
+    (another name or a view of the old tensor) or where there was no such tensor, the attribute gets
+    a new one and the next call is recorded anew. Where an attribute cannot be carried over (a new
+    ``Parameter``; a value whose history would be lost), and where a traced value stays in a global,
+    a list, a dict or any other object, a ``wg.TraceError`` names the place: return the value. A
+    number of a module that f changes, such as a counter, warns.
 
     ``memory_budget``, in bytes or as ``"64MB"`` or ``"1.5GiB"``, bounds what a call holds between
     its inputs and its outputs: the arena of a replay as the allocator counts it, with copies of

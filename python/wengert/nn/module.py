@@ -10,21 +10,15 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from .. import _core, arguments, other_names, tree
+from .. import _core, arguments, other_names, side_effects, tree
 from .._core import ArgumentError, ArgumentTypeError, DTypeError, ShapeError, Tensor
 from ..checked import checked_call
 from ..creation import zeros_like
 from ..dtypes import as_dtype
 from ..grad_mode import no_grad
+from ..side_effects import ABSENT
 
 M = TypeVar("M", bound="Module")
-
-
-_PLAIN = (bool, int, float, str)
-
-
-def _same_plain(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and type(a) in _PLAIN and a == b
 
 
 class Parameter(Tensor):
@@ -57,6 +51,10 @@ class Module:
 
     Calling a module is calling its class's ``forward``; there is no need to call
     ``super().__init__()``.
+
+    State that ``forward`` changes belongs in tensors: ``self.mean.assign(new)``, or ``self.mean =
+    new``, which ``wg.compile`` carries out likewise. A Python number that ``forward`` changes stays
+    in replays what it was (and warns).
 
     >>> class Scale(wg.nn.Module):
     ...     def __init__(self):
@@ -98,17 +96,15 @@ class Module:
             raise ArgumentTypeError(
                 f"{type(self).__name__}: forward belongs to the class; override it in a subclass"
             )
-        old = self.__dict__[name] if name in self.__dict__ else getattr(type(self), name, self)
+        old = self.__dict__.get(name, ABSENT)
         object.__setattr__(self, name, value)
-        if old is not value and not _same_plain(old, value):
-            # Between plain values there is a way back, as from train to eval and to train.
-            plain = type(old) in _PLAIN and type(value) in _PLAIN
-            ends = [hash((id(self), name, type(x), x)) for x in (old, value)] if plain else (0, 0)
-            _core._changed_options(ends[0] ^ ends[1])
+        if old is not value:
+            side_effects.changed(self, name, old, value)
 
     def __delattr__(self, name: str) -> None:
+        old = self.__dict__.get(name, ABSENT)
         object.__delattr__(self, name)
-        _core._changed_options()
+        side_effects.changed(self, name, old, ABSENT)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Makes a tensor part of the module's state that is not trained."""

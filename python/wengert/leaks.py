@@ -1,0 +1,138 @@
+"""Says what made a traced value that was left behind, and who holds it."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from types import CellType, CodeType, FrameType, FunctionType, ModuleType
+from typing import Any
+
+from . import _core
+from ._core import Tensor
+
+_DEPTH = 3  # containers within containers that are followed
+_MOST = 10000  # objects that are looked at
+
+
+def describe(left: list[Tensor], i: int, f: Callable) -> str:
+    """One of the traced values that outlived the recording of f."""
+    x = left[i]
+    made = _core._made_by(x)
+    what = f"the value made by {made}" if made else "a value"
+    holder = _in_sight(x, f) or _holder(x, {id(left)}, _DEPTH)
+    return f"{what}, held by {holder or 'an object without a name'}"
+
+
+def _in_sight(x: Any, f: Callable) -> str | None:
+    """How f itself reaches x: by a variable of a function around it, a global or an attribute."""
+    for name, value in _variables(f):
+        if value is x:
+            return f"'{name}'"
+        if (part := _part(value, x, _DEPTH)) is not None:
+            return f"'{name}{part}'"
+    return None
+
+
+def _variables(f: Any) -> Iterator[tuple[str, Any]]:
+    while (inner := getattr(f, "__wrapped__", None) or getattr(f, "func", None)) is not None:
+        f = inner
+    owner = getattr(f, "__self__", None)
+    if owner is not None:
+        yield "self", owner
+    f = getattr(f, "__func__", f)
+    if not isinstance(f, FunctionType):
+        f = vars(type(f)).get("__call__")
+    if not isinstance(f, FunctionType):
+        return
+    for name, cell in zip(f.__code__.co_freevars, f.__closure__ or ()):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:  # empty
+            continue
+    for name in _global_names(f.__code__):
+        if name in f.__globals__:
+            yield name, f.__globals__[name]
+
+
+def _global_names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _global_names(constant)
+
+
+def _items(value: Any) -> Iterator[tuple[str, Any]]:
+    """What a container or an object holds, and where: ``[0]``, ``['loss']``, ``.best``."""
+    if isinstance(value, dict):
+        yield from [(f"[{key!r:.40}]", item) for key, item in value.items()]
+    elif isinstance(value, (list, tuple, deque)):
+        yield from [(f"[{i}]", item) for i, item in enumerate(value)]
+    elif isinstance(value, (set, frozenset)):
+        yield from [("", item) for item in value]
+    elif not isinstance(value, (ModuleType, type)) and hasattr(value, "__dict__"):
+        yield from [(f".{name}", item) for name, item in vars(value).items()]
+
+
+def _part(value: Any, x: Any, depth: int = 1) -> str | None:
+    """The shortest way from a container or an object to x."""
+    near, seen = [("", value)], {id(value)}
+    for _ in range(depth):
+        further = []
+        for path, holder in near:
+            for step, item in _items(holder):
+                if item is x:
+                    return path + step
+                if id(item) not in seen and len(seen) < _MOST:
+                    seen.add(id(item))
+                    further.append((path + step, item))
+        near = further
+    return None
+
+
+def _holder(x: Any, skip: set[int], depth: int) -> str | None:
+    """Any way from a name to x that Python knows of."""
+    for module in list(sys.modules.values()):
+        for name, value in list(getattr(module, "__dict__", {}).items()):
+            if value is x:
+                return f"'{module.__name__}.{name}'"
+    other = None
+    holders = gc.get_referrers(x) if depth else []
+    skip.add(id(holders))
+    while holders:
+        holder = holders.pop()
+        if id(holder) in skip or isinstance(holder, FrameType):
+            continue
+        if isinstance(holder, CellType):
+            if (name := _name_of_cell(holder)) is not None:
+                return f"the variable '{name}' of a function"
+            continue
+        part = _part(holder, x)
+        if isinstance(holder, dict) and (owner := _owner(holder)) is not None:
+            return f"the attribute {type(owner).__name__}.{part[2:-2] if part else ''}"
+        if part is not None and not isinstance(holder, (dict, list, tuple, deque, set, frozenset)):
+            return f"the attribute {type(holder).__name__}{part}"
+        found = _holder(holder, skip, depth - 1)
+        if found is not None:
+            return f"{found}, a {type(holder).__name__}"
+        other = f"a {type(holder).__name__}"
+    return other
+
+
+def _owner(members: dict) -> Any:
+    """The object of which this is the __dict__."""
+    for holder in gc.get_referrers(members):
+        if getattr(holder, "__dict__", None) is members:
+            return holder
+    return None
+
+
+def _name_of_cell(cell: CellType) -> str | None:
+    for closure in gc.get_referrers(cell):
+        if isinstance(closure, tuple):
+            for f in gc.get_referrers(closure):
+                if isinstance(f, FunctionType) and f.__closure__ is closure:
+                    names = zip(f.__code__.co_freevars, closure)
+                    return next((name for name, own in names if own is cell), None)
+    return None

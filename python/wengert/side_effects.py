@@ -1,0 +1,293 @@
+"""What a call does to Python beside computing, while it is recorded: attributes of modules that it
+binds anew, and traced values that it leaves behind.
+
+Knows modules only as objects that tell it of their attributes.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from . import _core, tree
+from ._core import ArgumentError, Tensor, TraceError
+from .checked import warn
+
+_PLAIN = (bool, int, float, str)
+_NUMBERS = (int, float)
+_CONTAINERS = (tuple, list, dict)
+_SHOWN = 3  # of values left behind, in a message
+ABSENT: Any = object()
+_open = threading.local()  # the recordings of each thread
+
+
+def _same_plain(a: Any, b: Any) -> bool:
+    return type(a) is type(b) and type(a) in _PLAIN and a == b
+
+
+def changed(owner: Any, name: str, old: Any, new: Any) -> None:
+    """An attribute of a module, which recordings take for constant, was `old` and is `new`; absent
+    where they are `ABSENT`."""
+    watches = getattr(_open, "watches", ())
+    for watch in watches:
+        watch.note(owner, name, old)
+    if watches:
+        return
+    old, new = (getattr(type(owner), name, x) if x is ABSENT else x for x in (old, new))
+    if old is new or _same_plain(old, new):
+        return
+    # Between plain values there is a way back, as from train to eval and to train.
+    plain = type(old) in _PLAIN and type(new) in _PLAIN
+    ends = [hash((id(owner), name, type(x), x)) for x in (old, new)] if plain else (0, 0)
+    _core._changed_options(ends[0] ^ ends[1])
+
+
+class _Change(NamedTuple):
+    """An attribute that has another value at the end of a call than at its start."""
+
+    owner: Any
+    name: str
+    old: Any
+    new: Any
+
+    @property
+    def path(self) -> str:
+        return f"{type(self.owner).__name__}.{self.name}"
+
+    def put(self, value: Any) -> None:
+        if value is ABSENT:
+            vars(self.owner).pop(self.name, None)
+        else:
+            object.__setattr__(self.owner, self.name, value)
+
+    def pass_on(self) -> None:
+        """To the recording around this one, or to those that took the attribute for constant."""
+        changed(self.owner, self.name, self.old, self.new)
+
+    def seen(self, value: Any) -> Any:
+        return getattr(type(self.owner), self.name, value) if value is ABSENT else value
+
+    def is_one(self) -> bool:
+        old, new = self.seen(self.old), self.seen(self.new)
+        return old is not new and not _same_plain(old, new)
+
+    def counts(self) -> bool:
+        """Whether it is a number that became another one."""
+        return type(self.seen(self.old)) in _NUMBERS and type(self.new) in _NUMBERS
+
+    def settles(self) -> bool:
+        """Whether the next call is taken to do what this one did: parts made at the first use."""
+        missing = self.seen(self.old)
+        return (missing is None or missing is ABSENT) and not _flat(self.new)[0]
+
+
+def _flat(value: Any) -> tuple[list[Any], Any]:
+    """The leaves and the structure of a tensor, or of a container of tensors."""
+    if isinstance(value, Tensor):
+        return tree.flatten(value)
+    if type(value) in _CONTAINERS:
+        try:
+            return tree.flatten(value)
+        except ArgumentError:  # it holds itself
+            pass
+    return [], None
+
+
+def _references(leaves: list[Any], i: int) -> int:
+    return sys.getrefcount(leaves[i])
+
+
+_ONE = _references([object()], 0)  # those to an object in a list, and nowhere else
+
+
+class Watch:
+    """The side effects of one recorded call.
+
+    An attribute of a module that was bound to another tensor is bound to the old one again, which
+    is changed in place instead, by replays too. Where that would be seen elsewhere, or where there
+    was no such tensor, the recording serves one call: `finish` binds the attribute to a tensor of
+    its own, which the next recording finds.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.once: list[str] = []  # attributes whose change makes the next call another one
+        self._first: dict[tuple[int, str], tuple[weakref.ref, Any]] = {}
+        self._due: list[_Change] = []
+        self._recording = 0
+
+    def note(self, owner: Any, name: str, old: Any) -> None:
+        """The attribute changes; it was `old`."""
+        key = id(owner), name
+        known = self._first.get(key)
+        if known is None or known[0]() is not owner:
+            self._first[key] = weakref.ref(owner), old
+
+    def call(self, f: Callable[[], Any]) -> Any:
+        """f(), within a recording that is open."""
+        self._recording = _core._recording_id()
+        if not hasattr(_open, "watches"):
+            _open.watches = []
+        _open.watches.append(self)
+        try:
+            out = f()
+        except BaseException:
+            _open.watches.remove(self)
+            self._undo(self._changes())
+            raise
+        _open.watches.remove(self)
+        return self._settle(out)
+
+    def finish(self) -> None:
+        """Binds what could not be changed in place, after the call."""
+        while self._due:
+            change = self._due.pop()
+            change.put(change.new)
+            change.pass_on()
+
+    def refuse_leaks(self, f: Callable) -> None:
+        """Raises where traced values outlive the recording, which has ended."""
+        if not _core._left_behind(self._recording):
+            return
+        gc.collect()  # some may be garbage by now
+        left = _core._left_behind(self._recording)
+        if not left:
+            return
+        from .leaks import describe  # loaded at first use
+
+        shown = range(min(len(left), _SHOWN))
+        found = "; ".join(sorted({describe(left, i, f) for i in shown}))
+        more = f"; and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
+        raise TraceError(
+            f"compile: {self.name} keeps traced values, which are of no use after the call and "
+            f"which replays would not put there: {found}{more}. Return them from {self.name}, or "
+            "assign them to tensors made outside (t.assign(value))"
+        )
+
+    def _changes(self) -> list[_Change]:
+        found = []
+        for (_, name), (owner, old) in self._first.items():
+            if (alive := owner()) is not None:
+                change = _Change(alive, name, old, vars(alive).get(name, ABSENT))
+                if change.is_one():
+                    found.append(change)
+        self._first.clear()
+        return found
+
+    def _undo(self, changes: list[_Change]) -> None:
+        """Takes traced values out of the attributes."""
+        for change in changes:
+            if _has_traced(change.new):
+                change.put(change.old)
+            else:
+                change.pass_on()
+
+    def _settle(self, out: Any) -> Any:
+        """Carries changes of attributes over; the results, as they are before that."""
+        returned = Counter(map(id, tree.leaves(out)))
+        # Those that took over another attribute's tensor come first, and then hold it no more.
+        changes = sorted(self._changes(), key=lambda change: _has_traced(change.new), reverse=True)
+        places: list[Tensor] = []
+        values: list[Tensor] = []
+        counted: list[str] = []
+        while changes:
+            change = changes.pop()
+            leaves, structure = _flat(change.new)
+            traced = _has_traced(change.new)
+            if traced and (problem := _problem(change, leaves)):
+                self._undo([change, *changes])
+                raise TraceError(f"compile: {self.name} binds {change.path} to {problem}")
+            now = [_core._present(x) if isinstance(x, Tensor) else x for x in leaves]
+            kept, known = _flat(change.old)
+            if (
+                structure is not None
+                and known == structure
+                and _takes(change, kept, leaves, now, returned)
+            ):
+                differ = [j for j, x in enumerate(leaves) if x is not kept[j]]
+                places += [kept[j] for j in differ]
+                values += [now[j] for j in differ]
+                change.put(change.old)
+            elif traced:
+                for j, x in enumerate(leaves):
+                    if isinstance(x, Tensor) and _core._is_within(x):
+                        leaves[j] = _core._place_for(now[j])
+                        places.append(leaves[j])
+                        values.append(now[j])
+                change.put(change.old)
+                self._due.append(change._replace(new=tree.unflatten(structure, leaves)))
+                self.once.append(change.path)
+            else:
+                change.pass_on()
+                if change.counts():
+                    counted.append(f"{change.path} from {change.seen(change.old)} to {change.new}")
+                elif not change.settles():
+                    self.once.append(change.path)
+        if any(id(x) in returned for x in places):
+            out = tree.map(lambda x: _core._present(x) if isinstance(x, Tensor) else x, out)
+        _core._rebind(places, values)
+        if counted:
+            warn(
+                f"compile: {self.name} changes {', '.join(counted)} while it is recorded; replays "
+                "leave that as it is, and what depends on it as recorded. Count in a tensor "
+                "(register_buffer and .assign), or outside"
+            )
+        return out
+
+
+def _has_traced(value: Any) -> bool:
+    return any(isinstance(x, Tensor) and _core._is_within(x) for x in _flat(value)[0])
+
+
+def _problem(change: _Change, leaves: list[Any]) -> str | None:
+    """Why the traced values among these cannot become state."""
+    for x in leaves:
+        if not isinstance(x, Tensor) or not _core._is_within(x):
+            continue
+        made = _core._made_by(x)
+        what = f"a traced value{f', made by {made}' if made else ''}, "
+        write = f"self.{change.name}"
+        if _core._present(x) is None:
+            return (
+                f"{what}of a function that is traced within it (by vmap, scan, cond, checkpoint) "
+                "and ends before; return the value from that function"
+            )
+        if "_stand_ins" in vars(change.owner):
+            return (
+                f"{what}in a copy of the module, as arguments and transforms get it; write "
+                f"{write}.assign(...), or let the function close over the module"
+            )
+        if type(x) is not Tensor or (x.is_leaf and x.requires_grad):
+            return f"a new leaf made of traced values; write {write}.assign(...) in wg.no_grad()"
+        if _core._has_open_history(x):
+            return (
+                f"{what}whose derivative the attribute would lose; write {write} = value.detach(), "
+                "or return the value"
+            )
+    return None
+
+
+def _takes(
+    change: _Change, kept: list[Any], leaves: list[Any], now: list[Any], returned: Counter[int]
+) -> bool:
+    """Whether the old tensors can hold the present values, and nobody else holds the old ones: only
+    `kept` and the change, or the container that it holds, and the results of the call."""
+    if not isinstance(change.old, Tensor) and _references([change.old], 0) != _ONE + 1:
+        return False
+    for i, x in enumerate(leaves):
+        if x is kept[i]:
+            continue
+        if not isinstance(x, Tensor) or not isinstance(kept[i], Tensor):
+            if not _same_plain(x, kept[i]):
+                return False
+            continue
+        alone = _references(kept, i) == _ONE + 1 + returned[id(kept[i])]
+        alike = type(x) is type(kept[i]) and now[i] is not None
+        if not alone or not alike or not _core._can_take(kept[i], now[i]):
+            return False
+    return True
