@@ -20,10 +20,10 @@ struct PyOp {
 
 PyTypeObject* op_type = nullptr;
 
-// What to write instead, by python/wengert/other_names.py, which knows other libraries; or nothing.
+// What to write instead, by python/wengert/other_arguments.py, which knows other libraries; or nothing.
 template <class... Parts>
 std::string remedy(const char* about, const Parts&... parts) {
-  const std::string text = py::str(py::module_::import("wengert.other_names").attr(about)(parts...));
+  const std::string text = py::str(py::module_::import("wengert.other_arguments").attr(about)(parts...));
   return text.empty() ? text : text + "; ";
 }
 
@@ -111,7 +111,8 @@ PyObject* call_op(PyObject* self, PyObject* const* args, std::size_t flagged, Py
     if (positional - next > op.params.size() && next < op.inputs.size())
       fail(ErrorKind::type, op.name, ": takes tensors, arrays and numbers; got ", show(args[next]));
     if (positional - next > op.params.size())
-      fail(ErrorKind::type, op.name, ": takes at most ", op.inputs.size() + op.params.size(), " arguments; got ", positional);
+      fail(ErrorKind::type, op.name, ": takes at most ", op.inputs.size() + op.params.size(), " arguments; got ", positional, "; ",
+           remedy("call_remedy", op.name, positional), "it takes ", arguments_of(op));
     for (std::size_t i = next; i < positional; ++i) params[i - next] = args[i];
     const Py_ssize_t named = names ? PyTuple_GET_SIZE(names) : 0;
     for (Py_ssize_t k = 0; k < named; ++k) {
@@ -137,6 +138,12 @@ PyObject* call_op(PyObject* self, PyObject* const* args, std::size_t flagged, Py
       if (!tensors[i])
         fail(ErrorKind::type, op.name, ": the argument '", op.inputs[i], "' is missing; ",
              remedy("call_remedy", op.name, positional), "it takes ", arguments_of(op));
+    // Rows that join tensors along an axis get a list of them, or several: one is seldom meant, and NumPy takes its
+    // rows.
+    const bool joins = op.variadic() && op.inputs.size() == 1 && !op.params.empty() && op.params[0].name == "axis";
+    if (joins && tensors.size() == 1 && tensors[0] == args[0])
+      fail(ErrorKind::type, op.name, ": takes several tensors, or a list of them; got one tensor. Give ", op.name,
+           "([x]) for one, or list(x) for its rows");
     const std::size_t least = op.variadic() ? op.inputs.size() - 1 : op.inputs.size();
     if (tensors.size() < least) fail(ErrorKind::type, op.name, ": the argument '", op.inputs[tensors.size()], "' is missing");
     if (tensors.empty() && positional > 0)

@@ -199,7 +199,7 @@ Types infer_linear(std::span<const Type> in, const Attrs&) {
   if (last(x) != weight[1])
     fail(ErrorKind::shape, "linear: inner dimensions differ: x ", x, " with weight ", weight,
          " (out, in) needs ", last(x), " == ", weight[1],
-         last(x) == weight[0] ? ". Did you mean weight.T?" : "");
+         ". Give x (..., ", weight[1], ")", last(x) == weight[0] ? ", or weight.T for a weight (in, out)" : "");
   if (in.size() > 2 && !(in[2].shape == Shape{weight[0]}))
     fail(ErrorKind::shape, "linear: bias needs shape ", Shape{weight[0]}, "; got ", in[2].shape);
   Shape shape = x;

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ._core import ArgumentError, ArgumentTypeError, Error, OutOfMemory
-from .other_names import argument_remedy, call_remedy
+from .other_arguments import argument_remedy, call_remedy
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dis
+import sys
 from typing import Any, NoReturn
 
 from ._core import Error
@@ -11,11 +12,18 @@ _DRAW = "wg.random.default_rng(seed)"
 _CPU = "it as it is: everything is on the CPU"
 _FLOATS = "wg.float32 or wg.float64"
 _CONVOLUTION = "wg.primitive to make one: there are no convolutions and no pooling"
+_AS_FUNCTION = "wg.nn.{} in forward: it is a function only"
+_BLOCK = "wg.nn.MultiHeadAttention, wg.nn.LayerNorm and wg.nn.Linear in a module of your own"
+_BY_NUMPY = "numpy.{}, which takes tensors that are not recorded"
+_LOADER = "slices of arrays: there are no loaders of data"
+_OWN = "wg.optim.AdamW, or a subclass of wg.optim.Optimizer with _update"
+_SCATTER = "wg.one_hot(index, n, dtype=x.dtype).T @ x to add rows up, or wg.where to choose"
+_SCHEDULE = "a function of the step as lr, such as lambda step: 0.1 * 0.5 ** (step // 30)"
 _MODULES = "dict(module.named_modules())[name]"
 _WRAPPED = "a subclass whose forward calls super().forward"
 # Of these what is a method elsewhere is a function here.
 _FUNCTIONS = """
-    acos acosh allclose amax amin argsort asin asinh atan atan2 atanh broadcast_to conj copysign
+    acos acosh allclose argsort asin asinh atan atan2 atanh broadcast_to conj copysign
     cosh deg2rad diag diff erf erfc flip hypot imag inner isclose isfinite isinf isnan kron log10
     log2 logaddexp logical_and logical_not logical_or logical_xor maximum minimum moveaxis
     nan_to_num outer ptp rad2deg real remainder roll searchsorted signbit sinh sort tile trunc vdot
@@ -26,26 +34,60 @@ _DECOMPOSITIONS = """
 """.split()  # noqa: SIM905
 _NAMES: dict[str, dict[str, str]] = {
     "wengert": {
+        "FloatTensor": "wg.tensor",
+        "Function": "wg.primitive",
         "Generator": "wg.random.default_rng",
+        "LongTensor": "wg.tensor",
+        "Size": "a tuple: x.shape is one",
+        "Variable": "wg.tensor(data, requires_grad=True)",
+        "addmm": "c + a @ b",
+        "amp": _FLOATS,
+        "append": "wg.concat",
+        "argwhere": "wg.stack(wg.nonzero(x), axis=1)",
         "array": "wg.tensor (copies) or wg.asarray (shares)",
         "as_tensor": "wg.asarray",
         "ascontiguousarray": "wg.asarray: every operation takes any strides",
+        "autocast": _FLOATS,
         "autograd": "wg.grad or tensor.backward()",
+        "backward": "tensor.backward()",
+        "bernoulli": f"{_DRAW}.bernoulli(p, size)",
         "bfloat16": _FLOATS,
+        "bincount": "wg.one_hot(x, n).sum(0)",
         "block_until_ready": "the result: it is there when its call returns",
         "bmm": "wg.matmul",
         "cat": "wg.concat",
+        "cdist": "wg.linalg.vector_norm(x[:, None] - y, axis=-1)",
         "chunk": "wg.split or wg.array_split",
         "clamp": "wg.clip",
+        "column_stack": "wg.stack(arrays, axis=1)",
+        "complex128": _FLOATS,
+        "complex64": _FLOATS,
+        "convolve": _CONVOLUTION,
+        "corrcoef": _BY_NUMPY.format("corrcoef"),
+        "cov": _BY_NUMPY.format("cov"),
         "cuda": _CPU,
         "custom_jvp": "wg.primitive and its def_jvp",
         "custom_vjp": "wg.primitive and its def_vjp",
+        "data": _LOADER,
+        "debug": "wg.debug_nans",
+        "defjvp": "wg.primitive and its def_jvp",
+        "defvjp": "wg.primitive and its def_vjp",
+        "delete": _BY_NUMPY.format("delete"),
         "device": _CPU,
         "device_get": _CPU,
         "device_put": _CPU,
+        "diag_embed": "x[..., None] * wg.eye(n)",
+        "distributed": _CPU,
         "div": "wg.divide",
         "double": "wg.float64",
+        "dstack": "wg.stack(arrays, axis=2)",
+        "dtype": "wg.float32, wg.float64, wg.int32, wg.int64, wg.uint8 or wg.bool",
+        "empty_cache": "wg.memory.release_cache",
         "eq": "wg.equal",
+        "eval_shape": "wg.trace, and the shapes it prints",
+        "expit": "wg.sigmoid",
+        "fft": _BY_NUMPY.format("fft"),
+        "flatnonzero": "wg.nonzero(x.ravel())[0]",
         "flatten": "x.flatten()",
         "float": _FLOATS,
         "float16": _FLOATS,
@@ -54,85 +96,209 @@ _NAMES: dict[str, dict[str, str]] = {
         "func": "wg itself: wg.grad, wg.vmap, ...",
         "functional": "wg.nn.functional, or wg itself: wg.grad, wg.vmap, ...",
         "gather": "wg.take_along_axis",
+        "ge": "wg.greater_equal",
+        "get_default_dtype": "wg.float32: it is always that",
         "gt": "wg.greater",
         "half": _FLOATS,
+        "histogram": _BY_NUMPY.format("histogram"),
         "index_select": "wg.take",
         "inference_mode": "wg.no_grad",
         "int": "wg.int32 or wg.int64",
+        "int16": "wg.int32",
+        "int8": "wg.uint8 or wg.int32",
+        "interp": "wg.searchsorted, and a straight line between the two values",
         "is_tensor": "isinstance(x, wg.Tensor)",
+        "isin": "(x[..., None] == values).any(-1)",
+        "jax": "wg itself: wg.grad, wg.vmap, ...",
         "jit": "wg.compile",
         "lax": "wg.scan, wg.cond or wg.while_loop",
+        "le": "wg.less_equal",
+        "lerp": "x + (y - x) * weight",
+        "logit": "wg.log(p / (1 - p))",
         "long": "wg.int64",
         "lt": "wg.less",
+        "make_jaxpr": "wg.trace",
         "manual_seed": "wg.random.seed",
+        "masked_fill": "x.masked_fill(mask, value)",
+        "masked_select": "x[mask]",
+        "median": "wg.sort, of which the middle",
         "mm": "wg.matmul",
         "movedim": "wg.moveaxis",
         "mul": "wg.multiply",
+        "multinomial": f"{_DRAW}.choice(n, size, replace, p)",
+        "nanmean": "wg.where(wg.isnan(x), 0, x), and wg.mean with the count",
+        "nansum": "wg.sum(wg.where(wg.isnan(x), 0, x))",
         "ndarray": "wg.Tensor",
+        "ne": "wg.not_equal",
         "neg": "wg.negative",
         "norm": "wg.linalg.vector_norm or wg.linalg.matrix_norm",
+        "normal": f"{_DRAW}.normal(loc, scale, size)",
+        "np": "wg itself: wg.sum, wg.exp, ...",
         "numel": "x.size",
         "numpy": "wg itself: wg.sum, wg.exp, ...",
+        "percentile": "wg.sort, of which one place",
         "permute": "wg.permute_dims",
         "pmap": "wg.vmap",
+        "quantile": "wg.sort, of which one place",
         "rand": f"{_DRAW}.random(size)",
+        "rand_like": f"{_DRAW}.random(x.shape)",
         "randint": f"{_DRAW}.integers(low, high, size)",
         "randn": f"{_DRAW}.normal(size=...)",
+        "randn_like": f"{_DRAW}.normal(size=x.shape)",
+        "randperm": f"{_DRAW}.permutation(n)",
+        "remat": "wg.checkpoint",
         "repeat_interleave": "wg.repeat",
+        "rsub": "y - x",
+        "scatter": _SCATTER,
+        "scatter_add": _SCATTER,
+        "scipy": "wg itself: wg.erf, wg.logsumexp, ...",
+        "seed": "wg.random.seed",
+        "segment_sum": "wg.one_hot(index, n, dtype=x.dtype).T @ x",
         "set_default_dtype": "dtype=wg.float64 where tensors and layers are made",
         "set_grad_enabled": "wg.no_grad or wg.enable_grad",
+        "special": "wg itself: wg.erf, wg.logsumexp, ...",
         "sub": "wg.subtract",
         "t": "wg.matrix_transpose or x.T",
         "topk": "wg.argsort, of which the last k",
         "tree_map": "wg.tree.map",
         "tree_util": "wg.tree",
         "unbind": "wg.unstack",
+        "unique": _BY_NUMPY.format("unique"),
         "unsqueeze": "wg.expand_dims",
+        "utils": _LOADER,
+        "vectorize": "wg.vmap",
     },
     "wengert.linalg": {
         name: f"wg.primitive around numpy.linalg.{name}: there are no decompositions"
         for name in _DECOMPOSITIONS
     },
     "wengert.nn": {
+        "AdaptiveAvgPool2d": _CONVOLUTION,
+        "AvgPool1d": _CONVOLUTION,
+        "AvgPool2d": _CONVOLUTION,
         "BatchNorm": "wg.nn.BatchNorm1d or wg.nn.BatchNorm2d",
+        "BatchNorm3d": "wg.nn.BatchNorm1d on (N, C, L)",
         "Conv1d": _CONVOLUTION,
         "Conv2d": _CONVOLUTION,
         "Conv3d": _CONVOLUTION,
+        "ConvTranspose2d": _CONVOLUTION,
+        "CosineSimilarity": "wg.nn.normalize, and the sum of products",
+        "DataParallel": _CPU,
         "Dense": "wg.nn.Linear",
+        "Dropout1d": "wg.nn.Dropout",
+        "Dropout2d": "wg.nn.Dropout",
         "GRUCell": "wg.nn.GRU, or wg.scan over a cell of your own",
+        "GroupNorm": "wg.nn.LayerNorm over the groups, an axis of their own",
+        "Hardtanh": _AS_FUNCTION.format("hardtanh"),
+        "InstanceNorm1d": "wg.nn.LayerNorm over the last axis",
+        "InstanceNorm2d": "wg.nn.LayerNorm over the last two axes",
         "LSTMCell": "wg.nn.LSTM, or wg.scan over a cell of your own",
+        "LazyLinear": "wg.nn.Linear(out_features)",
+        "LogSigmoid": _AS_FUNCTION.format("logsigmoid"),
+        "MaxPool1d": _CONVOLUTION,
+        "MaxPool2d": _CONVOLUTION,
+        "Mish": _AS_FUNCTION.format("mish"),
         "ModuleDict": "wg.nn.ModuleList, or attributes of a wg.nn.Module",
         "MultiheadAttention": "wg.nn.MultiHeadAttention",
         "PReLU": "wg.nn.LeakyReLU(wg.nn.Parameter([0.25]))",
+        "ParameterDict": "attributes of a wg.nn.Module",
         "ParameterList": "attributes of a wg.nn.Module",
         "RNN": "wg.nn.LSTM or wg.nn.GRU, or wg.scan over a cell of your own",
+        "RNNCell": "wg.scan over a cell of your own",
+        "ReLU6": _AS_FUNCTION.format("relu6"),
+        "SELU": _AS_FUNCTION.format("selu"),
+        "Softmin": _AS_FUNCTION.format("softmin"),
+        "Swish": "wg.nn.SiLU",
+        "Transformer": _BLOCK,
+        "TransformerDecoderLayer": _BLOCK,
+        "TransformerEncoder": _BLOCK,
+        "TransformerEncoderLayer": _BLOCK,
+        "Unflatten": "x.reshape(sizes) in forward",
+        "Unfold": _CONVOLUTION,
+        "Upsample": _CONVOLUTION,
+        "clip_grad_norm": "wg.optim.clip_grad_norm",
+        "clip_grad_norm_": "wg.optim.clip_grad_norm",
+        "parallel": _CPU,
         "utils": "wg.optim.clip_grad_norm",
     },
     "wengert.nn.functional": {
+        "adaptive_avg_pool2d": _CONVOLUTION,
+        "avg_pool1d": _CONVOLUTION,
         "avg_pool2d": _CONVOLUTION,
         "conv1d": _CONVOLUTION,
         "conv2d": _CONVOLUTION,
+        "conv3d": _CONVOLUTION,
+        "conv_transpose2d": _CONVOLUTION,
+        "cosine_similarity": "wg.nn.normalize, and the sum of products",
+        "group_norm": "wg.nn.layer_norm over the groups, an axis of their own",
+        "interpolate": _CONVOLUTION,
+        "max_pool1d": _CONVOLUTION,
         "max_pool2d": _CONVOLUTION,
         "multi_head_attention_forward": "wg.nn.MultiHeadAttention",
         "pad": "wg.pad",
+        "swish": "wg.nn.silu",
+        "unfold": _CONVOLUTION,
     },
     "wengert.optim": {
+        "Adadelta": _OWN,
+        "Adafactor": _OWN,
+        "Adagrad": _OWN,
+        "Adamax": _OWN,
+        "CosineAnnealingLR": "wg.optim.cosine as lr",
+        "ExponentialLR": _SCHEDULE,
         "LBFGS": "scipy.optimize.minimize with wg.ravel and wg.value_and_grad",
+        "Lamb": _OWN,
+        "LambdaLR": _SCHEDULE,
+        "LinearLR": "wg.optim.linear as lr",
+        "Lion": _OWN,
+        "MultiStepLR": _SCHEDULE,
+        "NAdam": _OWN,
+        "OneCycleLR": _SCHEDULE,
+        "RAdam": _OWN,
         "RMSprop": "wg.optim.RMSProp",
+        "ReduceLROnPlateau": _SCHEDULE,
+        "Rprop": _OWN,
+        "StepLR": _SCHEDULE,
         "adam": "wg.optim.Adam",
+        "adamw": "wg.optim.AdamW",
+        "apply_updates": "optimizer.step(), which applies them",
+        "chain": "wg.optim.clip_grad_norm(params, max_norm) before optimizer.step()",
+        "clip_by_global_norm": "wg.optim.clip_grad_norm",
         "clip_grad_norm_": "wg.optim.clip_grad_norm",
+        "clip_grad_value_": "p.grad = p.grad.clip(-c, c) for each parameter",
+        "cosine_decay_schedule": "wg.optim.cosine as lr",
+        "exponential_decay": _SCHEDULE,
+        "linear_schedule": "wg.optim.linear as lr",
         "lr_scheduler": "a schedule as lr: wg.optim.cosine, wg.optim.linear or wg.optim.warmup",
+        "piecewise_constant_schedule": _SCHEDULE,
+        "rmsprop": "wg.optim.RMSProp",
         "sgd": "wg.optim.SGD",
+        "swa_utils": "a dict of running means of module.state_dict()",
     },
     "wengert.random": {
         "PRNGKey": _DRAW,
+        "RandomState": _DRAW,
+        "bernoulli": f"{_DRAW}.bernoulli",
+        "categorical": f"{_DRAW}.choice(n, size, p=p)",
+        "choice": f"{_DRAW}.choice",
+        "exponential": f"{_DRAW}.exponential",
+        "fold_in": f"{_DRAW}.spawn(n)",
+        "get_state": "wg.random.default_generator().get_state()",
+        "gumbel": f"{_DRAW}.gumbel",
+        "integers": f"{_DRAW}.integers",
         "key": _DRAW,
+        "laplace": f"{_DRAW}.laplace",
         "manual_seed": "wg.random.seed",
         "normal": f"{_DRAW}.normal",
+        "permutation": f"{_DRAW}.permutation",
         "rand": f"{_DRAW}.random(size)",
         "randint": f"{_DRAW}.integers(low, high, size)",
         "randn": f"{_DRAW}.normal(size=...)",
+        "random": f"{_DRAW}.random",
+        "set_state": "wg.random.default_generator().set_state(state)",
+        "shuffle": f"{_DRAW}.shuffle",
         "split": f"{_DRAW}.spawn(n)",
+        "standard_normal": f"{_DRAW}.standard_normal",
         "uniform": f"{_DRAW}.uniform",
     },
     "wengert.Tensor": {
@@ -141,21 +307,28 @@ _NAMES: dict[str, dict[str, str]] = {
         "add": "x + y",
         "add_": "x += y, for a leaf inside wg.no_grad()",
         "addmm": "x + a @ b",
+        "amax": "x.max(axis)",
+        "amin": "x.min(axis)",
         "at": "wg.where(mask, value, x), or x[i] = value on a tensor that is not recorded",
-        "bfloat16": "x.astype(wg.float32)",
+        "bernoulli": f"{_DRAW}.bernoulli(x)",
+        "bfloat16": "x.astype(wg.float32): there is no half precision",
         "block_until_ready": "the result: it is there when its call returns",
         "bmm": "x @ y",
+        "byte": "x.astype(wg.uint8)",
+        "char": "x.astype(wg.int32)",
+        "choose": "wg.take_along_axis(x, index, axis)",
         "chunk": "x.split(sections, axis)",
         "clamp_": "x.assign(wg.clip(x, min, max))",
         "clamp_max": "wg.minimum(x, max)",
         "clamp_min": "wg.maximum(x, min)",
+        "compress": "x[mask]",
         "conjugate": "wg.conj(x)",
         "contiguous": "it as it is: every operation takes any strides",
         "copy_": "x.assign(value)",
-        "cpu": _CPU,
         "cross": "wg.linalg.cross(x, y)",
         "cuda": _CPU,
         "data": "x.detach() to read, x.assign(value) inside wg.no_grad() to write",
+        "data_ptr": "x.numpy().ctypes.data",
         "detach_": "x.detach()",
         "device_buffer": _CPU,
         "devices": _CPU,
@@ -166,6 +339,7 @@ _NAMES: dict[str, dict[str, str]] = {
         "element_size": "x.dtype.itemsize",
         "eq": "x == y",
         "equal": "wg.array_equal(x, y), or x == y for each element",
+        "exp_": "wg.exp(x)",
         "expand_as": "x.expand(y.shape)",
         "fill": "x.assign(value)",
         "fill_": "x.assign(value)",
@@ -175,28 +349,40 @@ _NAMES: dict[str, dict[str, str]] = {
         "ge": "x >= y",
         "get_device": _CPU,
         "gt": "x > y",
-        "half": "x.astype(wg.float32)",
+        "half": "x.astype(wg.float32): there is no half precision",
+        "index_add": _SCATTER,
+        "index_add_": _SCATTER,
+        "index_fill_": "x[index] = value, for a tensor that is not recorded",
         "index_select": "wg.take(x, index, axis=axis)",
         "is_contiguous": "it as it is: every operation takes any strides",
         "is_cuda": _CPU,
         "is_floating_point": "x.dtype.kind == 'f'",
         "itemsize": "x.dtype.itemsize",
         "le": "x <= y",
+        "lerp": "x + (y - x) * weight",
+        "logit": "wg.log(x / (1 - x))",
         "lt": "x < y",
         "masked_fill_": "x.assign(x.masked_fill(mask, value))",
+        "masked_scatter": "wg.where(mask, values, x)",
         "masked_select": "x[mask]",
         "matrix_power": "wg.linalg.matrix_power(x, n)",
+        "median": "wg.sort(x), of which the middle",
         "mm": "x @ y",
         "movedim": "wg.moveaxis(x, source, destination)",
         "mul": "x * y",
         "mul_": "x *= y, for a leaf inside wg.no_grad()",
+        "multinomial": f"{_DRAW}.choice(n, size, p=x)",
         "multiply": "x * y",
         "mv": "x @ y",
+        "nanmean": "wg.where(wg.isnan(x), 0, x)",
+        "nansum": "wg.where(wg.isnan(x), 0, x).sum()",
         "narrow": "a slice, such as x[:, start:stop]",
         "nbytes": "x.size * x.dtype.itemsize",
         "ne": "x != y",
         "neg": "-x",
         "negative": "-x",
+        "new": "wg.tensor(data, dtype=x.dtype)",
+        "new_empty": "wg.empty(shape, dtype=x.dtype)",
         "new_full": "wg.full(shape, value, dtype=x.dtype)",
         "new_ones": "wg.ones(shape, dtype=x.dtype)",
         "new_tensor": "wg.tensor(data, dtype=x.dtype)",
@@ -205,13 +391,27 @@ _NAMES: dict[str, dict[str, str]] = {
         "normal_": "wg.nn.init.normal_(x)",
         "not_equal": "x != y",
         "numel": "x.size",
+        "partition": "wg.sort(x)",
         "pin_memory": _CPU,
+        "put": "x[index] = value, for a tensor that is not recorded",
+        "quantile": "wg.sort(x), of which one place",
+        "random_": f"x.assign({_DRAW}.integers(low, high, x.shape))",
+        "relu_": "wg.relu(x)",
         "repeat_interleave": "x.repeat(repeats, axis)",
         "reshape_as": "x.reshape(y.shape)",
         "resize": "x.reshape(shape)",
+        "scatter": _SCATTER,
+        "scatter_": _SCATTER,
+        "scatter_add": _SCATTER,
+        "scatter_add_": _SCATTER,
         "select": "an index, such as x[:, i]",
-        "share_memory_": "nothing: threads share every tensor",
         "sharding": _CPU,
+        "share_memory_": "nothing: threads share every tensor",
+        "short": "x.astype(wg.int32)",
+        "sigmoid_": "wg.sigmoid(x)",
+        "storage": "x.numpy()",
+        "stride": "x.numpy().strides, in bytes",
+        "strides": "x.numpy().strides",
         "sub": "x - y",
         "sub_": "x -= y, for a leaf inside wg.no_grad()",
         "subtract": "x - y",
@@ -225,12 +425,15 @@ _NAMES: dict[str, dict[str, str]] = {
         "type": "x.astype(dtype), or x.dtype",
         "type_as": "x.astype(y.dtype)",
         "unbind": "list(x), or wg.unstack(x, axis=axis)",
+        "unfold": _CONVOLUTION,
         "uniform_": "wg.nn.init.uniform_(x, low, high)",
+        "unique": "numpy.unique(x)",
         "view_as": "x.reshape(y.shape)",
         "zero_": "x.assign(0)",
+        "zero_grad": "x.grad = None",
     },
     "wengert.nn.Module": {
-        "bfloat16": "module.astype(wg.float32)",
+        "bfloat16": "module.astype(wg.float32): there is no half precision",
         "compile": "wg.compile, best around a whole training step",
         "cpu": _CPU,
         "cuda": _CPU,
@@ -238,7 +441,7 @@ _NAMES: dict[str, dict[str, str]] = {
         "float": "module.astype(wg.float32)",
         "get_parameter": "dict(module.named_parameters())[name]",
         "get_submodule": _MODULES,
-        "half": "module.astype(wg.float32)",
+        "half": "module.astype(wg.float32): there is no half precision",
         "init": "nothing: a layer draws its parameters when it is made",
         "register_forward_hook": _WRAPPED,
         "register_forward_pre_hook": _WRAPPED,
@@ -251,91 +454,30 @@ _NAMES: dict[str, dict[str, str]] = {
 }
 
 
-_ONE_CALL = "a step is one call for all parameters anyway: leave it out"
-_NO_COMPILER = "there is no compiler to tune: leave it out"
-_ON_CPU = "everything is on the CPU: leave it out"
-# What arguments of other libraries are called here; where there is none, what to do.
-_ARGUMENTS: dict[str, tuple[str, ...] | str] = {
-    "argnum": ("argnums",),
-    "axes": ("axis", "dim"),
-    "axis": ("dim", "axes"),
-    "backend": _NO_COMPILER,
-    "beta1": ("betas",),
-    "beta2": ("betas",),
-    "decay": ("weight_decay",),
-    "descending": "give -x, or turn the result by wg.flip",
-    "device": _ON_CPU,
-    "dim": ("axis", "axes"),
-    "dims": ("axis", "axes"),
-    "donate_argnums": "what a call changes it changes in place: leave it out",
-    "dynamic": "each new shape is recorded once: leave it out",
-    "end": ("stop",),
-    "epsilon": ("eps",),
-    "foreach": _ONE_CALL,
-    "fullgraph": "a function is always recorded whole: leave it out",
-    "fused": _ONE_CALL,
-    "in_dims": ("in_axes",),
-    "inplace": "the result is a new tensor: leave it out",
-    "keepdim": ("keepdims",),
-    "layout": "every tensor is dense: leave it out",
-    "learning_rate": ("lr",),
-    "memory_format": "every operation takes any strides: leave it out",
-    "mode": _NO_COMPILER,
-    "non_blocking": _ON_CPU,
-    "norm_type": "the norm is Euclidean: leave it out",
-    "ord": ("p",),
-    "out_dims": ("out_axes",),
-    "p": ("ord",),
-    "pin_memory": _ON_CPU,
-    "reduce": ("reduction",),
-    "requires_grad": "call .requires_grad_() on the result",
-    "reverse": "give wg.flip(xs), and flip the results",
-    "shape": ("size",),
-    "size": ("shape",),
-    "size_average": ("reduction",),
-    "static_argnames": ("static_argnums",),
-    "steps": ("num",),
-    "step_size": ("lr",),
-    "unbiased": "use correction: 1 for unbiased=True, 0 (the default) for unbiased=False",
-    "unroll": "a body is recorded once and replayed in C++: leave it out",
-    "use_reentrant": "nothing is run again but what an adjoint needs: leave it out",
-    "wd": ("weight_decay",),
-}
-# Calls that another library takes with more, or fewer, arguments.
-_CALLS: dict[str, str] = {
-    "repeat": "to repeat the whole use wg.tile(x, sizes)",
-    "where": "for the places use wg.nonzero(condition)",
-    **dict.fromkeys(("empty", "ones", "zeros"), "sizes are one argument: write {name}({args})"),
-}
-
-
-def argument_remedy(name: str, known: Iterable[str]) -> str:
-    """What to do about an argument that a function lacks, which knows others; may be empty."""
-    remedy = _ARGUMENTS.get(name, ())
-    if isinstance(remedy, str):
-        return remedy
-    return next((f"use {ours}" for ours in remedy if ours in known), "")
-
-
-def call_remedy(name: str, args: Any) -> str:
-    """What to do about a call with more or fewer arguments than a function takes; may be empty."""
-    return _CALLS.get(name, "").format(name=name, args=args)
-
-
 class MissingNameError(Error, AttributeError):
     """A name of PyTorch, JAX or NumPy, or of none, that is not here."""
 
 
-MissingNameError.__module__ = "wengert"
+class _MissingImport(Error, ImportError):
+    """The same in an import, which would not show an AttributeError."""
+
+
+MissingNameError.__module__ = _MissingImport.__module__ = "wengert"
+_MissingImport.__name__ = _MissingImport.__qualname__ = "MissingNameError"
+_IMPORT_FROM = dis.opmap["IMPORT_FROM"]
 
 
 def missing(names: str, name: str, owner: str | None = None) -> NoReturn:
-    """Raises for a name that a module, or an object of the class ``owner``, lacks, with the name
-    that does the same, if there is one."""
+    """Raises for a name that a module (whose ``__getattr__`` calls this), or an object of the class
+    ``owner``, lacks, with the name that does the same, if there is one."""
     remedy = _NAMES[names].get(name)
-    text = f"'{owner}' object" if owner else f"module '{names}'"
-    text += f" has no attribute '{name}'"
-    raise MissingNameError(text + (f"; use {remedy}" if remedy else ""))
+    use = f"; use {remedy}" if remedy else ""
+    if owner:
+        raise MissingNameError(f"'{owner}' object has no attribute '{name}'{use}")
+    asks = sys._getframe(2)
+    if asks.f_lasti >= 0 and asks.f_code.co_code[asks.f_lasti] == _IMPORT_FROM:
+        raise _MissingImport(f"cannot import name '{name}' from '{names}'{use}")
+    raise MissingNameError(f"module '{names}' has no attribute '{name}'{use}")
 
 
 class _Missing:

@@ -274,6 +274,7 @@ class Call:
         if not isinstance(result, tuple):
             raise ArgumentTypeError(
                 f"{says} must return a tuple with one {what} an {to}; got a {type(result).__name__}"
+                + (". Write return (ct,)" if isinstance(result, Tensor) else "")
             )
         if len(result) != len(space):
             raise ArgumentError(

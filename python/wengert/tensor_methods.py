@@ -33,6 +33,9 @@ tensor([2., 4.])
 """
 
 
+_DEVICES = ("cpu", "cuda", "gpu", "mps", "tpu", "xpu")
+
+
 class Hook:
     """What ``register_hook`` returns; ``remove()`` takes the hook off."""
 
@@ -131,13 +134,30 @@ class _Methods:
         """
         return composites.astype(self, dtype, copy=copy)
 
-    def to(self: Tensor, target: Any) -> Tensor:
-        """The tensor as another dtype, without a copy where it has it; "cpu" is accepted."""
-        if isinstance(target, str) and target == "cpu":
-            return self
-        if isinstance(target, str) and target.partition(":")[0] in ("cuda", "gpu", "mps", "tpu"):
-            raise ArgumentError(f"to: everything is on the CPU; got {target!r}. Leave it out")
-        return composites.astype(self, target, copy=False)
+    def to(
+        self: Tensor, *target: Any, dtype: Any = None, device: Any = None, copy: bool = False
+    ) -> Tensor:
+        """The tensor as another dtype, without a copy where it has it unless ``copy``. ``target``
+        is the dtype, a tensor that has it, or a device, of which there is "cpu".
+
+        >>> wg.ones(2).to("cpu").to(wg.float64).dtype
+        dtype('float64')
+        """
+        for given in (*target, *([] if device is None else [device])):
+            if isinstance(given, str) and given.partition(":")[0] in _DEVICES:
+                if given.partition(":")[0] != "cpu":
+                    raise ArgumentError(
+                        f"to: everything is on the CPU; got {given!r}. Leave it out"
+                    )
+            elif given is device:
+                raise ArgumentError(f"to: the only device is 'cpu'; got {device!r}")
+            else:
+                dtype = given.dtype if isinstance(given, Tensor) else given
+        return composites.astype(self, self.dtype if dtype is None else dtype, copy=copy)
+
+    def cpu(self: Tensor) -> Tensor:
+        """The tensor as it is: everything is on the CPU."""
+        return self
 
     def reshape(self: Tensor, *shape: Any) -> Tensor:
         """The elements in C order with another shape, given as ints or as one sequence.
@@ -153,6 +173,11 @@ class _Methods:
 
     def transpose(self: Tensor, *axes: Any) -> Tensor:
         """NumPy's: the axes in the order given, or reversed. A view."""
+        if len(axes) == 2 and self.ndim > 2:
+            raise ShapeError(
+                f"transpose: takes all axes of {self.shape} in their new order, as NumPy; got "
+                f"{axes}. To exchange two use x.swapaxes{axes}"
+            )
         given = _one_or_many(axes)
         return ops.permute_dims(self, None if given == () else given)
 
@@ -308,7 +333,7 @@ class _Methods:
             if self.dtype.name not in ("float32", "int64", "bool") or self.size == 0:
                 notes.append(f"dtype={self.dtype.name}")
         if self.grad_fn is not None:
-            notes.append(f"grad_fn=<{self.grad_fn.name}>")
+            notes.append(f"grad_fn=<{self.grad_fn.name.strip('<>')}>")
         elif self.requires_grad:
             notes.append("requires_grad=True")
         return f"tensor({', '.join([body, *notes])})"

@@ -237,6 +237,8 @@ class Tensor:
         keepdims: builtins.bool = False,
     ) -> Tensor:
         """How many elements of x are nonzero (NaN is), over axis"""
+    def cpu(self) -> Tensor:
+        """The tensor as it is: everything is on the CPU."""
     def cumprod(self, axis: Any = None, dtype: Any = None, out: None = None) -> Tensor:
         """Products up to each place along ``axis``, of the flattened array where it is None."""
     def cumsum(self, axis: Any = None, dtype: Any = None, out: None = None) -> Tensor:
@@ -387,8 +389,10 @@ class Tensor:
         """The tangent of x in radians"""
     def tanh(self) -> Tensor:
         """The hyperbolic tangent."""
-    def to(self, target: Any) -> Tensor:
-        """The tensor as another dtype, without a copy where it has it"""
+    def to(
+        self, *target: Any, dtype: Any = None, device: Any = None, copy: builtins.bool = False
+    ) -> Tensor:
+        """The tensor as another dtype, without a copy where it has it unless ``copy``."""
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers"""
     def trace(self, offset: Any = 0, axis1: Any = 0, axis2: Any = 1) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from .. import _core, arguments, other_names, side_effects, tree
 from .._core import ArgumentError, ArgumentTypeError, DTypeError, ShapeError, Tensor
-from ..checked import checked_call
+from ..checked import checked_call, warn
 from ..creation import zeros_like
 from ..dtypes import as_dtype
 from ..grad_mode import no_grad
@@ -98,6 +98,8 @@ class Module:
             )
         old = self.__dict__.get(name, ABSENT)
         object.__setattr__(self, name, value)
+        if type(value) in (list, tuple, dict) and name[0] != "_":
+            _warn_of_hidden(self, name, value)
         if old is not value:
             side_effects.changed(self, name, old, value)
 
@@ -448,6 +450,20 @@ def functional_call(
     if len(args) == 1 and type(args[0]) is tuple and _are_arguments(module, args, kwargs):
         args = args[0]
     return _replaced(module, new, {})(*args, **kwargs)
+
+
+def _warn_of_hidden(module: Module, name: str, held: Any) -> None:
+    """Modules in lists and dicts are not searched: their parameters would stay as they are."""
+    values = held.values() if isinstance(held, dict) else held
+    hidden = [x for x in values if isinstance(x, (Module, Parameter))]
+    known = {*map(id, module.modules()), *map(id, module.parameters())} if hidden else set()
+    if any(id(x) not in known for x in hidden):
+        what = "modules" if isinstance(hidden[0], Module) else "parameters"
+        remedy = "nn.ModuleList or nn.Sequential" if what == "modules" else "an attribute for each"
+        warn(
+            f"{type(module).__name__}: '{name}' is a {type(held).__name__} of {what}, in which no "
+            f"parameters are found. Use {remedy}"
+        )
 
 
 def _are_arguments(module: Module, args: tuple[Any], kwargs: dict[str, Any]) -> bool:

@@ -24,7 +24,7 @@ from .._core import (
 from ..checked import checked_call
 from ..creation import zeros_like
 from ..grad_mode import enable_grad, no_grad
-from ..other_names import argument_remedy
+from ..other_arguments import argument_remedy
 
 Schedule = Callable[[Any], Any]
 
