@@ -130,3 +130,18 @@ def test_hidden_modules_warn():
         assert place == __file__ and re.search(says, message)
     assert made(x=[1, 2], y={"a": X}, z=nn.ModuleList([layer])) == []
     assert made(x=layer, p=p, y=[layer, p], _z=[nn.Linear(2, 2)]) == []  # found elsewhere
+
+
+def test_where_numpy_and_pytorch_differ():
+    """The README's list."""
+    x = wg.arange(24.0).reshape(2, 3, 4)
+    array = x.numpy()
+    assert x.size == 24 and len(wg.split(x, 2)) == 2
+    assert wg.arange(2).repeat(2).tolist() == [0, 0, 1, 1]
+    assert wg.tile(wg.arange(2), 2).tolist() == [0, 1, 0, 1]
+    assert x.T.shape == (4, 3, 2) and x.swapaxes(1, 2).shape == (2, 4, 3)
+    assert x.var().item() == array.var() and x.var(correction=1).item() == array.var(ddof=1)
+    assert x.max(0).shape == x.min(0).shape == (3, 4) and wg.sort(x).shape == x.shape
+    assert x.dot(wg.ones((4, 2))).shape == (2, 3, 2)
+    assert wg.cumsum(x).shape == x.repeat(1).shape == (24,)
+    assert not nn.Parameter([1.0]).numpy().flags.writeable
