@@ -203,6 +203,17 @@ CALLS = {
         lambda: wg.tensor([[1.0, 2.0], [3.0]]),
         "nested sequences must hold numbers, as",
     ),
+    "int": (lambda: wg.grad(lambda x: x * x)(3), r"grad: .*; got int64\. Write 3\.0, or leave it"),
+    "matrix": (lambda: wg.trace(X), r"(?s)trace: takes a function; got .* is wg\.linalg\.trace$"),
+    "huge": (
+        lambda: wg.tensor([1.0, 10**30]),
+        r"integers among them that int64 .*floats for larger",
+    ),
+    "texts": (
+        lambda: wg.tensor([1, "a"]),
+        r"^tensor: a sequence holds numbers, .*; got \[1, 'a'\]",
+    ),
+    "nothing in it": (lambda: wg.asarray([1, None]), r"^asarray: a sequence holds .* \[1, None\]"),
     # compiled functions
     "while": (
         lambda: wg.compile(lambda x: [x := x + 1 for _ in iter(lambda: bool(x > 3), True)])(0.0),
@@ -400,6 +411,11 @@ def lines_of_warnings(call):
         (lambda: nn.Sequential(nn.Softmax())(wg.ones(3)), "choose the axis"),
         (lambda: wg.grad(lambda x: np.sum(np.asarray(x) ** 2))(np.ones(3)), "returned a float64"),
         (lambda: wg.value_and_grad(lambda x: x.item() ** 2)(2.0), "returned a float, not a tensor"),
+        (
+            lambda: wg.grad(lambda x: (x > 0).sum())(X),
+            "returned a tensor of int64, which changes in",
+        ),
+        (lambda: wg.value_and_grad(lambda x: wg.argmax(x))(X), "the gradient is 0. Return floats"),
         (lambda: wg.grad(lambda x: wg.tensor(x).sum())(X), "constant: no derivative leads to"),
         (
             lambda: wg.tensor(nn.Parameter([1.0])),

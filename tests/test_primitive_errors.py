@@ -71,7 +71,7 @@ ERRORS = {
     "no tuple": (
         gradient_of(lambda ct, out, x, beta: ct),
         wg.ArgumentTypeError,
-        r"^swish: the VJP rule must return a tuple with one cotangent .*; got a Tensor\. Write return",
+        r"^swish: the VJP rule must return a tuple with one .*; got a Tensor\. Write return",
     ),
     "text": (
         gradient_of(lambda ct, out, x, beta: (ct, "b")),

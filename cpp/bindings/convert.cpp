@@ -99,11 +99,16 @@ Array share(py::array array) {
                         Release{owner});
 }
 
+bool is_sequence(PyObject* object) { return PyList_Check(object) || PyTuple_Check(object); }
+
 // Any array-like as a native-endian, aligned NumPy array.
 py::array as_numpy(py::handle data) {
   const bool producer = py::hasattr(data, "__dlpack__") && !py::isinstance<py::array>(data);
   py::object object = producer ? numpy().attr("from_dlpack")(data) : numpy().attr("asarray")(data);
   auto array = py::reinterpret_borrow<py::array>(object);
+  if (is_sequence(data.ptr()) && !known_dtype(array.dtype()))
+    fail(ErrorKind::dtype, "tensor: a sequence holds numbers, integers among them that int64 holds; got ",
+         show(data), ". Write floats for larger ones: 1e30");
   if (array.dtype().byteorder() == '>') array = array.attr("astype")(array.dtype().attr("newbyteorder")("="));
   array_dtype(array);
   if (!shareable(array)) array = array.attr("copy")();
@@ -140,8 +145,6 @@ Var weak_scalar(PyObject* object, std::optional<DType> company) {
   x->weak = true;
   return x;
 }
-
-bool is_sequence(PyObject* object) { return PyList_Check(object) || PyTuple_Check(object); }
 
 // What a nested sequence holds beside numbers: whether there is a tensor, and how deep it nests.
 constexpr int deepest = 32;

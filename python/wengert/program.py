@@ -181,7 +181,8 @@ def trace(f: Callable, *args: Any) -> Program:
       return v2
     """
     if not callable(f):
-        raise ArgumentTypeError(f"trace: takes a function; got {f!r:.60}")
+        remedy = ". The trace of a matrix is wg.linalg.trace" if hasattr(f, "shape") else ""
+        raise ArgumentTypeError(f"trace: takes a function; got {f!r:.60}{remedy}")
     leaves, structure = tree.flatten(args)
     tensors = [_core.asarray(leaf) for leaf in leaves]
 

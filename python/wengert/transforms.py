@@ -27,8 +27,9 @@ def _float_leaves(where: str, what: str, argument: Any) -> tuple[list[Tensor], t
     for leaf in leaves:
         x = leaf if isinstance(leaf, Tensor) else _as_leaf(where, leaf)
         if x.dtype.kind != "f":
+            remedy = f"Write {leaf}.0" if type(leaf) is int else "Convert with astype"
             raise DTypeError(
-                f"{where}: {what} must be floating point; got {x.dtype}. Convert with astype"
+                f"{where}: {what} must be floating point; got {x.dtype}. {remedy}"
                 + (", or leave it out of argnums" if what.startswith("argument") else "")
             )
         out.append(x)
@@ -159,7 +160,13 @@ def _value_and_gradient(
                 f"{where}: f returned a {type(tree.leaves(call.out)[0]).__name__}, not a tensor: "
                 "the gradient is 0. Compute with tensors and functions of wengert to the end"
             )
-        grads = call.pull([_core._full(y.shape, 1, y.dtype, where)], retain_graph=False)
+        dtype = y.dtype
+        if dtype.kind != "f":
+            warn(
+                f"{where}: f returned a tensor of {dtype}, which changes in steps: the gradient is "
+                "0. Return floats: comparisons, argmax and integers have no derivative"
+            )
+        grads = call.pull([_core._full(y.shape, 1, dtype, where)], retain_graph=False)
         gradient = grads[0] if isinstance(argnums, int) else tuple(grads)
         value = call.plain(call.out)
         return ((value, call.plain(call.aux)) if has_aux else value), gradient
