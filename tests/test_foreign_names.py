@@ -78,6 +78,19 @@ REFUSED = {
         r"stack: .*got one tensor\. Give stack\(\[x\]\) for one, or lis",
     ),
     "concat": (lambda: wg.concat(np.ones(3)), r"concat: .*got one tensor\. Give concat\(\[x\]\)"),
+    "data": (
+        lambda: setattr(nn.Parameter([1.0]), "data", X),
+        r"^'Parameter' object has no attribute 'data'; use .*x\.assign\(value\) inside wg\.no_grad",
+    ),
+    "loss": (
+        lambda: wg.grad(X.sum(), [X]),
+        r"got tensor\(24\.\)\. Of a recorded tensor use its bac",
+    ),
+    "tree": (lambda: wg.stop_gradient({"a": X}), r"(?s)got .*\. For trees use wg\.tree\.map$"),
+    "flax": (
+        lambda: nn.Linear(4, 3).apply({}, X),
+        r"apply: .*use wg\.functional_call\(module, param",
+    ),
     "gpu": (lambda: X.to(dtype=wg.float64, device="cuda"), "to: everything is on the CPU; got 'cu"),
     "device": (lambda: X.to(device=3), "to: the only device is 'cpu'; got 3"),
     "dtype": (lambda: X.to(dtype="half"), "to: dtype: 'half' is not supported; use one of"),

@@ -359,12 +359,19 @@ def test_constructors_keep_their_signatures():
     assert repr(pickle.loads(pickle.dumps(model()))) == repr(model())
 
 
+OBJECTS = {
+    "wengert.Tensor": lambda: X,
+    "wengert.optim.Optimizer": lambda: optim.Optimizer([X], {"lr": 0.1}),
+    "wengert.primitives.Primitive": lambda: wg.primitive(lambda x: x),
+}
+
+
 @pytest.mark.parametrize("place", other_names._NAMES)
 def test_names_of_others(place):
     """Names that do not exist raise with those that do the same, which exist."""
     home, owner = eval(place, {"wengert": wg}), f"module '{place}'"
     if isinstance(home, type):
-        owner, home = f"'{home.__name__}' object", X if home is wg.Tensor else home()
+        owner, home = f"'{home.__name__}' object", OBJECTS.get(place, home)()
     for name, remedy in other_names._NAMES[place].items():
         assert not hasattr(home, name) and name not in dir(home)
         with pytest.raises(wg.Error) as caught:

@@ -64,7 +64,8 @@ Vars convert_inputs(const Op& op, const std::vector<PyObject*>& objects) {
   Var company;
   for (std::size_t i = 0; i < objects.size(); ++i) {
     if (!is_convertible(objects[i]))
-      fail(ErrorKind::type, op.name, ": takes tensors, arrays and numbers; got ", show(objects[i]));
+      fail(ErrorKind::type, op.name, ": takes tensors, arrays and numbers; got ", show(objects[i]),
+           PyDict_Check(objects[i]) ? ". For trees use wg.tree.map" : "");
     if (is_number(objects[i])) continue;
     out[i] = to_var(objects[i]);
     if (!company || company.dtype() < out[i].dtype()) company = out[i];

@@ -98,7 +98,8 @@ def _without_name(f: Callable, text: str) -> str:
 
 def check_function(where: str, f: Any) -> None:
     if not callable(f):
-        raise ArgumentTypeError(f"{where}: takes a function; got {f!r:.60}")
+        remedy = ". Of a recorded tensor use its backward()" if hasattr(f, "backward") else ""
+        raise ArgumentTypeError(f"{where}: takes a function; got {f!r:.60}{remedy}")
 
 
 def checked(f: Callable, of_class: bool = False) -> Callable:

@@ -58,6 +58,7 @@ _ARGUMENTS: dict[str, tuple[str, ...] | str] = {
 # Calls that another library takes with more, or fewer, arguments.
 _CALLS: dict[str, str] = {
     "repeat": "to repeat the whole use wg.tile(x, sizes)",
+    "apply": "to call with other parameters use wg.functional_call(module, params, x)",
     "permute_dims": "to exchange two axes use wg.swapaxes(x, axis1, axis2)",
     "where": "for the places use wg.nonzero(condition)",
     **dict.fromkeys(("empty", "ones", "zeros"), "sizes are one argument: write {name}({args})"),

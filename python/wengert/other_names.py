@@ -76,7 +76,9 @@ _NAMES: dict[str, dict[str, str]] = {
         "device": _CPU,
         "device_get": _CPU,
         "device_put": _CPU,
+        "devices": _CPU,
         "diag_embed": "x[..., None] * wg.eye(n)",
+        "disable_jit": "the function itself, not compiled",
         "distributed": _CPU,
         "div": "wg.divide",
         "double": "wg.float64",
@@ -89,6 +91,7 @@ _NAMES: dict[str, dict[str, str]] = {
         "fft": _BY_NUMPY.format("fft"),
         "flatnonzero": "wg.nonzero(x.ravel())[0]",
         "flatten": "x.flatten()",
+        "flatten_util": "wg.ravel",
         "float": _FLOATS,
         "float16": _FLOATS,
         "fori_loop": "wg.scan(f, init, None, length=n)",
@@ -139,6 +142,7 @@ _NAMES: dict[str, dict[str, str]] = {
         "percentile": "wg.sort, of which one place",
         "permute": "wg.permute_dims",
         "pmap": "wg.vmap",
+        "profiler": "f.profile(*args) of a compiled f",
         "quantile": "wg.sort, of which one place",
         "rand": f"{_DRAW}.random(size)",
         "rand_like": f"{_DRAW}.random(x.shape)",
@@ -218,7 +222,10 @@ _NAMES: dict[str, dict[str, str]] = {
         "Upsample": _CONVOLUTION,
         "clip_grad_norm": "wg.optim.clip_grad_norm",
         "clip_grad_norm_": "wg.optim.clip_grad_norm",
+        "compact": "layers as attributes, made in __init__",
+        "initializers": "wg.nn.init",
         "parallel": _CPU,
+        "swish": "wg.nn.silu",
         "utils": "wg.optim.clip_grad_norm",
     },
     "wengert.nn.functional": {
@@ -451,6 +458,47 @@ _NAMES: dict[str, dict[str, str]] = {
         "to": "module.astype(dtype), or nothing for a device: everything is on the CPU",
         "type": "module.astype(dtype)",
     },
+    "wengert.nn.init": {
+        "constant": "wg.nn.init.constant_",
+        "glorot_normal": "wg.nn.init.xavier_normal_",
+        "glorot_uniform": "wg.nn.init.xavier_uniform_",
+        "he_normal": "wg.nn.init.kaiming_normal_",
+        "he_uniform": "wg.nn.init.kaiming_uniform_",
+        "kaiming_normal": "wg.nn.init.kaiming_normal_",
+        "kaiming_uniform": "wg.nn.init.kaiming_uniform_",
+        "normal": "wg.nn.init.normal_",
+        "ones": "wg.nn.init.ones_",
+        "uniform": "wg.nn.init.uniform_",
+        "xavier_normal": "wg.nn.init.xavier_normal_",
+        "xavier_uniform": "wg.nn.init.xavier_uniform_",
+        "zeros": "wg.nn.init.zeros_",
+    },
+    "wengert.tree": {
+        "map_structure": "wg.tree.map",
+        "reduce": "functools.reduce(f, wg.tree.leaves(tree))",
+        "structure": "wg.tree.flatten(tree)[1]",
+        "tree_flatten": "wg.tree.flatten",
+        "tree_leaves": "wg.tree.leaves",
+        "tree_map": "wg.tree.map",
+        "tree_structure": "wg.tree.flatten(tree)[1]",
+        "tree_unflatten": "wg.tree.unflatten(structure, leaves), the structure first",
+    },
+    "wengert.optim.Optimizer": {
+        "init": "nothing: the state is made with the first step",
+        "minimize": "loss.backward() and optimizer.step()",
+        "update": "optimizer.step(), which reads the gradients of the parameters",
+    },
+    "wengert.primitives.Primitive": {
+        "backward": "def_vjp, as a decorator of the rule: def _(ct, out, *args)",
+        "def_bwd": "def_vjp, as a decorator of the rule: def _(ct, out, *args)",
+        "def_fwd": "def_vjp, as a decorator of the rule: def _(ct, out, *args)",
+        "defjvp": "def_jvp, as a decorator of the rule: def _(tangents, out, *args)",
+        "defjvps": "def_jvp, as a decorator of the rule: def _(tangents, out, *args)",
+        "defvjp": "def_vjp, as a decorator of the rule: def _(ct, out, *args)",
+        "defvjps": "def_vjp, as a decorator of the rule: def _(ct, out, *args)",
+        "register_autograd": "def_vjp, as a decorator of the rule: def _(ct, out, *args)",
+        "setup_context": "def_vjp, as a decorator of the rule: def _(ct, out, *args)",
+    },
 }
 
 
@@ -493,11 +541,18 @@ class _Missing:
         return f"<missing; use {_NAMES[self._names][self._name]}>"
 
 
+class _MissingData(_Missing):
+    """``x.data = value`` raises too: Python only says that it is read-only."""
+
+    def __set__(self, instance: Any, value: Any) -> NoReturn:
+        missing(self._names, self._name, type(instance).__name__)
+
+
 def cover(cls: type, names: str) -> None:
     """Lets a name that the instances of a class lack raise with the name that does the same."""
     known = _NAMES[names]
     for name in known:
-        setattr(cls, name, _Missing(names, name))
+        setattr(cls, name, (_MissingData if name == "data" else _Missing)(names, name))
 
     def present(self: Any) -> list[str]:
         return [name for name in object.__dir__(self) if name not in known or hasattr(self, name)]

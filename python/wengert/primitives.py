@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import _core
+from . import _core, other_names
 from ._core import ArgumentTypeError, Tensor
 from .checked import checked_call
 from .primitive_calls import Call, Function, Way, is_float
@@ -135,6 +135,9 @@ class Primitive:
                 return names[i] if i < len(names) else f"{name}[{i - len(names)}]"
             names.append(name)
         return names[i]
+
+
+other_names.cover(Primitive, "wengert.primitives.Primitive")
 
 
 @checked_call

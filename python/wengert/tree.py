@@ -8,10 +8,11 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from . import other_names
 from ._core import ArgumentError, Tensor
 
 _Flatten = Callable[[Any], tuple[Iterable[Any], Any]]
@@ -214,3 +215,9 @@ def map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
             raise ArgumentError(f"map: trees differ: {structure} and {flatten(other)[1]}")
         columns.append(found)
     return unflatten(structure, [f(*row) for row in zip(*columns)])
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        other_names.missing("wengert.tree", name)

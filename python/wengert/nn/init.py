@@ -5,11 +5,11 @@ place, under PyTorch's names and by its formulas.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from .. import _core
+from .. import _core, other_names
 from .._core import ArgumentError, GraphError, ShapeError, Tensor
 from ..checked import cover
 from ..grad_mode import no_grad
@@ -146,3 +146,9 @@ def kaiming_normal_(
 
 cover(globals(), [name for name in globals() if name.endswith("_") and name[0] != "_"])
 cover(globals(), ["calculate_gain"])
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        other_names.missing("wengert.nn.init", name)

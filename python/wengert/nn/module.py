@@ -306,6 +306,7 @@ class Module:
         for p in self.parameters():
             p.grad = None if set_to_none or p.grad is None else zeros_like(p.grad)
 
+    @checked_call
     def apply(self: M, fn: Callable[[Module], Any]) -> M:
         """Calls fn with every submodule, children first, then with the module; returns it."""
         for module in self.children():

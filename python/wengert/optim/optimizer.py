@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _core, arguments
+from .. import _core, arguments, other_names
 from .._core import (
     ArgumentError,
     ArgumentTypeError,
@@ -446,6 +446,9 @@ class Optimizer:
             options = ", ".join(f"{key}={group[key]}" for key in self._options)
             lines.append(f"  group {i}: {len(group['params'])} parameters, {options}")
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+
+
+other_names.cover(Optimizer, "wengert.optim.Optimizer")
 
 
 @checked_call
