@@ -59,7 +59,7 @@ void tensor_dealloc(PyObject* self) {
   if (tensor->value) {
     tensor->value->python = nullptr;
     --shown(*tensor->value);
-    if (tensor->value->trace) forget_traced(self);
+    if (tensor->value->trace) [[unlikely]] forget_traced(self);
   }
   tensor->value.~Ref<Value>();
   PyTypeObject* type = Py_TYPE(self);
@@ -444,7 +444,7 @@ PyObject* wrap(const Var& x) {
   made->weak_references = nullptr;
   x->python = made;
   ++shown(*x.get());
-  if (x.is_abstract()) note_traced(reinterpret_cast<PyObject*>(made));
+  if (x.is_abstract()) [[unlikely]] note_traced(reinterpret_cast<PyObject*>(made));
   return reinterpret_cast<PyObject*>(made);
 }
 

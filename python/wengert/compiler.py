@@ -165,12 +165,16 @@ class Compiled(_core._FastCall):
             return leaves
 
         limit = None if self._budget is None else (_bytes(self._budget), *_ceilings(), self._disk())
-        result, replay = _core._record(
-            call, tensors, _followed(tensors), results, limit, self._exact
-        )
-        out_structure = tree.flatten(result)[1]
-        del result
-        watch.refuse_leaks(self.__wrapped__)
+        try:
+            result, replay = _core._record(
+                call, tensors, _followed(tensors), results, limit, self._exact
+            )
+            out_structure = tree.flatten(result)[1]
+            del result
+            watch.close(self.__wrapped__)
+        except BaseException:
+            watch.undo()
+            raise
         return _Recorded(replay, out_structure, watch)
 
     def _disk(self) -> tuple[str, int, float, float, float] | None:

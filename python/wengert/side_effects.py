@@ -33,12 +33,15 @@ def _same_plain(a: Any, b: Any) -> bool:
 def changed(owner: Any, name: str, old: Any, new: Any) -> None:
     """An attribute of a module, which recordings take for constant, was `old` and is `new`; absent
     where they are `ABSENT`."""
-    watches = getattr(_open, "watches", ())
-    for watch in watches:
-        watch.note(owner, name, old)
+    watches = getattr(_open, "watches", None)
     if watches:
+        for watch in watches:
+            watch.note(owner, name, old)
         return
-    old, new = (getattr(type(owner), name, x) if x is ABSENT else x for x in (old, new))
+    if old is ABSENT:
+        old = getattr(type(owner), name, ABSENT)
+    if new is ABSENT:
+        new = getattr(type(owner), name, ABSENT)
     if old is new or _same_plain(old, new):
         return
     # Between plain values there is a way back, as from train to eval and to train.
@@ -118,6 +121,8 @@ class Watch:
         self.name = name
         self.once: list[str] = []  # attributes whose change makes the next call another one
         self._first: dict[tuple[int, str], tuple[weakref.ref, Any]] = {}
+        self._waiting: list[_Change] = []
+        self._plain: list[_Change] = []  # the call's own, which stay
         self._due: list[_Change] = []
         self._recording = 0
 
@@ -129,19 +134,62 @@ class Watch:
             self._first[key] = weakref.ref(owner), old
 
     def call(self, f: Callable[[], Any]) -> Any:
-        """f(), within a recording that is open."""
+        """f(), within a recording that is open, with changes of attributes carried over to it."""
         self._recording = _core._recording_id()
         if not hasattr(_open, "watches"):
             _open.watches = []
         _open.watches.append(self)
         try:
             out = f()
-        except BaseException:
+        finally:
             _open.watches.remove(self)
-            self._undo(self._changes())
-            raise
-        _open.watches.remove(self)
-        return self._settle(out)
+        returned = Counter(map(id, tree.leaves(out)))
+        # Those that took over another attribute's tensor come first, and then hold it no more.
+        self._waiting = sorted(self._changes(), key=lambda c: _has_traced(c.new), reverse=True)
+        places: list[Tensor] = []
+        values: list[Tensor] = []
+        while self._waiting:
+            self._carry(self._waiting[-1], returned, places, values)
+            self._waiting.pop()
+        if any(id(x) in returned for x in places):  # what is returned is the old value
+            out = tree.map(lambda x: _core._present(x) if isinstance(x, Tensor) else x, out)
+        _core._rebind(places, values)
+        return out
+
+    def close(self, f: Callable) -> None:
+        """The recording of f has ended: raises where traced values outlive it."""
+        if _core._left_behind(self._recording):
+            gc.collect()  # some may be garbage by now
+            if left := _core._left_behind(self._recording):
+                from .leaks import describe  # loaded at first use
+
+                shown = range(min(len(left), _SHOWN))
+                found = "; ".join(sorted({describe(left, i, f) for i in shown}))
+                more = f"; and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
+                raise TraceError(
+                    f"compile: {self.name} keeps traced values, which are of no use after the call "
+                    f"and which replays would not put there: {found}{more}. Return them from "
+                    f"{self.name}, or assign them to tensors made outside (t.assign(value))"
+                )
+        counted = [
+            f"{change.path} from {change.seen(change.old)} to {change.new}"
+            for change in self._plain
+            if change.counts()
+        ]
+        if counted:
+            warn(
+                f"compile: {self.name} changes {', '.join(counted)} while it is recorded; replays "
+                "leave that as it is, and what depends on it as recorded. Count in a tensor "
+                "(register_buffer and .assign), or outside"
+            )
+        for change in self._plain:
+            change.pass_on()
+        self._plain.clear()
+
+    def undo(self) -> None:
+        """Puts attributes back: the call failed, and all else is as it was before."""
+        for change in (*self._waiting, *self._plain, *self._changes()):
+            change.put(change.old)
 
     def finish(self) -> None:
         """Binds what could not be changed in place, after the call."""
@@ -149,25 +197,6 @@ class Watch:
             change = self._due.pop()
             change.put(change.new)
             change.pass_on()
-
-    def refuse_leaks(self, f: Callable) -> None:
-        """Raises where traced values outlive the recording, which has ended."""
-        if not _core._left_behind(self._recording):
-            return
-        gc.collect()  # some may be garbage by now
-        left = _core._left_behind(self._recording)
-        if not left:
-            return
-        from .leaks import describe  # loaded at first use
-
-        shown = range(min(len(left), _SHOWN))
-        found = "; ".join(sorted({describe(left, i, f) for i in shown}))
-        more = f"; and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
-        raise TraceError(
-            f"compile: {self.name} keeps traced values, which are of no use after the call and "
-            f"which replays would not put there: {found}{more}. Return them from {self.name}, or "
-            "assign them to tensors made outside (t.assign(value))"
-        )
 
     def _changes(self) -> list[_Change]:
         found = []
@@ -179,65 +208,34 @@ class Watch:
         self._first.clear()
         return found
 
-    def _undo(self, changes: list[_Change]) -> None:
-        """Takes traced values out of the attributes."""
-        for change in changes:
-            if _has_traced(change.new):
-                change.put(change.old)
-            else:
-                change.pass_on()
-
-    def _settle(self, out: Any) -> Any:
-        """Carries changes of attributes over; the results, as they are before that."""
-        returned = Counter(map(id, tree.leaves(out)))
-        # Those that took over another attribute's tensor come first, and then hold it no more.
-        changes = sorted(self._changes(), key=lambda change: _has_traced(change.new), reverse=True)
-        places: list[Tensor] = []
-        values: list[Tensor] = []
-        counted: list[str] = []
-        while changes:
-            change = changes.pop()
-            leaves, structure = _flat(change.new)
-            traced = _has_traced(change.new)
-            if traced and (problem := _problem(change, leaves)):
-                self._undo([change, *changes])
-                raise TraceError(f"compile: {self.name} binds {change.path} to {problem}")
-            now = [_core._present(x) if isinstance(x, Tensor) else x for x in leaves]
-            kept, known = _flat(change.old)
-            if (
-                structure is not None
-                and known == structure
-                and _takes(change, kept, leaves, now, returned)
-            ):
-                differ = [j for j, x in enumerate(leaves) if x is not kept[j]]
-                places += [kept[j] for j in differ]
-                values += [now[j] for j in differ]
-                change.put(change.old)
-            elif traced:
-                for j, x in enumerate(leaves):
-                    if isinstance(x, Tensor) and _core._is_within(x):
-                        leaves[j] = _core._place_for(now[j])
-                        places.append(leaves[j])
-                        values.append(now[j])
-                change.put(change.old)
-                self._due.append(change._replace(new=tree.unflatten(structure, leaves)))
+    def _carry(
+        self, change: _Change, returned: Counter[int], places: list[Tensor], values: list[Tensor]
+    ) -> None:
+        leaves, structure = _flat(change.new)
+        traced = _has_traced(change.new)
+        if traced and (problem := _problem(change, leaves)):
+            raise TraceError(f"compile: {self.name} binds {change.path} to {problem}")
+        now = [_core._present(x) if isinstance(x, Tensor) else x for x in leaves]
+        kept, known = _flat(change.old)
+        alike = structure is not None and known == structure
+        if alike and _takes(change, kept, leaves, now, returned):
+            differ = [i for i, x in enumerate(leaves) if x is not kept[i]]
+            places += [kept[i] for i in differ]
+            values += [now[i] for i in differ]
+            change.put(change.old)
+        elif traced:
+            for i, x in enumerate(leaves):
+                if isinstance(x, Tensor) and _core._is_within(x):
+                    leaves[i] = _core._place_for(now[i])
+                    places.append(leaves[i])
+                    values.append(now[i])
+            self._due.append(change._replace(new=tree.unflatten(structure, leaves)))
+            self.once.append(change.path)
+            change.put(change.old)
+        else:
+            self._plain.append(change)
+            if not change.counts() and not change.settles():
                 self.once.append(change.path)
-            else:
-                change.pass_on()
-                if change.counts():
-                    counted.append(f"{change.path} from {change.seen(change.old)} to {change.new}")
-                elif not change.settles():
-                    self.once.append(change.path)
-        if any(id(x) in returned for x in places):
-            out = tree.map(lambda x: _core._present(x) if isinstance(x, Tensor) else x, out)
-        _core._rebind(places, values)
-        if counted:
-            warn(
-                f"compile: {self.name} changes {', '.join(counted)} while it is recorded; replays "
-                "leave that as it is, and what depends on it as recorded. Count in a tensor "
-                "(register_buffer and .assign), or outside"
-            )
-        return out
 
 
 def _has_traced(value: Any) -> bool:
@@ -263,7 +261,10 @@ def _problem(change: _Change, leaves: list[Any]) -> str | None:
                 f"{write}.assign(...), or let the function close over the module"
             )
         if type(x) is not Tensor or (x.is_leaf and x.requires_grad):
-            return f"a new leaf made of traced values; write {write}.assign(...) in wg.no_grad()"
+            return (
+                f"a new leaf made of traced values; make it before the call, and write "
+                f"{write}.assign(...) in wg.no_grad() where it changes"
+            )
         if _core._has_open_history(x):
             return (
                 f"{what}whose derivative the attribute would lose; write {write} = value.detach(), "

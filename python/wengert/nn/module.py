@@ -10,13 +10,13 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from .. import _core, arguments, other_names, side_effects, tree
+from .. import _core, arguments, other_names, tree
 from .._core import ArgumentError, ArgumentTypeError, DTypeError, ShapeError, Tensor
 from ..checked import checked_call, warn
 from ..creation import zeros_like
 from ..dtypes import as_dtype
 from ..grad_mode import no_grad
-from ..side_effects import ABSENT
+from ..side_effects import ABSENT, changed
 
 M = TypeVar("M", bound="Module")
 
@@ -101,12 +101,12 @@ class Module:
         if type(value) in (list, tuple, dict) and name[0] != "_":
             _warn_of_hidden(self, name, value)
         if old is not value:
-            side_effects.changed(self, name, old, value)
+            changed(self, name, old, value)
 
     def __delattr__(self, name: str) -> None:
         old = self.__dict__.get(name, ABSENT)
         object.__delattr__(self, name)
-        side_effects.changed(self, name, old, ABSENT)
+        changed(self, name, old, ABSENT)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Makes a tensor part of the module's state that is not trained."""
