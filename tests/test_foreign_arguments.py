@@ -80,9 +80,30 @@ REFUSED = {
         r"^where: .*'x1' is missing; .* use wg\.nonzero\(condition\)",
     ),
     "zeros": (lambda: wg.zeros(3, 4), r"zeros: .* one argument: write zeros\(\(3, 4\)\); it takes"),
+    "zeros type": (
+        lambda: wg.zeros(3, float),
+        "zeros: .*given; name the others: dtype=...; it takes",
+    ),
+    "tensor": (
+        lambda: wg.tensor([1.0], wg.float64),
+        "tensor: .*; name the others: dtype=...; it tak",
+    ),
+    "tensordot": (
+        lambda: wg.tensordot(X, X, 2),
+        "tensordot: .* name the others: axes=...; it takes",
+    ),
+    "reshape": (
+        lambda: wg.reshape(X, 3, 2),
+        r"reshape: .*the sizes are one argument, such as \(2, -1",
+    ),
+    "clip": (
+        lambda: wg.clip(X, a_min=0),
+        "clip: has no argument 'a_min'; use min; it takes x, min",
+    ),
+    "round": (lambda: wg.round(X, 2), r"use Python's round\(x, digits\); it takes x$"),
     "zeros dtype": (
         lambda: wg.full(3, 4, wg.int64),
-        "full: takes 2 .*; it takes shape, fill_value,",
+        "full: takes 2 .*; it takes shape, fill_v",
     ),
     "zeros size": (
         lambda: wg.zeros(size=3),

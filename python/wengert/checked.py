@@ -50,6 +50,20 @@ def _parameters(f: Callable, text: str) -> list[str]:
         return []
 
 
+def _named(f: Callable, text: str, args: tuple) -> str:
+    """What to do about more arguments by position than f takes so."""
+    found = _BOUND.search(text)
+    if found:
+        parts = [part.split(":")[0] for part in found[1].split(", ")]
+        count = parts.index("*") if "*" in parts else len(parts)
+        named = parts[count + 1 :]
+    else:
+        parameters = inspect.signature(f).parameters.values()
+        named = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        count = len(parameters) - len(named)
+    return f"name the others: {named[0]}=..." if named and len(args) > count else ""
+
+
 def _misnamed(f: Callable, text: str, args: tuple, kwargs: dict) -> str:
     """What is wrong with a call whose arguments do not fit the parameters of f."""
     known = _parameters(f, text)
@@ -58,10 +72,10 @@ def _misnamed(f: Callable, text: str, args: tuple, kwargs: dict) -> str:
     if unknown:
         remedy = argument_remedy(unknown[0], known)
         return f"has no argument '{unknown[0]}'; " + (f"{remedy}; " if remedy else "") + takes
+    if args and (remedy := call_remedy(f.__name__, args) or _named(f, text, args)):
+        takes = f"{remedy}; {takes}"
     if "incompatible function arguments" in text:
         text = "an argument has the wrong type or is missing"
-    elif args and (remedy := call_remedy(f.__name__, args)):
-        takes = f"{remedy}; {takes}"
     return f"{text.partition('() ')[2] or text}; {takes}"
 
 

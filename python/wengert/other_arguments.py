@@ -10,6 +10,8 @@ _NO_COMPILER = "there is no compiler to tune: leave it out"
 _ON_CPU = "everything is on the CPU: leave it out"
 # What arguments of other libraries are called here; where there is none, what to do.
 _ARGUMENTS: dict[str, tuple[str, ...] | str] = {
+    "a_max": ("max",),
+    "a_min": ("min",),
     "argnum": ("argnums",),
     "axes": ("axis", "dim"),
     "axis": ("dim", "axes"),
@@ -17,6 +19,7 @@ _ARGUMENTS: dict[str, tuple[str, ...] | str] = {
     "beta1": ("betas",),
     "beta2": ("betas",),
     "decay": ("weight_decay",),
+    "decimals": "use Python's round(x, digits)",
     "descending": "give -x, or turn the result by wg.flip",
     "device": _ON_CPU,
     "dim": ("axis", "axes"),
@@ -60,8 +63,9 @@ _CALLS: dict[str, str] = {
     "repeat": "to repeat the whole use wg.tile(x, sizes)",
     "apply": "to call with other parameters use wg.functional_call(module, params, x)",
     "permute_dims": "to exchange two axes use wg.swapaxes(x, axis1, axis2)",
+    "reshape": "the sizes are one argument, such as (2, -1)",
+    "round": "use Python's round(x, digits)",
     "where": "for the places use wg.nonzero(condition)",
-    **dict.fromkeys(("empty", "ones", "zeros"), "sizes are one argument: write {name}({args})"),
 }
 
 
@@ -75,4 +79,5 @@ def argument_remedy(name: str, known: Iterable[str]) -> str:
 
 def call_remedy(name: str, args: Any) -> str:
     """What to do about a call with more or fewer arguments than a function takes; may be empty."""
-    return _CALLS.get(name, "").format(name=name, args=args)
+    sizes = name in ("empty", "ones", "zeros") and all(type(size) is int for size in args)
+    return f"sizes are one argument: write {name}({args})" if sizes else _CALLS.get(name, "")

@@ -435,6 +435,7 @@ def seed(seed: Any) -> None:
 for _name, _method in list(vars(Generator).items()):
     if callable(_method) and not _name.startswith("_"):
         setattr(Generator, _name, checked(_method))
+other_names.cover(Generator, "wengert.random.Generator")
 cover(globals(), ["default_rng", "seed"])
 
 

@@ -5,7 +5,7 @@ place, under PyTorch's names and by its formulas.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -150,5 +150,5 @@ cover(globals(), ["calculate_gain"])
 
 if not TYPE_CHECKING:
 
-    def __getattr__(name: str) -> NoReturn:
+    def __getattr__(name: str) -> Any:
         other_names.missing("wengert.nn.init", name)
