@@ -1,6 +1,8 @@
 """What a call does to Python beside computing, under wg.compile: attributes that modules bind anew
 are carried over, and numbers that change warn."""
 
+import random
+import re
 import threading
 import warnings
 
@@ -216,6 +218,66 @@ def test_attributes_are_as_eager_calls_leave_them(kind, misses, how):
     for i in range(2 if how == "run" else 0, 6):
         assert (bits(compiled(wg.tensor(XS[i]))), state(module)) == expected[i]
     assert compiled.cache_info().misses == misses
+
+
+STATEMENTS = [
+    "self.{p} = self.{q} * 0.5 + x",
+    "self.{p} = self.{q}",
+    "self.{p}, self.{q} = self.{q}, self.{p}",
+    "self.{p} = self.{q} = x * 3.0 + self.{r}",
+    "self.{p}.assign(self.{q} * 0.25 + 1.0)",
+    "self.{p} += x",
+    "self.{p} = (self.{q} * 1.0)[::-1]",
+    "self.pair = self.{p}, self.{q} * 2.0",
+    "self.{p}, self.{q} = self.pair",
+    "self.late = self.{p} * 1.0 if self.late is None else self.late + x",
+    "self.new = y * 1.0",
+]
+STARTS = [
+    (lambda: wg.zeros(3), lambda a: wg.ones(3), lambda a: wg.full(3, 2.0)),
+    (lambda: wg.zeros(3), lambda a: a, lambda a: wg.full(3, 2.0)),
+    (lambda: wg.arange(3, dtype="float32"), lambda a: a[::-1], lambda a: a),
+]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_statements(seed):
+    """Whatever names, views and changes in place there are: equal, or an error where values change
+    in place that were made within."""
+    rng = random.Random(seed)
+    compared = 0
+    for _ in range(20):
+        body = ["y = x * 1.0"]
+        for _ in range(rng.randint(1, 5)):
+            p, q, r = rng.choices("abc", k=3)
+            body += [rng.choice(STATEMENTS).format(p=p, q=q, r=r), f"y = y * 0.5 + self.{r}"]
+        body += [f"return y, {rng.choice(['self.a', 'self.b * 1.0', 'self.pair[0]'])}"]
+        scope = {}
+        exec("def forward(self, x):\n    " + "\n    ".join(body), scope)
+        kind = type("Random", (nn.Module,), scope)
+        first, second, third = rng.choice(STARTS)
+        observed = rng.random() < 0.3
+        found = []
+        for compiled in (False, True):
+            module = kind()
+            module.a = first()
+            module.b, module.c = second(module.a), third(module.a)
+            module.pair, module.late = (wg.zeros(3), wg.ones(3)), None
+            call = wg.compile(module, exact=True) if compiled else module
+            steps = []
+            try:
+                for i in range(5):
+                    other = module.a if observed and i < 2 else None
+                    steps.append((bits(call(wg.full(3, i + 1.0))), state(module)))
+                    del other
+            except (wg.TraceError, wg.GraphError) as error:
+                assert re.search("in.place|shares its memory", str(error))
+                steps = None
+            found.append(steps)
+        if found[1] is not None:
+            assert found[0] == found[1], body
+            compared += 1
+    assert compared > 10
 
 
 def test_state_is_saved_and_resumed(tmp_path):

@@ -2,6 +2,7 @@
 // traced values, and state that was bound anew. python/wengert/side_effects.py knows about modules.
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstring>
 #include <unordered_map>
 
@@ -47,6 +48,12 @@ Var present(const Var& x) {
   const Var now = recording.read(x);
   const bool foreign = now.is_abstract() && (now->trace != recording_id() || (now->node && now->node->light));
   return foreign ? Var() : now;
+}
+
+// Whether the call has changed x in place.
+bool is_assigned(const Var& x) {
+  const auto& variables = open_recording().variables();
+  return std::any_of(variables.begin(), variables.end(), [&](const auto& v) { return v.outside == x && v.assigned; });
 }
 
 Type settled_type(const Var& x) {
@@ -107,6 +114,7 @@ void bind_side_effects(py::module_& m) {
   m.def("_left_behind", left_behind);
   m.def("_made_by", made_by);
   m.def("_is_within", is_within);
+  m.def("_is_assigned", is_assigned);
   m.def("_present", present);
   m.def("_can_take", can_take);
   m.def("_place_for", place_for);

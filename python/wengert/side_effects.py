@@ -108,6 +108,24 @@ def _references(leaves: list[Any], i: int) -> int:
 _ONE = _references([object()], 0)  # those to an object in a list, and nowhere else
 
 
+class _Moves:
+    """What the end of a recorded call assigns, and how often objects are held meanwhile."""
+
+    def __init__(self, results: Any, changes: list[_Change]) -> None:
+        self.places: list[Tensor] = []  # from outside
+        self.values: list[Tensor] = []
+        self.returned = Counter(map(id, tree.leaves(results)))
+        self.bound = Counter(id(x) for change in changes for x in _flat(change.new)[0])
+        self.made: dict[int, Tensor] = {}  # the new tensor for a value
+        ends = [x for c in changes for value in (c.old, c.new) for x in _flat(value)[0]]
+        # Whether names of one tensor could be told from names of equal ones.
+        self.in_place = any(isinstance(x, Tensor) and _core._is_assigned(x) for x in ends)
+
+    def add(self, place: Tensor, value: Tensor) -> None:
+        self.places.append(place)
+        self.values.append(value)
+
+
 class Watch:
     """The side effects of one recorded call.
 
@@ -143,17 +161,17 @@ class Watch:
             out = f()
         finally:
             _open.watches.remove(self)
-        returned = Counter(map(id, tree.leaves(out)))
         # Those that took over another attribute's tensor come first, and then hold it no more.
         self._waiting = sorted(self._changes(), key=lambda c: _has_traced(c.new), reverse=True)
-        places: list[Tensor] = []
-        values: list[Tensor] = []
+        if not self._waiting:
+            return out
+        moves = _Moves(out, self._waiting)
         while self._waiting:
-            self._carry(self._waiting[-1], returned, places, values)
+            self._carry(self._waiting[-1], moves)
             self._waiting.pop()
-        if any(id(x) in returned for x in places):  # what is returned is the old value
+        if any(id(x) in moves.returned for x in moves.places):  # what is returned is the old value
             out = tree.map(lambda x: _core._present(x) if isinstance(x, Tensor) else x, out)
-        _core._rebind(places, values)
+        _core._rebind(moves.places, moves.values)
         return out
 
     def close(self, f: Callable) -> None:
@@ -208,9 +226,7 @@ class Watch:
         self._first.clear()
         return found
 
-    def _carry(
-        self, change: _Change, returned: Counter[int], places: list[Tensor], values: list[Tensor]
-    ) -> None:
+    def _carry(self, change: _Change, moves: _Moves) -> None:
         leaves, structure = _flat(change.new)
         traced = _has_traced(change.new)
         if traced and (problem := _problem(change, leaves)):
@@ -218,17 +234,18 @@ class Watch:
         now = [_core._present(x) if isinstance(x, Tensor) else x for x in leaves]
         kept, known = _flat(change.old)
         alike = structure is not None and known == structure
-        if alike and _takes(change, kept, leaves, now, returned):
-            differ = [i for i, x in enumerate(leaves) if x is not kept[i]]
-            places += [kept[i] for i in differ]
-            values += [now[i] for i in differ]
+        if alike and _takes(change, kept, leaves, now, moves):
+            for i, x in enumerate(leaves):
+                if isinstance(x, Tensor) and x is not kept[i]:
+                    moves.add(kept[i], now[i])
             change.put(change.old)
         elif traced:
             for i, x in enumerate(leaves):
                 if isinstance(x, Tensor) and _core._is_within(x):
-                    leaves[i] = _core._place_for(now[i])
-                    places.append(leaves[i])
-                    values.append(now[i])
+                    if id(x) not in moves.made:
+                        moves.made[id(x)] = _core._place_for(now[i])
+                        moves.add(moves.made[id(x)], now[i])
+                    leaves[i] = moves.made[id(x)]
             self._due.append(change._replace(new=tree.unflatten(structure, leaves)))
             self.once.append(change.path)
             change.put(change.old)
@@ -274,7 +291,7 @@ def _problem(change: _Change, leaves: list[Any]) -> str | None:
 
 
 def _takes(
-    change: _Change, kept: list[Any], leaves: list[Any], now: list[Any], returned: Counter[int]
+    change: _Change, kept: list[Any], leaves: list[Any], now: list[Any], moves: _Moves
 ) -> bool:
     """Whether the old tensors can hold the present values, and nobody else holds the old ones: only
     `kept` and the change, or the container that it holds, and the results of the call."""
@@ -287,8 +304,10 @@ def _takes(
             if not _same_plain(x, kept[i]):
                 return False
             continue
-        alone = _references(kept, i) == _ONE + 1 + returned[id(kept[i])]
+        alone = _references(kept, i) == _ONE + 1 + moves.returned[id(kept[i])]
         alike = type(x) is type(kept[i]) and now[i] is not None
         if not alone or not alike or not _core._can_take(kept[i], now[i]):
+            return False
+        if moves.in_place and (moves.bound[id(x)] > 1 or not _core._is_within(x)):
             return False
     return True
