@@ -303,3 +303,58 @@ def test_a_group_beyond_the_caches(n, threads):
 
     args = wg.tensor(x), wg.tensor(y)
     assert with_threads(threads, wg.compile(f), *args) == bits(f(*args))
+
+
+def test_threads_that_record_at_once():
+    """Nobody sees the traced values that attributes hold while another thread records."""
+
+    class Both(wg.nn.Module):
+        def __init__(self):
+            self.mean = wg.zeros(3)
+
+        def forward(self, x):
+            self.mean = 0.9 * self.mean + 0.1 * x.mean(axis=0)
+            for _ in range(20):
+                x = wg.tanh(x)
+            self.last = x * 2.0
+            return x + self.mean
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    failed = []
+
+    def call(compiled):
+        try:
+            for _ in range(3):
+                compiled(wg.ones((4, 3)))
+        except Exception as error:
+            failed.append(error)
+
+    try:
+        for _ in range(10):
+            module = Both()
+            compiled = wg.compile(module)
+            threads = [threading.Thread(target=call, args=(compiled,)) for _ in range(6)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert not failed
+            assert np.isfinite(module.mean.numpy()).all()
+            assert np.isfinite(module.last.numpy()).all()
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def test_a_call_may_wait_for_a_thread_that_records():
+    found = []
+
+    @wg.compile
+    def outer(x):
+        inner = wg.compile(lambda y: y * 2.0)
+        thread = threading.Thread(target=lambda: found.append(inner(3.0).item()))
+        thread.start()
+        thread.join()
+        return x + found[0]
+
+    assert outer(1.0).item() == 7.0 and found == [6.0]

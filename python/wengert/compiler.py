@@ -6,7 +6,6 @@ import functools
 import inspect
 import sys
 import tempfile
-import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +18,7 @@ from .checked import warn
 from .functions import stack
 from .loop_checkpoints import Budget, Checkpoint, TwoLevel
 from .program import Program
-from .side_effects import Watch
+from .side_effects import Watch, in_turn
 
 if TYPE_CHECKING:
     from .explain import Profile
@@ -192,6 +191,15 @@ class Compiled(_core._FastCall):
         return structure, _exact(fixed), types, modes, self._exact, _core._options_epoch()
 
     def _find(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> _Recorded:
+        entry = self._known(tensors, structure, fixed)
+        if entry is None:
+            with in_turn():  # by then another thread may have recorded it
+                entry = self._known(tensors, structure, fixed)
+                if entry is None:
+                    entry = self._add(tensors, structure, fixed)
+        return entry
+
+    def _known(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> _Recorded | None:
         try:
             known = self._recordings.get(self._key(tensors, structure, fixed), [])
         except TypeError:
@@ -204,6 +212,9 @@ class Compiled(_core._FastCall):
             if entry.replay.fits():
                 self._slow_hits += 1
                 return entry
+        return None
+
+    def _add(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> _Recorded:
         entry = self._record(tensors, structure, fixed)
         self._misses += 1
         # The call may have changed options itself: as it left them, so the next one finds them.
@@ -227,10 +238,9 @@ class Compiled(_core._FastCall):
         changing = [name for i, name in enumerate(names) if name and len({k[i] for k in keys}) > 1]
         changing += self._changing_leaves(keys) if keys else []
         changing += [f"{path}, which the call itself binds anew" for path in once]
-        warnings.warn(
+        warn(
             f"compile: {self.__name__} was recorded {self._misses} times; what changes: "
-            f"{', '.join(changing) or 'which leaves hold a gradient'}",
-            stacklevel=4,
+            f"{', '.join(changing) or 'which leaves hold a gradient'}"
         )
 
     def _changing_leaves(self, keys: list[tuple[Any, ...]]) -> list[str]:

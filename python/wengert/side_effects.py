@@ -11,7 +11,8 @@ import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from . import _core, tree
@@ -24,6 +25,20 @@ _CONTAINERS = (tuple, list, dict)
 _SHOWN = 3  # of values left behind, in a message
 ABSENT: Any = object()
 _open = threading.local()  # the recordings of each thread
+_turn = threading.RLock()
+_PATIENCE = 1.0  # seconds
+
+
+@contextmanager
+def in_turn() -> Iterator[None]:
+    """Lets one thread record at a time: attributes of modules hold traced values meanwhile. Not for
+    ever, as a call may wait for a thread that records."""
+    held = _turn.acquire(timeout=_PATIENCE)
+    try:
+        yield
+    finally:
+        if held:
+            _turn.release()
 
 
 def _same_plain(a: Any, b: Any) -> bool:
