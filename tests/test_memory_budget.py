@@ -126,7 +126,7 @@ def test_random_programs_keep_to_every_budget(seed):
 
 class Net(nn.Module):
     def __init__(self, layer, count, width):
-        self.layers = [layer(width) for _ in range(count)]
+        self.layers = nn.ModuleList(layer(width) for _ in range(count))
         self.head = nn.Linear(width, 3)
 
     def forward(self, x):
