@@ -359,20 +359,13 @@ std::vector<Var> Replay::run_many(std::span<const Var> arguments, const std::vec
   note_changes();
   std::vector<bool> rows = stacked;
   rows.resize(running.inputs.size(), false);
-  // In pieces, so that Ctrl-C is seen.
   const Borrowed inputs(running.inputs), outputs(running.outputs);
-  const double work = std::max(running.executor.work(), 1.0);
-  const auto piece = int64_t(std::clamp(1e8 / work, 1.0, 1e6));
-  for (int64_t first = 0; first < steps; first += piece) {
-    const int64_t last = std::min(steps, first + piece);
-    auto go = [&] { running.executor.run(inputs.arrays, outputs.arrays, rows, first, last); };
-    if (running.executor.calls_python()) {
-      go();
-    } else {
-      const memory::Shared shared;
-      without_interpreter_lock(go);
-    }
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+  auto go = [&] { running.executor.run(inputs.arrays, outputs.arrays, rows, 0, steps); };
+  if (running.executor.calls_python()) {
+    go();
+  } else {
+    const memory::Shared shared;
+    without_interpreter_lock(go);
   }
   return hand_over(running);
 }

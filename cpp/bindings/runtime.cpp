@@ -2,7 +2,11 @@
 // kernels.
 #include <pybind11/stl.h>
 
+#include <chrono>
+#include <thread>
+
 #include "array/allocator.h"
+#include "base/interrupt.h"
 #include "bindings/tensor.h"
 #include "graph/watch.h"
 #include "kernels/blas.h"
@@ -33,6 +37,18 @@ void run_unlocked(const Op& op, const Call& call) {
   });
 }
 
+// Python handles signals in its main thread, which is taken to be that of the import. Threads of ours must not wait
+// for the lock: who holds it may wait for them. And a thread that computes in Python gives it away every 5 ms only.
+std::thread::id importer;
+void check_signals() {
+  using Clock = std::chrono::steady_clock;
+  static Clock::time_point last;
+  if (std::this_thread::get_id() != importer || Clock::now() - last < std::chrono::milliseconds(100)) return;
+  last = Clock::now();
+  const py::gil_scoped_acquire lock;
+  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
 std::string compiler() {
 #if defined(__clang__)
   return "clang " __clang_version__;
@@ -45,6 +61,8 @@ std::string compiler() {
 
 void bind_runtime(py::module_& m) {
   kernel_hook() = {.run = run_unlocked, .from = 1 << 14};
+  importer = std::this_thread::get_id();
+  check_interrupt = check_signals;
   blas::initialise();
 
   py::module_ memory = m.def_submodule("memory", "Exact counts of the bytes that arrays hold.");

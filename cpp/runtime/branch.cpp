@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include "base/interrupt.h"
 #include "graph/tape.h"
 #include "kernels/copy.h"
 #include "ops/vocabulary.h"
@@ -195,11 +196,17 @@ void run_while(const While& op, const Call& call) {
   }
   const Array answer = Array::empty(DType::bool_, {});
   const std::vector<Array> nothing(state), answers{answer};
-  while (true) {
-    op.test->run(inputs, answers);
-    if (!*answer.data<bool>()) return;
-    op.body->run(inputs, nothing);  // the state is changed where it stands
-  }
+  op.test->with([&](Executor& test) {
+    op.body->with([&](Executor& body) {
+      InterruptPoll poll(test.work() + body.work());
+      while (true) {
+        test.run(inputs, answers);
+        if (!*answer.data<bool>()) return;
+        body.run(inputs, nothing);  // the state is changed where it stands
+        poll.after(1);
+      }
+    });
+  });
 }
 
 Vars while_batch(const While& op, const Batched& b) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/interrupt.h"
 #include "kernels/copy.h"
 
 namespace wengert {
@@ -138,12 +139,14 @@ void OnlineRun::run(const Call& call, Room& room, Executor& test, Executor& body
   states.begin({}, loop_.slots, states_->enter(record, [&] { return std::make_shared<AsideStates>(loop_); }));
   const std::vector<Array> no_outputs(carry), answers{room.answer};
   int64_t step = 0;
+  InterruptPoll poll(test.work() + body.work());
   while (true) {
     test.run(inputs, answers);
     if (!*room.answer.data<bool>()) break;
     if (step > 0) states.arrive(step, {inputs.data() + first_carry, carry});
     body.run(inputs, no_outputs);
     ++step;
+    poll.after(1);
   }
   record.length() = step;
   states.write(record);
@@ -262,6 +265,7 @@ void ReverseRun::run(const Call& call, Room& room, Executor& tail, Executor& adv
   const std::vector<Array> initial(inputs.begin() + std::ptrdiff_t(first_carry), inputs.begin() + std::ptrdiff_t(first_row));
   std::vector<Array> advancing = inputs;
   const std::vector<Array> no_outputs(carry);
+  InterruptPoll poll(both.work());
   while (end > 0) {
     if (!states.empty() && states.last().step >= end) {
       states.drop_last();
@@ -293,6 +297,7 @@ void ReverseRun::run(const Call& call, Room& room, Executor& tail, Executor& adv
     outputs.insert(outputs.end(), room.scratch.begin(), room.scratch.end());
     both.run(given, outputs);
     end = at;
+    poll.after(1);
   }
 }
 

@@ -123,6 +123,8 @@ class Executor {
   void run_unit(const Unit& unit);
   static void run_kernel(Kernel& kernel);
   void run_disk(const DiskMove& move);
+  void run_piece(std::span<const Array> inputs, std::span<const Array> outputs, const std::vector<bool>& stacked,
+                 int64_t first, int64_t last, bool backwards);
   void step();
   void begin_step(std::span<const Array> outputs, int64_t row, int64_t next);
   void end_step();

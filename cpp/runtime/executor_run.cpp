@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "base/interrupt.h"
 #include "kernels/copy.h"
 #include "kernels/tasks.h"
 #include "runtime/executor.h"
@@ -45,6 +46,19 @@ void Executor::settle_states() {
 
 void Executor::run(std::span<const Array> inputs, std::span<const Array> outputs,
                    const std::vector<bool>& stacked, int64_t first, int64_t last, bool backwards) {
+  if (last - first <= 1) return run_piece(inputs, outputs, stacked, first, last, backwards);
+  InterruptPoll poll(work_);
+  while (last - first > poll.period()) {
+    const int64_t own = backwards ? last - poll.period() : first;
+    run_piece(inputs, outputs, stacked, own, own + poll.period(), backwards);
+    (backwards ? last : first) += backwards ? -poll.period() : poll.period();
+    poll.after(poll.period());
+  }
+  run_piece(inputs, outputs, stacked, first, last, backwards);
+}
+
+void Executor::run_piece(std::span<const Array> inputs, std::span<const Array> outputs,
+                         const std::vector<bool>& stacked, int64_t first, int64_t last, bool backwards) {
   const bool rows = !stacked.empty();
   const bool moves = std::find(stacked.begin(), stacked.end(), true) != stacked.end();
   const int64_t start = backwards ? last - 1 : first, sign = backwards ? -1 : 1;
