@@ -16,7 +16,14 @@ class Holder:
 
 
 def leaking(how):
+    class Model(wg.nn.Module):
+        def forward(self, x):
+            self.notes["seen"] = x * 2.0
+            return x
+
     history, cache, holder, last = [], {}, Holder(), None
+    module = Model()
+    module.notes = cache
 
     def step(x):
         nonlocal last
@@ -46,6 +53,13 @@ def leaking(how):
             history.append(inside)
         elif how == "vmap":
             wg.vmap(lambda row: history.append(row * 3.0) or row)(x)
+        elif how == "module":
+            module(x)
+        elif how == "exception":
+            try:
+                raise KeyError("mine")
+            except KeyError as error:
+                history.append(error)
         elif how == "scan":
             wg.scan(lambda c, row: (history.append(row) or c, row), wg.zeros(()), x)
         return y + 1.0
@@ -65,6 +79,8 @@ HOLDERS = {
     "argument": r"a value, held by 'history\[0\]'",
     "changed": r"held by 'history\[0\]'",
     "vmap": r"held by 'history\[[0-9]\]'",
+    "module": r"held by 'cache\['seen'\]'",
+    "exception": r"'multiply' at .*, held by the frame of 'step' in an exception",
     "scan": r"held by 'history\[[0-9]\]'",
 }
 

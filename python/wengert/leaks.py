@@ -38,7 +38,7 @@ def _in_sight(x: Any, f: Callable) -> str | None:
 def _variables(f: Any) -> Iterator[tuple[str, Any]]:
     while (inner := getattr(f, "__wrapped__", None) or getattr(f, "func", None)) is not None:
         f = inner
-    owner = getattr(f, "__self__", None)
+    owner = getattr(f, "__self__", None if isinstance(f, FunctionType) else f)
     if owner is not None:
         yield "self", owner
     f = getattr(f, "__func__", f)
@@ -98,15 +98,20 @@ def _holder(x: Any, skip: set[int], depth: int) -> str | None:
             if value is x:
                 return f"'{module.__name__}.{name}'"
     other = None
+    running = {id(frame) for frame in _running()}
     holders = gc.get_referrers(x) if depth else []
     skip.add(id(holders))
     while holders:
         holder = holders.pop()
-        if id(holder) in skip or isinstance(holder, FrameType):
+        if id(holder) in skip or id(holder) in running:
+            continue
+        if isinstance(holder, FrameType):
+            other = f"the frame of '{holder.f_code.co_name}' in an exception"
             continue
         if isinstance(holder, CellType):
             if (name := _name_of_cell(holder)) is not None:
                 return f"the variable '{name}' of a function"
+            other = other or _holder(holder, skip, depth - 1)
             continue
         part = _part(holder, x)
         if isinstance(holder, dict) and (owner := _owner(holder)) is not None:
@@ -115,9 +120,21 @@ def _holder(x: Any, skip: set[int], depth: int) -> str | None:
             return f"the attribute {type(holder).__name__}{part}"
         found = _holder(holder, skip, depth - 1)
         if found is not None:
-            return f"{found}, a {type(holder).__name__}"
-        other = f"a {type(holder).__name__}"
+            return f"{found}, {_kind(holder)}"
+        other = _kind(holder)
     return other
+
+
+def _running() -> Iterator[FrameType]:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _kind(x: Any) -> str:
+    name = type(x).__name__
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
 
 
 def _owner(members: dict) -> Any:

@@ -196,8 +196,9 @@ class Watch:
             if left := _core._left_behind(self._recording):
                 from .leaks import describe  # loaded at first use
 
+                left.sort(key=_core._made_by, reverse=True)  # arguments last
                 shown = range(min(len(left), _SHOWN))
-                found = "; ".join(sorted({describe(left, i, f) for i in shown}))
+                found = "; ".join(dict.fromkeys([describe(left, i, f) for i in shown]))
                 more = f"; and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
                 raise TraceError(
                     f"compile: {self.name} keeps traced values, which are of no use after the call "
