@@ -24,6 +24,7 @@ REFUSED = {
     "asarray": lambda: wg.asarray(300, dtype=wg.uint8),
     "full": lambda: wg.full((2,), 300, dtype=wg.uint8),
     "full float": lambda: wg.full((2,), -1.0, dtype=wg.uint8),
+    "NumPy": lambda: wg.tensor(np.int64(300), dtype=wg.uint8),
     "full NumPy": lambda: wg.full((2,), np.int64(300), dtype=wg.uint8),
     "full_like": lambda: wg.full_like(U, 300),
     "arange": lambda: wg.arange(300, dtype=wg.uint8),

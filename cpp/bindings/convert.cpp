@@ -325,7 +325,9 @@ Var tensor_from(py::handle data, std::optional<DType> dtype, std::optional<bool>
     fail(ErrorKind::argument, "tensor: cannot read a ", Py_TYPE(data.ptr())->tp_name, " as an array: ", why);
   }
   const Array shared = share(array);
-  if (sequence && dtype) kernels::check_range("tensor", shared, *dtype);
+  // Numbers must fit, NumPy's too; arrays are converted as NumPy converts them.
+  if (dtype && (sequence || (shared.ndim() == 0 && !py::isinstance<py::array>(data) && !py::hasattr(data, "__dlpack__"))))
+    kernels::check_range("tensor", shared, *dtype);
   // Python floats in sequences become the default float dtype.
   if (sequence && !dtype && shared.dtype() == DType::float64) dtype = DType::float32;
   return finish(shared, false);
