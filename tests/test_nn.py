@@ -388,3 +388,43 @@ def test_modules_are_trees():
     expected = model[2].bias.detach().numpy() - 0.1 * model[2].bias.grad.numpy()
     np.testing.assert_allclose(moved[2].bias.numpy(), expected, 1e-6)
     assert isinstance(model[2].bias, nn.Parameter)
+
+
+def test_compiled_functions_of_modules():
+    """Modules that differ beside their parameters have recordings of their own; copies with other
+    parameters share one."""
+
+    class Scaled(nn.Module):
+        def __init__(self, k):
+            self.weight = nn.Parameter([1.0, 2.0])
+            self.k = k
+            self.register_buffer("shift", wg.full(2, float(k)))
+
+        def forward(self, x):
+            return self.weight * x * self.k + self.shift
+
+    x = wg.ones(2)
+    compiled = wg.compile(lambda model, x: model(x))
+    models = [nn.Sequential(Scaled(k), nn.Tanh()) for k in (1, 2)]
+    for _ in range(2):
+        for model in models:
+            np.testing.assert_allclose(compiled(model, x).numpy(), model(x).numpy(), rtol=1e-6)
+    assert compiled.cache_info().misses == 2
+    models[1][0].shift.assign([5.0, 6.0])
+    np.testing.assert_allclose(compiled(models[1], x).numpy(), models[1](x).numpy(), rtol=1e-6)
+
+    @wg.compile
+    def step(model, x):
+        grads = wg.grad(lambda model: (model(x) ** 2).sum())(model)
+        return wg.tree.map(lambda p, g: p - 0.1 * g, model, grads)
+
+    first = model = nn.Sequential(Scaled(3), nn.Tanh())
+    for _ in range(4):
+        model = step(model, x)
+    assert step.cache_info() == (3, 1, 1)
+    eager = first
+    for _ in range(4):
+        eager = step.__wrapped__(eager, x)
+    np.testing.assert_allclose(model[0].weight.numpy(), eager[0].weight.numpy(), rtol=1e-5)
+    mixed = wg.tree.map(lambda a, b: 0.5 * (a + b), models[0], models[1])
+    assert mixed[0].k == 1 and mixed[0].weight.tolist() == [1.0, 2.0]

@@ -48,6 +48,7 @@ class _Recorded(NamedTuple):
 
 _MOST_ARGUMENTS = 1 << 16
 _MANY = 8  # recordings between two warnings
+_PARTS = "modules that are arguments"
 _OPTIONS = "attributes or modes of modules, options of optimisers, requires_grad"
 _STALE = 16  # recordings kept of states of modules and options that are not the present one
 
@@ -168,7 +169,7 @@ class Compiled(_core._FastCall):
             result, replay = _core._record(
                 call, tensors, _followed(tensors), results, limit, self._exact
             )
-            out_structure = tree.flatten(result)[1]
+            out_structure = _without_leaves(tree.flatten(result)[1])
             del result
             watch.close(self.__wrapped__)
         except BaseException:
@@ -188,7 +189,8 @@ class Compiled(_core._FastCall):
     def _key(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> tuple[Any, ...]:
         types = tuple([(x.dtype, x.shape, _core._is_number(x)) for x in tensors])
         modes = (_core.is_grad_enabled(), *_followed(tensors))
-        return structure, _exact(fixed), types, modes, self._exact, _core._options_epoch()
+        parts = tree.constants(structure)
+        return structure, _exact(fixed), types, modes, self._exact, parts, _core._options_epoch()
 
     def _find(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> _Recorded:
         entry = self._known(tensors, structure, fixed)
@@ -234,7 +236,7 @@ class Compiled(_core._FastCall):
         if self._misses % _MANY:
             return
         keys = list(self._recordings)
-        names = ("tree structure", "static arguments", "", "grad mode", "", _OPTIONS)
+        names = ("tree structure", "static arguments", "", "grad mode", "", _PARTS, _OPTIONS)
         changing = [name for i, name in enumerate(names) if name and len({k[i] for k in keys}) > 1]
         changing += self._changing_leaves(keys) if keys else []
         changing += [f"{path}, which the call itself binds anew" for path in once]
@@ -425,6 +427,14 @@ def _compiled(
     f: Callable, static_argnums: Sequence[int], memory_budget: int | TwoLevel | None, exact: bool
 ) -> Compiled:
     return Compiled(f, static_argnums, memory_budget, exact)
+
+
+def _without_leaves(structure: tree.Structure) -> tree.Structure:
+    """The same for other leaves: a module among the containers holds those it had."""
+    if not structure.registered:
+        return structure
+    others = [_core.tensor(0.0) for _ in range(structure.leaves)]
+    return tree.flatten(tree.unflatten(structure, others))[1]
 
 
 def _exact(x: Any) -> Any:

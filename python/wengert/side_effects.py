@@ -19,7 +19,7 @@ from . import _core, tree
 from ._core import ArgumentError, Tensor, TraceError
 from .checked import warn
 
-_PLAIN = (bool, int, float, str)
+PLAIN = (bool, int, float, str)
 _NUMBERS = (int, float)
 _CONTAINERS = (tuple, list, dict)
 _SHOWN = 3  # of values left behind, in a message
@@ -42,7 +42,7 @@ def in_turn() -> Iterator[None]:
 
 
 def _same_plain(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and type(a) in _PLAIN and a == b
+    return type(a) is type(b) and type(a) in PLAIN and a == b
 
 
 def changed(owner: Any, name: str, old: Any, new: Any) -> None:
@@ -60,7 +60,7 @@ def changed(owner: Any, name: str, old: Any, new: Any) -> None:
     if old is new or _same_plain(old, new):
         return
     # Between plain values there is a way back, as from train to eval and to train.
-    plain = type(old) in _PLAIN and type(new) in _PLAIN
+    plain = type(old) in PLAIN and type(new) in PLAIN
     ends = [hash((id(owner), name, type(x), x)) for x in (old, new)] if plain else (0, 0)
     _core._changed_options(ends[0] ^ ends[1])
 

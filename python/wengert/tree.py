@@ -92,15 +92,18 @@ def _rebuild(data: tuple, children: list[Any]) -> Any:
 class Structure:
     """The shape of a tree: what ``unflatten`` needs beside the leaves.
 
-    ``leaves`` says how many leaves a tree of this shape has.
+    ``leaves`` says how many leaves a tree of this shape has, ``registered`` whether any container
+    is of a type of its own.
     """
 
-    __slots__ = ("children", "data", "leaves")
+    __slots__ = ("children", "data", "leaves", "registered")
 
     def __init__(self, data: tuple | None, children: tuple[Structure, ...]) -> None:
         self.data = data
         self.children = children
         self.leaves: int = 1 if data is None else sum([child.leaves for child in children])
+        own = data is not None and data[0] == "registered"
+        self.registered: bool = own or any(child.registered for child in children)
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -181,6 +184,16 @@ def leaves_like(structure: Structure, tree: Any) -> list[Any] | None:
     another one; None where the tree has another shape."""
     leaves: list[Any] = []
     return leaves if _follow(structure, tree, leaves) else None
+
+
+def constants(structure: Structure) -> tuple:
+    """What registered containers hold besides their leaves, for comparison with ==, where their
+    ``data`` has a method of that name: trees may be alike without computing alike."""
+    if not structure.registered:
+        return ()
+    data = structure.data
+    own = getattr(data[2], "constants", None) if data and data[0] == "registered" else None
+    return (own() if own else (), *[constants(child) for child in structure.children])
 
 
 def leaves(tree: Any) -> list[Any]:

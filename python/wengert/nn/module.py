@@ -16,7 +16,7 @@ from ..checked import checked_call, warn
 from ..creation import zeros_like
 from ..dtypes import as_dtype
 from ..grad_mode import no_grad
-from ..side_effects import ABSENT, changed
+from ..side_effects import ABSENT, PLAIN, changed
 
 M = TypeVar("M", bound="Module")
 
@@ -400,6 +400,20 @@ class _Skeleton:
 
     def __hash__(self) -> int:
         return hash(self.key)
+
+    def constants(self) -> tuple:
+        """Attributes that are neither parameters nor modules: plain ones by value, others, such as
+        buffers, by identity."""
+        found: list[Any] = []
+        for path, module in self.module.named_modules():
+            names = {name for name, _ in module._own_parameters()}
+            skipped = (*names, "_stand_ins")
+            for name, value in module.__dict__.items():
+                if name in skipped or isinstance(value, Module) or value is module._members():
+                    continue
+                known = repr(value) if type(value) in PLAIN else id(value)
+                found.append((path, name, type(value), known))
+        return tuple(found)
 
 
 def _flatten(module: Module) -> tuple[list[Tensor], _Skeleton]:
