@@ -1,5 +1,6 @@
 """Names of PyTorch, JAX and NumPy that ours lack, and calls that mean something else there."""
 
+import pickle
 import re
 import warnings
 
@@ -35,6 +36,24 @@ def test_modules_import_as_before():
     assert not hasattr(wg, "jit") and getattr(nn, "Dense", 3) == 3
     with pytest.raises(ModuleNotFoundError):
         exec("import wengert.lax")
+
+
+def test_slips_of_the_pen():
+    for module, name, meant in [
+        (wg, "concta", "concat"),
+        (nn, "Lineer", "Linear"),
+        (wg.linalg, "vector_nrom", "vector_norm"),
+        (wg.random, "defaultrng", "default_rng"),
+    ]:
+        with pytest.raises(wg.MissingNameError, match=f"'{name}'; did you mean '{meant}'\\?$"):
+            getattr(module, name)
+    with pytest.raises(ImportError, match=r"'valu_and_grad' .*; did you mean 'value_and_grad'\?"):
+        exec("from wengert import valu_and_grad")
+
+
+def test_wrapped_functions_are_found_by_name():
+    for f in (wg.compile, wg.grad, wg.scan, wg.functional_call, wg.primitive, wg.check_grads):
+        assert pickle.loads(pickle.dumps(f)) is f
 
 
 @pytest.mark.parametrize("table", [other_arguments._ARGUMENTS, other_arguments._CALLS])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import dis
 import sys
 from typing import Any, NoReturn
@@ -554,6 +555,9 @@ def missing(names: str, name: str, owner: str | None = None) -> NoReturn:
     use = f"; use {remedy}" if remedy else ""
     if owner:
         raise MissingNameError(f"'{owner}' object has no attribute '{name}'{use}")
+    if not remedy and name[0] != "_":
+        close = difflib.get_close_matches(name, dir(sys.modules[names]), 1, 0.8)
+        use = f"; did you mean '{close[0]}'?" if close else ""
     asks = sys._getframe(2)
     if asks.f_lasti >= 0 and asks.f_code.co_code[asks.f_lasti] == _IMPORT_FROM:
         raise _MissingImport(f"cannot import name '{name}' from '{names}'{use}")
