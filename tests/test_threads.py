@@ -285,9 +285,37 @@ FORKS = """
 """
 
 
+FORKS_WHILE_RECORDING = """
+    import os, threading
+    import wengert as wg
+    from wengert.side_effects import _turn
+
+    begun, done = threading.Event(), threading.Event()
+
+    def slow(x):
+        begun.set()
+        done.wait()
+        return x * 2.0
+
+    thread = threading.Thread(target=lambda: wg.compile(slow)(1.0))
+    thread.start()
+    begun.wait()
+    taken = not _turn.acquire(blocking=False)
+    child = os.fork()
+    if child == 0:
+        from wengert.side_effects import _turn
+        os._exit(0 if taken and _turn.acquire(blocking=False) else 1)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    done.set()
+    thread.join()
+    assert code == 0
+"""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_a_forked_child_computes():
-    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(FORKS)]
+@pytest.mark.parametrize("script", [FORKS, FORKS_WHILE_RECORDING], ids=["busy", "recording"])
+def test_a_forked_child_computes(script):
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)]
     subprocess.run(command, check=True, timeout=600)
 
 

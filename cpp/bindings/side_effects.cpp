@@ -101,8 +101,9 @@ std::string made_by(const Var& x) {
 
 }  // namespace
 
+// (Only values of a trace: their end is looked for.)
 void note_traced(PyObject* tensor) {
-  if (const uint32_t id = recording_id()) traced_objects()[tensor] = id;
+  if (const uint32_t id = recording_id(); id && value_of(tensor)->trace) traced_objects()[tensor] = id;
 }
 
 void forget_traced(PyObject* tensor) {

@@ -7,6 +7,7 @@ Knows modules only as objects that tell it of their attributes.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import threading
 import weakref
@@ -33,12 +34,21 @@ _PATIENCE = 1.0  # seconds
 def in_turn() -> Iterator[None]:
     """Lets one thread record at a time: attributes of modules hold traced values meanwhile. Not for
     ever, as a call may wait for a thread that records."""
-    held = _turn.acquire(timeout=_PATIENCE)
+    turn = _turn
+    held = turn.acquire(timeout=_PATIENCE)
     try:
         yield
     finally:
         if held:
-            _turn.release()
+            turn.release()
+
+
+def _begin_child() -> None:
+    global _turn
+    _turn = threading.RLock()  # no thread that records came along
+
+
+os.register_at_fork(after_in_child=_begin_child)
 
 
 def _same_plain(a: Any, b: Any) -> bool:
