@@ -151,6 +151,60 @@ def test_transposes_pass_elementwise_steps():
     assert [n.shape for n in exact if n.name == "multiply"] == [(50, 60)]
 
 
+def test_products_are_made_as_they_are_wanted():
+    """A transpose behind a product goes to its operands, where it is free."""
+    a, b = wg.tensor(X), wg.tensor(RNG.normal(size=(50, 70)))
+
+    def f(a, b):
+        return wg.matmul(a, b).T
+
+    same(f, a, b)
+    assert [n.shape for n in wg.compile(f).program(a, b).nodes if n.name == "matmul"] == [(70, 60)]
+    exact = wg.compile(f, exact=True).program(a, b).nodes
+    assert [n.shape for n in exact if n.name == "matmul"] == [(60, 70)]
+
+
+KEPT_PRODUCTS = {
+    "read as it is too": lambda a, b: (wg.matmul(a, b), wg.matmul(a, b).T),
+    "shown transposed twice": lambda a, b: (wg.matmul(a, b).T, wg.matmul(a, b).T * 2),
+    "read by a product": lambda a, b: wg.matmul(wg.matmul(a, b).T, a),
+    "of stacks": lambda a, b: wg.matmul(a[None], b[None]).swapaxes(1, 2),
+    "of a vector": lambda a, b: wg.matmul(a[0], b).T,
+}
+
+
+@pytest.mark.parametrize("name", KEPT_PRODUCTS)
+def test_products_that_others_want_stay(name):
+    same(KEPT_PRODUCTS[name], wg.tensor(X), wg.tensor(RNG.normal(size=(50, 70))))
+
+
+def test_turned_products_of_the_chain_rule_absorb_zeros():
+    a, b = X.copy(), RNG.normal(size=(50, 70))
+    a[3, 4], b[4], b[7, 7], a[:, 7] = np.inf, 0, np.nan, 0
+    f = lambda a, b: OPS.chain_matmul(a, b).T  # noqa: E731
+    same(f, wg.tensor(a), wg.tensor(b))
+    assert np.isfinite(wg.compile(f)(wg.tensor(a), wg.tensor(b)).numpy()).all()
+
+
+def test_a_transposed_weight_needs_no_more_memory_than_linear():
+    """h @ w.T and nn.linear(h, w) leave a budget the same room."""
+    weights = [wg.tensor(RNG.normal(size=(20, 20))) for _ in range(12)]
+    x = wg.tensor(RNG.normal(size=(40, 20)))
+
+    def least(layer):
+        def loss(weights):
+            h = x
+            for w in weights:
+                h = wg.tanh(layer(h, w))
+            return (h * h).sum()
+
+        with pytest.raises(wg.ArgumentError) as error:
+            wg.compile(wg.grad(loss), memory_budget=1)(weights)
+        return int(str(error.value).split(" bytes at least")[0].split()[-1])
+
+    assert least(lambda h, w: h @ w.T) == least(wg.nn.linear)
+
+
 def test_the_hessian_of_a_regression_needs_one_large_product():
     a, w = wg.tensor(RNG.normal(size=(80, 50))), wg.tensor(RNG.normal(size=50))
     f = wg.hessian(lambda w: wg.softplus(a @ w).sum() + (w**4).sum())

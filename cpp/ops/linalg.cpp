@@ -155,12 +155,14 @@ Op product_row(const char* name, std::string doc, Domain domain, std::function<v
 }
 
 Op matmul_row() {
-  return product_row(
+  Op row = product_row(
       "matmul",
       "Matrix product of x1 (..., n, k) and x2 (..., k, m), whose leading axes broadcast. A vector "
       "x1 (k,) is a row and x2 (k,) a column, and its axis of size 1 is dropped from the result. "
       "Integer products wrap around.",
       Domain::numbers, [](const Call& call) { kernels::matmul(call.in[0], call.in[1], call.out[0]); });
+  row.laws.turns = true;
+  return row;
 }
 
 Op chain_matmul_row() {
@@ -169,6 +171,7 @@ Op chain_matmul_row() {
       "matmul(x1, x2) in which a product with a zero is 0, also where the other factor is infinite or "
       "NaN: what is not asked for contributes nothing.",
       Domain::floats, [](const Call& call) { kernels::chain_matmul(call.in[0], call.in[1], call.out[0]); });
+  row.laws.turns = true;
   // Zeros of an identity absorb what is not finite: the other factor comes out as it is.
   row.laws.passes = [](std::span<const Array> known, bool to_the_bit) {
     for (int i = 0; i < 2 && !to_the_bit; ++i)

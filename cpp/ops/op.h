@@ -75,6 +75,7 @@ struct Laws {
   bool scales = false;      // op(g, ...) is chain_multiply(g, op(1, ...)), to the bit
   bool sums = false;        // op(a, b) is a + b
   bool negates = false;     // op(x) is -x
+  bool turns = false;       // of two matrices: the transpose of op(a, b) is op(b', a')
   bool odd = false;         // op(-a, b) and op(a, -b) are -op(a, b), but for the sign of a zero
   const char* with_negative = nullptr;  // the row that gives op(a, -b) for a and b
   // Of a row that puts x into zeros, the name of the one that adds x there to a base: base + op(x) is

@@ -19,9 +19,18 @@ class LayoutRewriter {
     return true;
   }
 
+  // The step that alone reads the value, which no output is; null if there is none.
+  const Step* only_reader(ValueId id) const {
+    const auto& readers = readers_[std::size_t(id)];
+    return readers.size() == 1 && !shown_[std::size_t(id)] ? &program_.steps[readers[0]] : nullptr;
+  }
+
   // Steps that replace the present one, `like` of which they take source and region.
   ValueId view(const Step& like, const char* op, std::vector<std::pair<std::string, Attr>> attrs, ValueId of);
   ValueId compute(const Step& like, const Op& op, Attrs attrs, SmallVector<ValueId, 3> ins, Type type);
+  void compute_as(const Step& like, SmallVector<ValueId, 3> ins, ValueId out) {
+    add(like, *like.op, like.attrs, std::move(ins), out);
+  }
   // The value `out` of the present step becomes that view instead.
   void view_as(const Step& like, const char* op, std::vector<std::pair<std::string, Attr>> attrs, ValueId of, ValueId out);
   void keep(Step step) { made_.push_back(std::move(step)); }

@@ -1,4 +1,4 @@
-// Transposes moved behind elementwise steps.
+// Transposes moved behind elementwise steps, and before products.
 #include <algorithm>
 
 #include "program/layout.h"
@@ -25,6 +25,12 @@ Ints memory_order(const Array& x) {
   return order;
 }
 
+const Ints turned = {1, 0};
+
+bool is_turn(const Step& step) {
+  return !step.own_op && step.op->name == "permute_dims" && step.attrs.ints("axes") == turned;
+}
+
 bool any_layout_serves(const Step& step) { return is_elementwise(step) || step.op->family == Family::bilinear; }
 
 }  // namespace
@@ -44,9 +50,27 @@ int64_t move_transposes(Program& program) {
     }
     return order;
   };
+  // The step that transposes a product for those who want rows of it.
+  auto turned_by = [&](const Step& step) -> const Step* {
+    const auto is_matrix = [&](ValueId id) { return layout.shape(id).size() == 2; };
+    if (step.own_op || !step.op->laws.turns || !is_matrix(step.ins[0]) || !is_matrix(step.ins[1])) return nullptr;
+    const Step* reader = layout.only_reader(step.outs[0]);
+    const bool wanted = reader && is_turn(*reader) && reader->region == step.region;
+    return wanted && !layout.read_only_by(reader->outs[0], any_layout_serves) ? reader : nullptr;
+  };
   int64_t count = 0;
   const std::vector<Step> steps = program.steps;
+  std::vector<bool> done(program.types.size(), false);
   for (const Step& step : steps) {
+    if (done[std::size_t(step.outs[0])]) continue;
+    if (const Step* reader = turned_by(step)) {
+      const auto transpose = [&](ValueId id) { return layout.view(step, "permute_dims", {{"axes", turned}}, id); };
+      const ValueId left = transpose(step.ins[1]), right = transpose(step.ins[0]);
+      layout.compute_as(step, {left, right}, reader->outs[0]);
+      done[std::size_t(reader->outs[0])] = true;
+      ++count;
+      continue;
+    }
     const Ints order = is_elementwise(step) && numel(layout.shape(step.outs[0])) >= worth_it &&
                                layout.read_only_by(step.outs[0], any_layout_serves)
                            ? order_of(step)

@@ -65,7 +65,7 @@ def explain_text(replay: Any, recorded: Program, program: Program) -> str:
                 (unused, "unread nodes gone"),
                 (neutral, "nodes that return an operand gone"),
                 (narrowed, "nodes computed before they are broadcast"),
-                (transposed, "nodes computed before they are transposed"),
+                (transposed, "transposes moved past other nodes"),
                 (placed, "sums without zeros"),
                 (joined, "sums of slices put side by side"),
                 (signs, "signs moved into sums"),
