@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import wengert as wg
 from wengert import nn
+from wengert.side_effects import Watched
 
 
 def test_threads_share_a_compiled_function():
@@ -159,3 +160,67 @@ def test_recordings_of_past_options_are_forgotten():
             model.k = i
             assert compiled(wg.tensor(1.0)).item() == i
     assert compiled.cache_info().size < 20
+
+
+def test_modules_that_no_recording_reads_change_freely():
+    """A meter beside a compiled step costs it nothing."""
+
+    class Meter(nn.Module):
+        def forward(self, x):
+            self.last, self.count = x * 2.0, getattr(self, "count", 0) + 1
+            return self.last
+
+    meter, scale = Meter(), Meter()
+    scale.factor = 3.0
+    step = wg.compile(lambda x: x * scale.factor)
+    x = wg.tensor([1.0, 2.0])
+    for _ in range(20):
+        step(meter(x))
+    assert step.cache_info().misses == 1
+    assert meter.count == 20
+
+
+class Guarded(nn.Module):
+    def __getattribute__(self, name):
+        return super().__getattribute__(name)
+
+
+READERS = {
+    "in a call": lambda module: module,
+    "by a function": lambda module: lambda x: x * module.factor,
+    "by name": lambda module: lambda x: x * getattr(module, "factor", 1.0),
+    "whether it is there": lambda module: lambda x: x * (3.0 if hasattr(module, "factor") else 1.0),
+    "among all": lambda module: lambda x: x * vars(module).get("factor", 1.0),
+    "in a loop": lambda module: (
+        lambda x: wg.scan(lambda c, _: (c * module.factor, None), x, None, length=1)[0]
+    ),
+    "under grad": lambda module: wg.grad(lambda x: (x * module.factor).sum()),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("base", [nn.Module, Guarded])
+def test_whatever_reads_an_attribute_sees_it_change(reader, base):
+    class Scale(base):
+        factor = 1.0
+
+        def forward(self, x):
+            return x * self.factor
+
+    module = Scale()
+    f = READERS[reader](module)
+    step, x = wg.compile(f), wg.tensor([1.0, 2.0])
+    for change in (
+        lambda: None,
+        lambda: setattr(module, "factor", 3.0),
+        lambda: delattr(module, "factor"),
+    ):
+        change()
+        assert step(x).tolist() == f(x).tolist()
+    assert "__getattribute__" not in vars(Watched)
+
+
+def test_a_failed_recording_notes_no_more_reads():
+    with pytest.raises(ZeroDivisionError):
+        wg.compile(lambda x: 1 / 0)(wg.ones(2))
+    assert "__getattribute__" not in vars(Watched)

@@ -165,6 +165,10 @@ def test_modules_say_what_changes():
         act()
         return wg._core._options_epoch() != before
 
+    assert not changes(model.eval)  # nobody has recorded it
+    model.train()
+    compiled = wg.compile(model)
+    compiled(wg.zeros((1, 2)))
     assert not changes(model.train)
     assert changes(model.eval)
     assert not changes(model.eval)

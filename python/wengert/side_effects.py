@@ -43,9 +43,51 @@ def in_turn() -> Iterator[None]:
             turn.release()
 
 
+class Watched:
+    """The base of modules."""
+
+
+class _Reads:
+    """The modules of which some recording has read an attribute: the others may change freely."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, weakref.ref] = {}
+        self._recordings = 0
+        self.lock = threading.Lock()
+
+    def __contains__(self, owner: Any) -> bool:
+        return id(owner) in self._known
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Meanwhile, what is read of a module is noted."""
+        known = self._known
+
+        def read(owner: Any, name: str) -> Any:
+            key = id(owner)
+            if key not in known:
+                known[key] = weakref.ref(owner, lambda _: known.pop(key, None))
+            return object.__getattribute__(owner, name)
+
+        with self.lock:
+            self._recordings += 1
+            Watched.__getattribute__ = read  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._recordings -= 1
+                if not self._recordings:
+                    del Watched.__getattribute__
+
+
+_reads = _Reads()
+
+
 def _begin_child() -> None:
     global _turn
     _turn = threading.RLock()  # no thread that records came along
+    _reads.lock = threading.Lock()
 
 
 os.register_at_fork(after_in_child=_begin_child)
@@ -62,6 +104,8 @@ def changed(owner: Any, name: str, old: Any, new: Any) -> None:
     if watches:
         for watch in watches:
             watch.note(owner, name, old)
+        return
+    if owner not in _reads:
         return
     if old is ABSENT:
         old = getattr(type(owner), name, ABSENT)
@@ -183,7 +227,8 @@ class Watch:
             _open.watches = []
         _open.watches.append(self)
         try:
-            out = f()
+            with _reads.noted():
+                out = f()
         finally:
             _open.watches.remove(self)
         # Those that took over another attribute's tensor come first, and then hold it no more.

@@ -16,7 +16,7 @@ from ..checked import checked_call, warn
 from ..creation import zeros_like
 from ..dtypes import as_dtype
 from ..grad_mode import no_grad
-from ..side_effects import ABSENT, PLAIN, changed
+from ..side_effects import ABSENT, PLAIN, Watched, changed
 
 M = TypeVar("M", bound="Module")
 
@@ -46,7 +46,7 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
-class Module:
+class Module(Watched):
     """The base of models: assign parameters and modules as attributes, and define ``forward``.
 
     Calling a module is calling its class's ``forward``; there is no need to call
