@@ -162,27 +162,119 @@ def test_recordings_of_past_options_are_forgotten():
     assert compiled.cache_info().size < 20
 
 
-def test_modules_that_no_recording_reads_change_freely():
-    """A meter beside a compiled step costs it nothing."""
+class Meter(nn.Module):
+    def forward(self, x):
+        self.last, self.count = x * 2.0, getattr(self, "count", 0) + 1
+        return self.last
 
-    class Meter(nn.Module):
-        def forward(self, x):
-            self.last, self.count = x * 2.0, getattr(self, "count", 0) + 1
-            return self.last
 
-    meter, scale = Meter(), Meter()
-    scale.factor = 3.0
-    step = wg.compile(lambda x: x * scale.factor)
-    x = wg.tensor([1.0, 2.0])
-    for _ in range(20):
-        step(meter(x))
+def bystanders(model, meter):
+    """What goes on beside a compiled step of the model, and is none of its business."""
+    other = nn.Linear(2, 2)
+    return {
+        "a meter": lambda: meter(wg.ones(2)),
+        "an attribute that is not read": lambda: setattr(model, "note", object()),
+        "another model's flags": lambda: other.requires_grad_(not other.weight.requires_grad),
+        "another model's dtype": lambda: other.astype("float64"),
+        "a new leaf": lambda: wg.ones(2).requires_grad_(True),
+        "a new model": lambda: nn.Sequential(nn.Linear(2, 2)).append(nn.ReLU()),
+        "a new optimiser": lambda: wg.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1, momentum=0.9),
+        "a copy": lambda: copy.deepcopy(model),
+        "flags there and back": lambda: model.requires_grad_(False).requires_grad_(True),
+        "modes there and back": lambda: model.eval().train(),
+    }
+
+
+@pytest.mark.parametrize("name", bystanders(nn.Sequential(), Meter()))
+def test_what_no_recording_depends_on_changes_freely(name):
+    model = nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5))
+    act, optimizer = bystanders(model, Meter())[name], wg.optim.SGD(model.parameters(), lr=0.1)
+
+    @wg.compile
+    def step(x):
+        loss = model(x).sum()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    for _ in range(4):
+        step(wg.ones((4, 2)))
+        act()
     assert step.cache_info().misses == 1
-    assert meter.count == 20
+
+
+def test_two_models_that_freeze_each_other():
+    first, second = nn.Linear(2, 2), nn.Linear(2, 1)
+
+    def trained(model):
+        optimizer = wg.optim.SGD(model.parameters(), lr=0.1)
+
+        @wg.compile
+        def step(x):
+            second(first(x)).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return step
+
+    steps = {trained(first): second, trained(second): first}
+    for _ in range(4):
+        for step, frozen in steps.items():
+            frozen.requires_grad_(False)
+            step(wg.ones((4, 2)))
+            assert frozen.weight.grad is None
+            frozen.requires_grad_(True)
+    assert [step.cache_info().misses for step in steps] == [1, 1]
+
+
+def test_an_optimiser_that_gets_another_group_is_recorded_anew():
+    first, second = nn.Linear(2, 2), nn.Linear(2, 1)
+    optimizer = wg.optim.SGD(first.parameters(), lr=0.1)
+
+    @wg.compile
+    def step(x):
+        second(first(x)).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        second.zero_grad()
+
+    step(wg.ones((4, 2)))
+    before = second.weight.tolist()
+    step(wg.ones((4, 2)))
+    assert second.weight.tolist() == before
+    optimizer.add_param_group({"params": second.parameters()})
+    step(wg.ones((4, 2)))
+    assert second.weight.tolist() != before
+
+
+CONSTANTS = {
+    "-1 and -2": (-1.0, 1.0, -2.0),
+    "signs of zero": (0.0, 1.0, -0.0),
+    "huge": (1, 2, 2**61),
+}
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_constants_of_one_hash_are_told_apart(name):
+    class Scale(nn.Module):
+        def forward(self, x):
+            return wg.copysign(x + abs(self.factor), self.factor)
+
+    module = Scale()
+    f = wg.compile(module)
+    for module.factor in CONSTANTS[name]:
+        assert f(wg.tensor(2.0)).item() == module(wg.tensor(2.0)).item()
 
 
 class Guarded(nn.Module):
     def __getattribute__(self, name):
         return super().__getattribute__(name)
+
+
+class Own(nn.Module):
+    def __getattribute__(self, name):
+        return object.__getattribute__(self, name)
 
 
 READERS = {
@@ -199,7 +291,7 @@ READERS = {
 
 
 @pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("base", [nn.Module, Guarded])
+@pytest.mark.parametrize("base", [nn.Module, Guarded, Own])
 def test_whatever_reads_an_attribute_sees_it_change(reader, base):
     class Scale(base):
         factor = 1.0

@@ -62,11 +62,13 @@ Type settled_type(const Var& x) {
   return type;
 }
 
+// Whether one Tensor object alone shows the memory of x.
+bool is_unseen(const Var& x) { return shown(*x.get()) == 1 && !seen_outside(*x.array().buffer()); }
+
 // Whether x takes the value in place while nobody sees it who reads the same memory otherwise.
 bool can_take(const Var& x, const Var& value) {
   if (x.is_abstract() || x->tracked || !(x->array.type() == settled_type(value))) return false;
-  const Buffer& buffer = *x.array().buffer();
-  return shown(*x.get()) == 1 && !seen_outside(buffer) && !buffer.read_only && x.array().is_contiguous();
+  return is_unseen(x) && !x.array().buffer()->read_only && x.array().is_contiguous();
 }
 
 // A tensor from outside for a value that gets there at the end of the call.
@@ -118,6 +120,7 @@ void bind_side_effects(py::module_& m) {
   m.def("_is_assigned", is_assigned);
   m.def("_present", present);
   m.def("_can_take", can_take);
+  m.def("_is_unseen", is_unseen);
   m.def("_place_for", place_for);
   m.def("_rebind", rebind);
   // Whether a reverse sweep outside the call may still ask for what x was made of.

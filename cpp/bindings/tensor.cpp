@@ -262,7 +262,11 @@ PyObject* get_size(PyObject* self, void*) { return PyLong_FromLongLong(value_of(
 PyObject* get_dtype(PyObject* self, void*) {
   return guarded([&] { return dtype_object(value_of(self)->array.dtype()); });
 }
-PyObject* get_requires_grad(PyObject* self, void*) { return PyBool_FromLong(value_of(self)->tracked); }
+PyObject* get_requires_grad(PyObject* self, void*) {
+  Value& value = *value_of(self);
+  if (Recording::current()) value.recorded = true;
+  return PyBool_FromLong(value.tracked);
+}
 PyObject* get_is_leaf(PyObject* self, void*) { return PyBool_FromLong(value_of(self)->is_leaf); }
 PyObject* get_is_abstract(PyObject* self, void*) { return PyBool_FromLong(!value_of(self)->array.has_data()); }
 
@@ -287,7 +291,7 @@ int set_requires_grad(PyObject* self, PyObject* wanted, void*) {
     if (on && !is_float(value.array.dtype()))
       fail(ErrorKind::dtype, "requires_grad: only floating-point tensors can require gradients; got ", value.array.dtype(),
            ". Convert with astype(wg.float32)");
-    if (bool(on) != value.tracked) changed_options();
+    if (bool(on) != value.tracked && value.recorded) changed_options(int64_t(reinterpret_cast<intptr_t>(&value)));
     if (on && !value.tracked && !value.array.has_data()) {
       Recording* recording = Recording::current();
       if (!recording || !value.node || value.trace != recording->trace().id())

@@ -31,6 +31,7 @@ Var Recording::read(const Var& x) {
     fail(ErrorKind::trace, "compile: a tensor from outside was made by '", x->node->name(), "', recorded at ",
          show_source(x->node->source), "; a compiled function cannot add to that history. Pass the tensor as an "
          "argument, or detach it");
+  x->recorded = true;
   Var entry = trace_.input(x->array.type());
   entry->tracked = x->tracked;
   entry->is_leaf = x->is_leaf;

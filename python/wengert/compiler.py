@@ -211,7 +211,7 @@ class Compiled(_core._FastCall):
                 f"strings and tuples; got {got}"
             ) from None
         for entry in known:
-            if entry.replay.fits():
+            if entry.replay.fits() and entry.effects.is_alone():
                 self._slow_hits += 1
                 return entry
         return None
@@ -278,7 +278,7 @@ class Compiled(_core._FastCall):
         if entry.replay.overlaps(tensors):
             return self.__wrapped__(*args, **kwargs)
         out = self._play(entry, tensors, structure, fixed)
-        if not entry.once and not entry.replay.has_pull:
+        if not (entry.once or entry.effects.carried or entry.replay.has_pull):
             _core._add_recording(self, args, kwargs, entry.replay, out)
         return out
 

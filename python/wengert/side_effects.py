@@ -48,30 +48,36 @@ class Watched:
 
 
 class _Reads:
-    """The modules of which some recording has read an attribute: the others may change freely."""
+    """The attributes that some recording has read: others may change freely."""
 
     def __init__(self) -> None:
-        self._known: dict[int, weakref.ref] = {}
+        self._known: dict[int, tuple[weakref.ref, set[str]]] = {}
         self._recordings = 0
         self.lock = threading.Lock()
-
-    def __contains__(self, owner: Any) -> bool:
-        return id(owner) in self._known
-
-    @contextmanager
-    def noted(self) -> Iterator[None]:
-        """Meanwhile, what is read of a module is noted."""
         known = self._known
 
         def read(owner: Any, name: str) -> Any:
             key = id(owner)
             if key not in known:
-                known[key] = weakref.ref(owner, lambda _: known.pop(key, None))
+                known[key] = weakref.ref(owner, lambda _: known.pop(key, None)), set()
+            known[key][1].add(name)
             return object.__getattribute__(owner, name)
 
+        self._reader = read
+
+    def __contains__(self, attribute: tuple[Any, str]) -> bool:
+        owner, name = attribute
+        if type(owner).__getattribute__ not in (object.__getattribute__, self._reader):
+            return True  # which may not tell
+        _, names = self._known.get(id(owner), (None, ()))
+        return name in names or "__dict__" in names
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Meanwhile, what is read of a module is noted."""
         with self.lock:
             self._recordings += 1
-            Watched.__getattribute__ = read  # type: ignore[method-assign]
+            Watched.__getattribute__ = self._reader  # type: ignore[method-assign]
         try:
             yield
         finally:
@@ -94,7 +100,12 @@ os.register_at_fork(after_in_child=_begin_child)
 
 
 def _same_plain(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and type(a) in PLAIN and a == b
+    """Also in the sign of a zero; empty lists and dicts are plain."""
+    if type(a) is not type(b):
+        return False
+    if type(a) in (list, dict):
+        return not a and not b
+    return type(a) in PLAIN and repr(a) == repr(b)
 
 
 def changed(owner: Any, name: str, old: Any, new: Any) -> None:
@@ -105,7 +116,7 @@ def changed(owner: Any, name: str, old: Any, new: Any) -> None:
         for watch in watches:
             watch.note(owner, name, old)
         return
-    if owner not in _reads:
+    if (owner, name) not in _reads:
         return
     if old is ABSENT:
         old = getattr(type(owner), name, ABSENT)
@@ -115,8 +126,15 @@ def changed(owner: Any, name: str, old: Any, new: Any) -> None:
         return
     # Between plain values there is a way back, as from train to eval and to train.
     plain = type(old) in PLAIN and type(new) in PLAIN
-    ends = [hash((id(owner), name, type(x), x)) for x in (old, new)] if plain else (0, 0)
+    # (By repr, as -1 and -2 have one hash.)
+    ends = [hash((id(owner), name, type(x), repr(x))) for x in (old, new)] if plain else (0, 0)
     _core._changed_options(ends[0] ^ ends[1])
+
+
+def changed_inside(owner: Any, name: str) -> None:
+    """The object that an attribute of a module holds was changed in place."""
+    if (owner, name) in _reads:
+        _core._changed_options()
 
 
 class _Change(NamedTuple):
@@ -207,6 +225,7 @@ class Watch:
     def __init__(self, name: str) -> None:
         self.name = name
         self.once: list[str] = []  # attributes whose change makes the next call another one
+        self.carried: list[tuple[weakref.ref, str]] = []  # attributes that replays change in place
         self._first: dict[tuple[int, str], tuple[weakref.ref, Any]] = {}
         self._waiting: list[_Change] = []
         self._plain: list[_Change] = []  # the call's own, which stay
@@ -275,6 +294,23 @@ class Watch:
             change.pass_on()
         self._plain.clear()
 
+    def is_alone(self) -> bool:
+        """Whether still nobody else holds what replays change in place."""
+        for owner, name in self.carried:
+            alive = owner()
+            value = None if alive is None else vars(alive).get(name)
+            # (Held by the attribute, and by `value`.)
+            if not isinstance(value, Tensor) and _references([value], 0) > _ONE + 2:
+                return False
+            leaves = _flat(value)[0]
+            most = _ONE + 1 + isinstance(value, Tensor)
+            for i in range(len(leaves)):
+                if isinstance(leaves[i], Tensor) and (
+                    _references(leaves, i) > most or not _core._is_unseen(leaves[i])
+                ):
+                    return False
+        return True
+
     def undo(self) -> None:
         """Puts attributes back: the call failed, and all else is as it was before."""
         for change in (*self._waiting, *self._plain, *self._changes()):
@@ -309,6 +345,7 @@ class Watch:
             for i, x in enumerate(leaves):
                 if isinstance(x, Tensor) and x is not kept[i]:
                     moves.add(kept[i], now[i])
+            self.carried.append((weakref.ref(change.owner), change.name))
             change.put(change.old)
         elif traced:
             for i, x in enumerate(leaves):
@@ -320,7 +357,7 @@ class Watch:
             self._due.append(change._replace(new=tree.unflatten(structure, leaves)))
             self.once.append(change.path)
             change.put(change.old)
-        else:
+        elif not _was_filled(change, leaves, kept):
             self._plain.append(change)
             if not change.counts() and not change.settles():
                 self.once.append(change.path)
@@ -328,6 +365,18 @@ class Watch:
 
 def _has_traced(value: Any) -> bool:
     return any(isinstance(x, Tensor) and _core._is_within(x) for x in _flat(value)[0])
+
+
+def _was_filled(change: _Change, leaves: list[Any], kept: list[Any]) -> bool:
+    """Whether the attribute held an empty container before the call, which filled it, and holds an
+    empty one again."""
+    return (
+        type(change.new) is type(change.old)
+        and type(change.old) in (list, dict)
+        and not leaves
+        and bool(kept)
+        and all(isinstance(x, Tensor) and _core._is_within(x) for x in kept)
+    )
 
 
 def _problem(change: _Change, leaves: list[Any]) -> str | None:

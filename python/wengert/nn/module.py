@@ -16,7 +16,7 @@ from ..checked import checked_call, warn
 from ..creation import zeros_like
 from ..dtypes import as_dtype
 from ..grad_mode import no_grad
-from ..side_effects import ABSENT, PLAIN, Watched, changed
+from ..side_effects import ABSENT, PLAIN, Watched, changed, changed_inside
 
 M = TypeVar("M", bound="Module")
 
@@ -297,7 +297,6 @@ class Module(Watched):
         """Sets whether the parameters want gradients; returns the module."""
         for p in self.parameters():
             p.requires_grad = requires_grad
-        _core._changed_options()
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -333,7 +332,7 @@ class Module(Watched):
                         is_parameter = isinstance(old, Parameter)
                         made[id(old)] = Parameter(new, old.requires_grad) if is_parameter else new
                     module.__dict__[name] = made.get(id(old), old)
-        _core._changed_options()
+                    changed_inside(module, name)
         return self
 
     def extra_repr(self) -> str:
@@ -510,7 +509,7 @@ class _Container(Module):
     def add_module(self, name: str, module: Module | None) -> None:
         """Adds a child at the end, or replaces the one of that name."""
         self._layers[name] = _checked_module(type(self).__name__, module)
-        _core._changed_options()
+        changed_inside(self, "_layers")
 
     def append(self: M, module: Module) -> M:
         """Adds a child at the end; returns the container."""

@@ -109,15 +109,16 @@ class Group(dict):
     """The parameters of a group and their options. A number set as "lr" goes to the tensor
     ``rate``, which recorded steps read afresh; any other change makes them be recorded anew."""
 
-    __slots__ = ("checked", "names", "rate")
+    __slots__ = ("checked", "made", "names", "rate")
     checked: bool  # whether the optimiser has seen the options and found them good
+    made: bool  # before, there is nobody who knows the options
     names: frozenset[str]  # of the options there are, where they are known
     rate: Tensor
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Group:
         group = super().__new__(cls)
         group.rate = _core.tensor(0.0, dtype="float64")
-        group.checked = False
+        group.checked = group.made = False
         group.names = frozenset()
         return group
 
@@ -125,10 +126,12 @@ class Group(dict):
         super().__init__()
         self.names = frozenset(names)
         self.update(options)
+        self.made = True
 
     def _changed(self) -> None:
         self.checked = False
-        _core._changed_options()
+        if self.made:
+            _core._changed_options()
 
     def _refuse_misnamed(self, key: str) -> None:
         """Groups may hold notes of the user's, but no option by another name."""
@@ -250,6 +253,8 @@ class Optimizer:
             key: _option(key, group.get(key, default)) for key, default in self._options.items()
         }
         self._check(options)
+        if any(known.checked for known in self.param_groups):
+            _core._changed_options()  # steps were recorded without it, perhaps
         self.param_groups.append(Group({"params": params, **options}, self._options))
         self._counts.append(_core.tensor(np.zeros(len(params), np.int64)))
         self._state.append({})
