@@ -228,6 +228,21 @@ def test_two_models_that_freeze_each_other():
     assert [step.cache_info().misses for step in steps] == [1, 1]
 
 
+def test_no_set_of_flags_cancels():
+    """What flags of several leaves do to the state that recordings are known by is independent."""
+    leaves = [wg.ones(2).requires_grad_(True) for _ in range(200)]
+    wg.compile(lambda x: sum((p * x).sum() for p in leaves))(wg.ones(2))
+    state, changes = wg._core._options_epoch, []
+    for p in leaves:
+        before = state()
+        p.requires_grad_(False)
+        changes.append(before ^ state())
+        p.requires_grad_(True)
+        assert state() == before
+    pairs = [a ^ b for i, a in enumerate(changes) for b in changes[:i]]
+    assert len({*changes, *pairs, 0}) == len(changes) + len(pairs) + 1
+
+
 def test_an_optimiser_that_gets_another_group_is_recorded_anew():
     first, second = nn.Linear(2, 2), nn.Linear(2, 1)
     optimizer = wg.optim.SGD(first.parameters(), lr=0.1)

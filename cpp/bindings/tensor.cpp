@@ -282,6 +282,13 @@ PyObject* get_grad(PyObject* self, void*) {
   });
 }
 
+// A number for a change of x and the way back. Mixed, as addresses lie in rows: the differences of four would cancel.
+int64_t change_of(const Value& x) {
+  auto mixed = uint64_t(reinterpret_cast<uintptr_t>(&x)) * 0x9E3779B97F4A7C15u;
+  mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9u;
+  return int64_t(mixed ^ (mixed >> 27));
+}
+
 int set_requires_grad(PyObject* self, PyObject* wanted, void*) {
   PyObject* done = guarded([&]() -> PyObject* {
     Value& value = *value_of(self);
@@ -291,7 +298,7 @@ int set_requires_grad(PyObject* self, PyObject* wanted, void*) {
     if (on && !is_float(value.array.dtype()))
       fail(ErrorKind::dtype, "requires_grad: only floating-point tensors can require gradients; got ", value.array.dtype(),
            ". Convert with astype(wg.float32)");
-    if (bool(on) != value.tracked && value.recorded) changed_options(int64_t(reinterpret_cast<intptr_t>(&value)));
+    if (bool(on) != value.tracked && value.recorded) changed_options(change_of(value));
     if (on && !value.tracked && !value.array.has_data()) {
       Recording* recording = Recording::current();
       if (!recording || !value.node || value.trace != recording->trace().id())
