@@ -303,8 +303,9 @@ FORKS_WHILE_RECORDING = """
     taken = not _turn.acquire(blocking=False)
     child = os.fork()
     if child == 0:
-        from wengert.side_effects import _turn
-        os._exit(0 if taken and _turn.acquire(blocking=False) else 1)
+        from wengert.side_effects import Watched, _turn
+        fine = taken and _turn.acquire(blocking=False)
+        os._exit(0 if fine and "__getattribute__" not in vars(Watched) else 1)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     done.set()
     thread.join()

@@ -53,7 +53,7 @@ class _Reads:
     def __init__(self) -> None:
         self._known: dict[int, tuple[weakref.ref, set[str]]] = {}
         self._recordings = 0
-        self.lock = threading.Lock()
+        self._lock = threading.Lock()
         known = self._known
 
         def read(owner: Any, name: str) -> Any:
@@ -75,16 +75,23 @@ class _Reads:
     @contextmanager
     def noted(self) -> Iterator[None]:
         """Meanwhile, what is read of a module is noted."""
-        with self.lock:
+        with self._lock:
             self._recordings += 1
             Watched.__getattribute__ = self._reader  # type: ignore[method-assign]
         try:
             yield
         finally:
-            with self.lock:
+            with self._lock:
                 self._recordings -= 1
                 if not self._recordings:
                     del Watched.__getattribute__
+
+    def begin_child(self, recordings: int) -> None:
+        """So many go on in a forked child; those of other threads ended unseen."""
+        self._lock = threading.Lock()
+        if self._recordings and not recordings:
+            del Watched.__getattribute__
+        self._recordings = recordings
 
 
 _reads = _Reads()
@@ -93,7 +100,7 @@ _reads = _Reads()
 def _begin_child() -> None:
     global _turn
     _turn = threading.RLock()  # no thread that records came along
-    _reads.lock = threading.Lock()
+    _reads.begin_child(len(getattr(_open, "watches", ())))
 
 
 os.register_at_fork(after_in_child=_begin_child)
