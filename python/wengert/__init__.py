@@ -42,11 +42,11 @@ from ._core import (  # noqa: E402
 _core._set_package_folder(_os.path.dirname(_os.path.abspath(__file__)) + _os.sep)
 
 from . import checked as _checked  # noqa: E402
-from . import compiler as _compiler  # noqa: E402
 from . import functions as _functions  # noqa: E402
 from . import linalg, policies, random, tree  # noqa: E402
 from . import other_names as _other_names  # noqa: E402
 from . import tensor_methods as _tensor_methods  # noqa: E402  (adds the methods of Tensor)
+from .compiler import compile  # noqa: E402
 from .control import cond, scan, while_loop  # noqa: E402
 from .creation import *  # noqa: E402, F403
 from .functions import *  # noqa: E402, F403
@@ -58,7 +58,6 @@ from .program import Program, trace  # noqa: E402
 from .recomputation import checkpoint, checkpoint_name  # noqa: E402
 from .transforms import grad, jvp, linearize, value_and_grad, vjp, vmap  # noqa: E402
 
-compile = _compiler.compile = _checked.checked_call(_compiler.compile)
 _checked.cover(globals(), _functions.__all__)
 _checked.cover(globals(), ["config", "get_num_threads", "is_grad_enabled", "set_num_threads"])
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import _core, arguments, byte_size, tree
 from ._core import ArgumentError, ArgumentTypeError, FileError, ShapeError, Tensor, TraceError
-from .checked import warn
+from .checked import checked_call, warn
 from .functions import stack
 from .loop_checkpoints import Budget, Checkpoint, TwoLevel
 from .program import Program
@@ -516,6 +516,7 @@ def _bytes(budget: int | TwoLevel) -> int:
     return byte_size.parse("compile", budget.memory) if isinstance(budget, TwoLevel) else budget
 
 
+@checked_call
 def compile(
     f: Callable | None = None,
     *,
