@@ -1,5 +1,8 @@
 """Attributes that a compiled call binds anew, seen by those who look at them between calls."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 import wengert as wg
@@ -31,6 +34,34 @@ def test_what_was_taken_between_calls_keeps_its_value(take):
     hits = f.cache_info().hits
     f(x)
     assert f.cache_info().hits == hits + 1  # nobody else holds it again
+
+
+class Slow(Running):
+    """Lets others look at what its attribute holds while it is recorded with more than one row."""
+
+    def __init__(self):
+        super().__init__()
+        self.begun = threading.Event()
+
+    def forward(self, x):
+        self.h = self.h + x.sum()
+        if len(x) > 1:
+            self.begun.set()
+            time.sleep(0.1)
+        return self.h * 1.0
+
+
+def test_a_replay_waits_while_another_thread_records():
+    """The attribute that it changes in place holds a traced value then."""
+    module = Slow()
+    f = wg.compile(module)
+    f(wg.ones(1)), f(wg.ones(1))
+    other = threading.Thread(target=f, args=(wg.ones(3),))
+    other.start()
+    module.begun.wait()
+    f(wg.ones(1))
+    other.join()
+    assert module.h.item() == 6.0
 
 
 class Saved(nn.Module):

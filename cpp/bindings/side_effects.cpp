@@ -62,12 +62,14 @@ Type settled_type(const Var& x) {
   return type;
 }
 
-// Whether one Tensor object alone shows the memory of x.
-bool is_unseen(const Var& x) { return shown(*x.get()) == 1 && !seen_outside(*x.array().buffer()); }
+// Whether one Tensor object alone shows the memory of x, which a traced value has not.
+bool is_unseen(const Var& x) {
+  return !x.is_abstract() && shown(*x.get()) == 1 && !seen_outside(*x.array().buffer());
+}
 
 // Whether x takes the value in place while nobody sees it who reads the same memory otherwise.
 bool can_take(const Var& x, const Var& value) {
-  if (x.is_abstract() || x->tracked || !(x->array.type() == settled_type(value))) return false;
+  if (x->tracked || !(x->array.type() == settled_type(value))) return false;
   return is_unseen(x) && !x.array().buffer()->read_only && x.array().is_contiguous();
 }
 
