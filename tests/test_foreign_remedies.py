@@ -152,3 +152,20 @@ def test_settings_of_optimisers_are_found():
     assert optimizer.param_groups[0]["lr"] == 1e-3 and "defaults" not in dir(optimizer)
     optimizer.param_groups[0]["lr"] = 0.5
     assert optimizer.param_groups[0]["lr"] == 0.5 and not hasattr(optimizer, "state")
+
+
+def test_a_compiled_model_leaves_its_parameters_to_the_model():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+    compiled, x = wg.compile(model), wg.ones((3, 2))
+    for name in ("parameters", "state_dict", "train", "eval"):
+        says = rf"'Compiled' object has no .*'{name}'; use model\.{name} of the model, and compile"
+        with pytest.raises(wg.MissingNameError, match=says):
+            getattr(compiled, name)
+    with pytest.raises(wg.ArgumentTypeError, match=r"^SGD: .*got a Compiled"):
+        optim.SGD(compiled)
+    model.eval()  # which the compiled function follows
+    expected = model(x)
+    assert wg.allclose(compiled(x), expected)
+    with wg.no_grad():
+        model[0].weight.assign(0)
+    assert compiled(x).tolist() == [model[0].bias.tolist()] * 3

@@ -362,6 +362,7 @@ def test_constructors_keep_their_signatures():
 OBJECTS = {
     "wengert.Tensor": lambda: X,
     "wengert.optim.Optimizer": lambda: optim.Optimizer([X], {"lr": 0.1}),
+    "wengert.compiler.Compiled": lambda: wg.compile(lambda x: x),
     "wengert.random.Generator": lambda: wg.random.default_rng(0),
     "wengert.primitives.Primitive": lambda: wg.primitive(lambda x: x),
 }

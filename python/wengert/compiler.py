@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import _core, arguments, byte_size, tree
+from . import _core, arguments, byte_size, other_names, tree
 from ._core import ArgumentError, ArgumentTypeError, FileError, ShapeError, Tensor, TraceError
 from .checked import checked_call, warn
 from .functions import stack
@@ -404,6 +404,9 @@ class Compiled(_core._FastCall):
         replay, tensors = self._replay(args, kwargs)
         units = [UnitCost(*cost) for cost in replay.profile(tensors, repeats)]
         return Profile(units, *ceilings())
+
+
+other_names.cover(Compiled, "wengert.compiler.Compiled")
 
 
 class _Method:

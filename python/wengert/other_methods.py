@@ -21,6 +21,11 @@ _CHANGING = """
     nan_to_num negative rad2deg reciprocal relu round rsqrt sigmoid sign sin sinh sqrt square tan
     tanh tril triu trunc
 """.split()  # noqa: SIM905
+_OF_THE_MODEL = """
+    add_module apply astype bias buffers children load_state_dict modules named_buffers
+    named_children named_modules named_parameters parameters register_buffer requires_grad_
+    state_dict to train training eval weight zero_grad
+""".split()  # noqa: SIM905
 METHODS: dict[str, dict[str, str]] = {
     "wengert.Tensor": {
         **{name: f"wg.{name}(x, ...)" for name in _FUNCTIONS},
@@ -297,6 +302,20 @@ METHODS: dict[str, dict[str, str]] = {
         "set_lr": "optimizer.param_groups[0]['lr'] = value",
         "state": "optimizer.state_dict(), whose groups hold it",
         "update": "optimizer.step(), which reads the gradients of the parameters",
+    },
+    "wengert.compiler.Compiled": {
+        **{
+            name: f"model.{name} of the model, and compile the training step, which calls it"
+            for name in _OF_THE_MODEL
+        },
+        "backward": "y.backward(), of what the call returns",
+        "clear_cache": "wg.compile(f), made anew",
+        "cost_analysis": "f.explain(*args) or f.profile(*args)",
+        "eval_shape": "f.program(*args), which prints shapes",
+        "forward": "the compiled function itself",
+        "graph": "f.program(*args)",
+        "lower": "f.program(*args) or f.explain(*args)",
+        "memory_analysis": "f.explain(*args)",
     },
     "wengert.primitives.Primitive": {
         "apply": "the primitive itself, as a function",
