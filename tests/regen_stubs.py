@@ -237,7 +237,7 @@ def memory_stub() -> str:
     result = {"reset_peak": "None", "release_cache": "None"}
     parts = [NOTE.format("Exact counts of the bytes that arrays hold.")]
     for name, member in sorted(vars(_core.memory).items()):
-        if inspect.isbuiltin(member):
+        if inspect.isbuiltin(inspect.unwrap(member)):
             doc = member.__doc__.splitlines()[-1]
             parts.append(definition(name, [], result.get(name, "int"), doc))
     return "\n\n".join(parts) + "\n"

@@ -1,5 +1,7 @@
 """Arguments of PyTorch's, JAX's and NumPy's functions that ours lack, and those that ours take."""
 
+import copy
+
 import numpy as np
 import pytest
 import wengert as wg
@@ -219,3 +221,70 @@ def test_a_loop_without_rows():
 def test_what_numpy_passes_on_is_taken():
     assert np.sum(X, axis=1).tolist() == [3.0, 3.0]
     assert np.std(X, ddof=1).item() == 0.0
+
+
+CALLABLE = {
+    "wengert": [name for name in dir(wg) if name[0] != "_" and name not in ("Tensor", "Error")],
+    "wengert.nn": [name for name in nn.__all__ if name not in ("Identity", "Module")],
+    "wengert.nn.init": [name for name in dir(nn.init) if name[-1] == "_" and name[0] != "_"],
+    "wengert.optim": optim.__all__,
+    "wengert.random": wg.random.__all__,
+    "wengert.linalg": wg.linalg.__all__,
+    "wengert.memory": [name for name in dir(wg.memory) if name[0] != "_"],
+    "wengert.policies": [name for name in wg.policies.__all__ if name != "Operation"],
+    "wengert.tree": ["leaves", "map", "paths", "register"],
+}
+
+
+@pytest.mark.parametrize("place", CALLABLE)
+def test_calls_that_do_not_fit_raise_errors_of_this_package(place):
+    """Identity takes anything; Module itself has no constructor, so that users need not call it."""
+    home, called = eval(place, {"wengert": wg}), 0
+    for name in CALLABLE[place]:
+        f = getattr(home, name)
+        exception = isinstance(f, type) and issubclass(f, BaseException)
+        if not callable(f) or exception or not getattr(f, "__module__", "wengert"):
+            continue
+        with pytest.raises(wg.ArgumentTypeError) as caught:
+            f(no_such_argument=1)
+        assert isinstance(caught.value, TypeError)
+        called += 1
+    assert called >= min(4, len(CALLABLE[place]))
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: wg.Binomial(), "^Binomial: missing 1 .*'slots'; it takes slots"),
+        (lambda: wg.tree.map(), "^map: missing 2 required .*'f' and 'tree'; it takes f, tree"),
+        (lambda: wg.tree.map(3, X), "^map: takes a function; got 3"),
+        (lambda: nn.gradient_flow(nn.ReLU()), "^gradient_flow: missing 2 .*'loss_fn' and 'batch'"),
+        (lambda: nn.Parameter(), "^Parameter: missing 1 .*'data'; it takes data, requires_grad"),
+        (lambda: nn.ModuleList(nn.ReLU(), nn.ReLU()), r"^ModuleList: takes from 1 to 2 .*ReLU\(\)"),
+        (lambda: nn.Sequential(a=nn.ReLU()), "^Sequential: has no argument 'a'; it takes modules"),
+        (lambda: nn.Tanh(3), "^Tanh: takes 1 positional argument but 2"),
+        (lambda: wg.no_grad(f, f), "^no_grad: takes from 1 to 2 positional arguments but 3"),
+        (lambda: wg.Tensor(), "^Tensor: .*missing .*'data'.*; it takes data, dtype, requires_grad"),
+        (lambda: wg.Tensor([1.0], device="cpu"), "^Tensor: 'device' is an invalid keyword arg"),
+        (lambda: wg.memory.live_bytes(3), "^live_bytes: .*; it takes no arguments; got"),
+    ],
+)
+def test_constructors_and_functions_refuse(call, says):
+    with pytest.raises(wg.ArgumentTypeError, match=says):
+        call()
+
+
+def test_covered_classes_are_as_before():
+    assert wg.Binomial(3) == wg.Binomial(slots=3) and hash(wg.Binomial(3)) == hash(wg.Binomial(3))
+    assert type(nn.Parameter([1.0])) is nn.Parameter and nn.Parameter(X).shape == (2, 3)
+    assert copy.deepcopy(nn.Parameter([1.0])).tolist() == [1.0]
+    assert wg.no_grad(f)(2.0) == 4.0 and isinstance(wg.no_grad(), wg.no_grad)
+    with pytest.raises(KeyError, match="mine"):
+        nn.ModuleList(item for item in [{}["mine"]])
+    with pytest.raises(TypeError, match=r"^own$") as caught:
+        wg.tree.map(raising, X)
+    assert type(caught.value) is TypeError
+
+
+def raising(x):
+    raise TypeError("own")

@@ -32,8 +32,13 @@ PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
     int requires_grad = 0;
     PyObject* dtype = Py_None;
     static const char* names[] = {"data", "dtype", "requires_grad", nullptr};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|Op", const_cast<char**>(names), &data, &dtype, &requires_grad))
-      return nullptr;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|Op", const_cast<char**>(names), &data, &dtype,
+                                     &requires_grad)) {
+      const py::error_already_set error;
+      if (!error.matches(PyExc_TypeError)) throw error;
+      fail(ErrorKind::type, "Tensor: ", std::string(py::str(error.value())),
+           "; it takes data, dtype, requires_grad");
+    }
     Var x = tensor_from(data, dtype == Py_None ? std::optional<DType>() : to_dtype(dtype), {});
     x = detach(x);
     if (requires_grad) {

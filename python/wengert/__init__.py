@@ -59,6 +59,7 @@ from .recomputation import checkpoint, checkpoint_name  # noqa: E402
 from .transforms import grad, jvp, linearize, value_and_grad, vjp, vmap  # noqa: E402
 
 _checked.cover(globals(), _functions.__all__)
+_checked.cover(vars(memory), [name for name in dir(memory) if name[0] != "_"])
 _checked.cover(globals(), ["config", "get_num_threads", "is_grad_enabled", "set_num_threads"])
 
 if _TYPE_CHECKING:

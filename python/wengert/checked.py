@@ -45,7 +45,7 @@ def _parameters(f: Callable, text: str) -> list[str]:
         parts = [part.split(":")[0].split("=")[0].strip() for part in found[1].split(", ")]
         return [part for part in parts if part.isidentifier()]
     try:
-        return [name for name in inspect.signature(f).parameters if name != "self"]
+        return [name for name in inspect.signature(f).parameters if name not in ("self", "cls")]
     except (TypeError, ValueError):
         return []
 
@@ -116,6 +116,11 @@ def check_function(where: str, f: Any) -> None:
         raise ArgumentTypeError(f"{where}: takes a function; got {f!r:.60}{remedy}")
 
 
+def _class_name(made: Any) -> str:
+    """That of the first argument of a constructor: an object, or the class itself."""
+    return (made if isinstance(made, type) else type(made)).__name__
+
+
 def checked(f: Callable, of_class: bool = False) -> Callable:
     """f, raising errors of this package only. Not for functions that call the user's: their
     exceptions are theirs. A constructor (``of_class``) goes by the name of its class, and may call
@@ -128,7 +133,7 @@ def checked(f: Callable, of_class: bool = False) -> Callable:
         except Error as error:
             if of_class and _of_user(error):
                 raise
-            name = type(args[0]).__name__ if of_class and args else f.__name__
+            name = _class_name(args[0]) if of_class and args else f.__name__
             text = str(error)
             if not text.startswith((f"{name}:", f"{name} ", f"{name}(")):
                 error.args = (f"{name}: {_without_name(f, text)}",)
@@ -136,7 +141,7 @@ def checked(f: Callable, of_class: bool = False) -> Callable:
         except (TypeError, AttributeError, MemoryError, *_WRONG_VALUE) as error:
             if of_class and _of_user(error):
                 raise
-            name, shown = (type(args[0]).__name__, args[1:]) if of_class else (f.__name__, args)
+            name, shown = (_class_name(args[0]), args[1:]) if of_class else (f.__name__, args)
             raise _translated(f, name, error, shown, kwargs) from error
 
     return call
@@ -162,9 +167,12 @@ def checked_call(f: F) -> F:
 def cover_constructors(classes: Iterable[type]) -> None:
     """Puts ``checked`` around the constructors of classes of this package and of their bases."""
     for cls in {base for made in classes for base in made.__mro__}:
-        init = vars(cls).get("__init__")
-        if isinstance(init, types.FunctionType) and not hasattr(init, "__wrapped__"):
-            cls.__init__ = checked(init, of_class=True)  # type: ignore[misc]
+        for name in ("__init__", "__new__"):
+            made = vars(cls).get(name)
+            init = made.__func__ if isinstance(made, staticmethod) else made
+            if isinstance(init, types.FunctionType) and not hasattr(init, "__wrapped__"):
+                call = checked(init, of_class=True)
+                setattr(cls, name, staticmethod(call) if name == "__new__" else call)
 
 
 def warn(message: str) -> None:

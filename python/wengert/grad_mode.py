@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from . import _core
 from ._core import ArgumentTypeError
+from .checked import cover_constructors
 
 F = TypeVar("F", bound=Callable)
 
@@ -108,3 +109,6 @@ class debug_nans(_Mode):
 
     _enabled = True
     _set = staticmethod(_core._set_watch)
+
+
+cover_constructors([no_grad, enable_grad, debug_nans])

@@ -9,6 +9,7 @@ from typing import Any
 
 from . import _core, arguments, byte_size
 from ._core import ArgumentError, ArgumentTypeError
+from .checked import cover_constructors
 
 
 class Checkpoint:
@@ -156,3 +157,6 @@ class TwoLevel(Checkpoint):
                 raise ArgumentError(f"TwoLevel: '{name}' takes 0 or more steps; got {cost}")
             plan[name] = float(cost)
         return plan
+
+
+cover_constructors([Binomial, Budget, TwoLevel])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ._core import ArgumentError, ArgumentTypeError
+from .checked import cover
 
 __all__ = [
     "Operation",
@@ -69,3 +70,6 @@ def save_any_of(*policies: Policy) -> Policy:
         if not callable(policy):
             raise ArgumentTypeError(f"save_any_of: takes policies; got {policy!r:.60}")
     return lambda operation: any(policy(operation) for policy in policies)
+
+
+cover(globals(), __all__)

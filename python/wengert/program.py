@@ -9,7 +9,7 @@ from typing import Any
 
 from . import _core, tree
 from ._core import ArgumentTypeError, Tensor
-from .checked import checked_call
+from .checked import checked_call, cover_constructors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,3 +192,6 @@ def trace(f: Callable, *args: Any) -> Program:
     _, core = _core._trace(call, tensors, tree.leaves)
     name = getattr(f, "__name__", type(f).__name__).strip("<>")
     return Program(core, name, _names_of(f, args))
+
+
+cover_constructors([Program])

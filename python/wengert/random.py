@@ -24,7 +24,7 @@ from ._core import (
     ops,
     tensor,
 )
-from .checked import checked, cover
+from .checked import checked, cover, cover_constructors
 from .dtypes import as_dtype, bool_, float32, int64, result_type
 
 __all__ = ["Generator", "default_generator", "default_rng", "seed"]
@@ -435,8 +435,9 @@ def seed(seed: Any) -> None:
 for _name, _method in list(vars(Generator).items()):
     if callable(_method) and not _name.startswith("_"):
         setattr(Generator, _name, checked(_method))
+cover_constructors([Generator])
 other_names.cover(Generator, "wengert.random.Generator")
-cover(globals(), ["default_rng", "seed"])
+cover(globals(), ["default_generator", "default_rng", "seed"])
 
 
 if not TYPE_CHECKING:

@@ -14,6 +14,7 @@ import numpy as np
 
 from . import other_names
 from ._core import ArgumentError, Tensor
+from .checked import check_function, checked_call
 
 _Flatten = Callable[[Any], tuple[Iterable[Any], Any]]
 _Unflatten = Callable[[Any, list[Any]], Any]
@@ -22,6 +23,7 @@ _KEYED = ("dict", "mapping", "defaultdict")
 _LEAF_TYPES = frozenset({Tensor, np.ndarray, float, int, bool})  # leaves at a glance
 
 
+@checked_call
 def register(kind: type, flatten: _Flatten, unflatten: _Unflatten) -> None:
     """Makes ``kind`` a container: ``flatten(x) -> (children, data)``,
     ``unflatten(data, children) -> x``; ``data`` must compare with ==."""
@@ -196,11 +198,13 @@ def constants(structure: Structure) -> tuple:
     return (own() if own else (), *[constants(child) for child in structure.children])
 
 
+@checked_call
 def leaves(tree: Any) -> list[Any]:
     """The leaves of a tree in order."""
     return flatten(tree)[0]
 
 
+@checked_call
 def paths(tree: Any) -> list[str]:
     """How Python reaches each leaf from the tree: ``['w']``, ``[0].scale``; empty for a leaf."""
     found = _children(tree)
@@ -218,8 +222,10 @@ def paths(tree: Any) -> list[str]:
     return [step + path for step, child in zip(steps, children) for path in paths(child)]
 
 
+@checked_call
 def map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
     """f of every leaf (and of the leaves of ``others``, which have the same structure)."""
+    check_function("map", f)
     first, structure = flatten(tree)
     columns = [first]
     for other in others:

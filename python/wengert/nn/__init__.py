@@ -45,7 +45,7 @@ from .recurrent import GRU, LSTM
 cover_constructors(
     cls
     for cls in list(globals().values())
-    if isinstance(cls, type) and issubclass(cls, Module) and cls not in (ModuleList, Sequential)
+    if isinstance(cls, type) and issubclass(cls, (Module, Parameter, GradientFlow))
 )
 
 __all__ = [

@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import _core, tree
 from .._core import ArgumentError, ArgumentTypeError, Error, ShapeError, Tensor
+from ..checked import checked_call
 from ..grad_mode import enable_grad
 from ..random import Generator, default_generator
 from ..transforms import jvp
@@ -234,6 +235,7 @@ def _call_loss(loss_fn: Callable[[Any, Any], Any], output: Any, y: Any) -> Any:
         ) from error
 
 
+@checked_call
 def gradient_flow(
     model: Module, loss_fn: Callable[[Any, Any], Any], batch: tuple[Any, Any]
 ) -> GradientFlow:

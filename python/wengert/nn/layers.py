@@ -383,12 +383,18 @@ class SiLU(Module):
 class Tanh(Module):
     """``nn.tanh`` as a module."""
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, input: Tensor) -> Tensor:
         return _tanh(input)
 
 
 class Sigmoid(Module):
     """``nn.sigmoid`` as a module."""
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def forward(self, input: Tensor) -> Tensor:
         return _sigmoid(input)
