@@ -1,5 +1,7 @@
 """NumPy's and SciPy's functions on tensors, and sequences that hold tensors."""
 
+import warnings
+
 import numpy as np
 import pytest
 import wengert as wg
@@ -237,3 +239,47 @@ def test_numpy_comparisons_of_recorded_tensors():
     assert np.shape(y) == (2,) and np.argmax(y) == 1
     np.testing.assert_allclose(y, [2.0, 4.0])
     np.testing.assert_array_equal(w, [1.0, 2.0])
+
+
+LEAVES_TENSORS = {
+    "np.asarray": np.asarray,
+    "np.array": lambda x: np.array([x, x]).sum(),
+    "numpy": lambda x: x.numpy(),
+}
+FOLLOWING = {
+    "grad": wg.grad,
+    "value_and_grad": wg.value_and_grad,
+    "vjp": lambda f: lambda x: wg.vjp(f, x)[1](1.0),
+    "jvp": lambda f: lambda x: wg.jvp(f, (x,), (1.0,)),
+    "jacfwd": wg.jacfwd,
+    "hessian": wg.hessian,
+}
+
+
+@pytest.mark.parametrize("take", LEAVES_TENSORS.values(), ids=LEAVES_TENSORS)
+@pytest.mark.parametrize("transform", FOLLOWING.values(), ids=FOLLOWING)
+def test_arrays_taken_within_a_transform_warn(take, transform):
+    with pytest.warns(UserWarning, match="no derivative.*constant to the transform") as caught:
+        transform(lambda x: x * wg.tensor(take(x)))(wg.tensor(2.0))
+    assert {warning.filename for warning in caught} == {__file__}
+
+
+def test_numbers_that_are_meant_to_be_constant_do_not_warn():
+    def f(x):
+        if float(x) > 1.0 and int(x) == 2:
+            x = x * x.item() + x.detach().numpy() + float(x.detach()) + len(str(x))
+        with wg.no_grad():
+            assert float(x) == np.asarray(x)
+        return x
+
+    for transform in FOLLOWING.values():
+        transform(f)(wg.tensor(2.0))
+    with pytest.raises(ZeroDivisionError):
+        wg.grad(lambda x: 1 // 0)(wg.tensor(2.0))
+    w = wg.tensor(2.0, requires_grad=True)
+    loss = w * 3.0
+    assert np.asarray(loss) == loss.numpy() == 6.0  # a log of a training loop
+    loss.backward()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert wg.grad(lambda x: x * x.numpy())(wg.tensor(3.0)).item() == 3.0

@@ -387,3 +387,71 @@ def test_a_call_may_wait_for_a_thread_that_records():
         return x + found[0]
 
     assert outer(1.0).item() == 7.0 and found == [6.0]
+
+
+def counted(flags, length, w=1.0, checkpoint=None):
+    """w times how many steps of a loop find their flag down."""
+
+    def step(carry, _):
+        total, place = carry
+        return (total + w * wg.where(flags[place], 0.0, 1.0), 1 - place), None
+
+    start = (wg.tensor(0.0), wg.tensor(0))
+    return wg.scan(step, start, None, length=length, checkpoint=checkpoint)[0][0]
+
+
+def counted_while(flags, length):
+    def going(n):
+        return (n < length) & ~flags[n % 2]
+
+    return wg.while_loop(going, lambda n: n + 1, wg.tensor(0))
+
+
+def swept(checkpoint):
+    """Of a gradient, the sweep alone: the flags are down while the loop runs forward."""
+
+    def begin(flags, length):
+        pull = wg.vjp(lambda w: counted(flags, length, w, checkpoint), wg.tensor(1.0))[1]
+        return lambda: pull(wg.tensor(1.0))[0]
+
+    return begin
+
+
+def called(f):
+    return lambda flags, length: lambda: f(flags, length)
+
+
+def called_compiled(f):
+    def begin(flags, length):
+        compiled = wg.compile(f, static_argnums=1)
+        compiled(~flags, length)
+        return lambda: compiled(flags, length)
+
+    return begin
+
+
+LOOPS = {
+    "scan": called(counted),
+    "compiled scan": called_compiled(counted),
+    "compiled while_loop": called_compiled(counted_while),
+    "checkpointed scan": called(lambda f, n: counted(f, n, checkpoint=wg.Binomial(slots=20))),
+    "sweep": swept(wg.Binomial(slots=20)),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_other_threads_go_on_during_a_loop(name):
+    """Another thread raises flags, in memory that the loop reads: it could not if the loop held
+    Python's lock to its end."""
+    length = 1_000_000
+    memory = np.zeros(2, bool)
+    loop = LOOPS[name](wg.asarray(memory), length)
+
+    def raise_flags():
+        memory[...] = True
+
+    timer = threading.Timer(0.02, raise_flags)
+    timer.start()
+    steps = loop().item()
+    timer.join()
+    assert 0 < steps < length

@@ -78,6 +78,10 @@ bool is_differentiated(const Var& x) {
   return carries_tangent(x) || (x->tracked && modes().grad_enabled);
 }
 
+bool is_followed(const Var& x) {
+  return !modes().constant && (carries_tangent(x) || (x->tracked && modes().followed > 0));
+}
+
 double to_real(const std::string& where, const std::string& what, py::handle object) {
   if (is_tensor(object.ptr()))
     if (const Var x(value_of(object.ptr())); !x.is_abstract() && is_differentiated(x))

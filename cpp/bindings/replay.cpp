@@ -181,6 +181,14 @@ struct Borrowed {
   }
 };
 
+// Long runs go on while other Python threads do.
+void execute(Executor& executor, const std::vector<Array>& inputs, const std::vector<Array>& outputs) {
+  if (executor.calls_python() || executor.work() < double(worth_a_release)) return executor.run(inputs, outputs);
+  const Borrowed in(inputs), out(outputs);
+  const memory::Shared shared;
+  without_interpreter_lock([&] { executor.run(in.arrays, out.arrays); });
+}
+
 template <class Running>
 struct Busy {
   Running& running;
@@ -250,7 +258,7 @@ std::vector<Var> Replay::run_keeping(std::span<const Var> arguments, std::vector
   const Busy busy(running);
   bind(running, arguments, -1);
   note_changes();  // also where the run fails halfway
-  execute(running);
+  execute(running.executor, running.inputs, running.outputs);
   std::size_t j = first_gradient_;
   for (const Slot& slot : slots_)
     if (slot.changed) leave_gradient(slot.leaf, slot.has ? Var(running.outputs[j++]) : Var());
@@ -337,7 +345,7 @@ Vars Replay::pull_back(const Rule& rule, const std::vector<Array>& kept) {
     outputs.push_back(Array::empty(type.dtype, type.shape));
   }
   pullers_.with([&] { return std::make_unique<Executor>(pull_->program, std::vector<Update>()); },
-                [&](Executor& executor) { executor.run(inputs, outputs); });
+                [&](Executor& executor) { execute(executor, inputs, outputs); });
   Vars out(rule.ins.size());
   for (std::size_t i = 0; i < pull_->found.size(); ++i)
     if (pull_->found[i] >= 0) out[i] = Var(outputs[std::size_t(pull_->found[i])]);
@@ -385,16 +393,6 @@ Replay::Running& Replay::free_executor(bool keeps) {
     executors_.push_back(std::make_unique<Running>(*shown_, updates_, false));
   }
   return *executors_.back();
-}
-
-void Replay::execute(Running& running) {
-  Executor& executor = running.executor;
-  constexpr double worth_a_release = 1 << 15;
-  if (executor.calls_python() || executor.work() < worth_a_release)
-    return executor.run(running.inputs, running.outputs);
-  const Borrowed inputs(running.inputs), outputs(running.outputs);
-  const memory::Shared shared;
-  without_interpreter_lock([&] { executor.run(inputs.arrays, outputs.arrays); });
 }
 
 std::vector<UnitCost> Replay::profile(std::span<const Var> arguments, int repeats) {

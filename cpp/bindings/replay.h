@@ -90,7 +90,6 @@ class Replay : public std::enable_shared_from_this<Replay> {
   Running& free_executor(bool keeps);
   void bind(Running& running, std::span<const Var> arguments, int64_t rows);
   void fix(Running& running);
-  void execute(Running& running);
   void note_changes();
   int64_t copied_bytes() const;
   std::vector<Var> hand_over(Running& running);

@@ -86,6 +86,14 @@ py::tuple reverse(const List& outputs, const List& seeds, const List& targets, b
   return py::make_tuple(out, reach.outer && modes().grad_enabled);
 }
 
+py::object call_followed(py::function f, py::list args) {
+  struct Within {
+    Within() { ++modes().followed; }
+    ~Within() { --modes().followed; }
+  } within;
+  return f(*args);
+}
+
 // y without the history that a transform left behind; tangents of outer forward sweeps stay.
 Var release_history(const Var& y) {
   if (y.is_abstract() || !y->tracked) return y;
@@ -156,6 +164,8 @@ void bind_sweeps(py::module_& m) {
         py::arg("recorded") = py::none());
   m.def("_forward", forward);
   m.def("_batch", batch);
+  m.def("_call_followed", call_followed);
+  m.def("_is_followed", is_followed);
   m.def("_is_differentiated", is_differentiated);
   m.def("_sweep_may_matter", [] { return sweep_may_matter; });
   m.def("is_grad_enabled", [] { return modes().grad_enabled; }, "Whether operations are being recorded.");

@@ -51,6 +51,8 @@ py::tuple shape_object(const Shape& shape);
 
 // Whether a derivative by x, or by what x depends on, may be asked for.
 bool is_differentiated(const Var& x);
+// Whether a transform whose function runs follows x.
+bool is_followed(const Var& x);
 
 // The count of Tensor objects that show the memory of x.
 uint16_t& shown(Value& x);

@@ -116,13 +116,15 @@ KernelHook& kernel_hook() {
   return hook;
 }
 
-void run_kernel(const Op& op, const Call& call) {
+void KernelHook::operator()(const Op& op, const Call& call) const {
   int64_t elements = 0;
   for (const Array& out : call.out) elements += out.size();
   for (const Array& in : call.in) elements += in.size();
-  if (const KernelHook& hook = kernel_hook(); hook.run && elements >= hook.from) hook.run(op, call);
+  if (run && (elements >= from || op.is_long)) run(op, call);
   else op.kernel(call);
 }
+
+void run_kernel(const Op& op, const Call& call) { kernel_hook()(op, call); }
 
 Vars apply_all(const Op& op, std::span<const Var> inputs, Attrs attrs) {
   Vars ins(inputs.begin(), inputs.end());

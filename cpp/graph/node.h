@@ -81,11 +81,12 @@ uint64_t& gradients_epoch();
 // stays for inspection.
 void drop_saved(Node& node, uint32_t source);
 
-// Runs a kernel, through the hook where the work has as many elements: the bindings let other Python
-// threads run meanwhile.
+// Runs a kernel, through the hook where the work has as many elements or is a long loop: the bindings
+// let other Python threads run meanwhile.
 struct KernelHook {
   void (*run)(const Op& op, const Call& call) = nullptr;
   int64_t from = 0;
+  void operator()(const Op& op, const Call& call) const;
 };
 KernelHook& kernel_hook();
 void run_kernel(const Op& op, const Call& call);
@@ -106,6 +107,7 @@ struct Modes {
   // Within no_grad of the user's: what is made there is a constant to every reverse sweep, also to
   // those over a replay.
   bool constant = false;
+  int followed = 0;  // functions of reverse transforms that run
   Tape* tape = nullptr;
   Part* part = nullptr;
   // What is computed again has a region of its own: a program never takes what another region made in

@@ -135,6 +135,8 @@ struct Op {
   // Its kernel writes outputs of any strides but the last, which is 1: they may lie where they are joined.
   bool writes_rows_apart = false;
   bool packs = false;                 // copies single numbers side by side; a run may do so by their addresses
+  bool is_long = false;     // a loop: takes long, however few numbers it reads
+  bool calls_out = false;   // a loop whose body computes in Python
   const Program* body = nullptr;      // of an op that stands for a program; where it runs, its steps take its place
 
   bool variadic() const { return !inputs.empty() && inputs.back()[0] == '*'; }

@@ -23,12 +23,6 @@ struct Checkpoint : Op {
 Vars adjoint(const Checkpoint& op, const Rule& r);
 Vars tangent(const Checkpoint& op, const Rule& r);
 
-int64_t flops_of(const Program& program) {
-  int64_t flops = 0;
-  for (const Step& step : program.steps) flops += program.flops(step);
-  return flops;
-}
-
 // The values of the outputs, of which nothing is kept.
 Arrays evaluate(const Program& program, std::span<const Array> in) {
   const GradMode off(false);
@@ -58,7 +52,7 @@ std::shared_ptr<Checkpoint> make_checkpoint(Program program, std::size_t shown) 
     return out;
   };
   op->evaluate = [self](std::span<const Array> in) { return evaluate(self->program, in); };
-  op->flops = [self](std::span<const Type>, std::span<const Type>) { return flops_of(self->program); };
+  op->flops = [self](std::span<const Type>, std::span<const Type>) { return self->program.flops(); };
   op->joint_adjoint = [self](const Rule& r) { return adjoint(*self, r); };
   op->tangent = [self](const Rule& r) { return tangent(*self, r); };
   op->batch = [self](const Batched& b) {

@@ -21,6 +21,25 @@ int64_t Program::flops(const Step& step) const {
                      types_of({step.outs.data(), step.outs.size()}));
 }
 
+int64_t Program::flops() const {
+  int64_t out = 0;
+  for (const Step& step : steps) out += flops(step);
+  return out;
+}
+
+bool Program::calls_out() const {
+  return std::any_of(steps.begin(), steps.end(), [](const Step& step) {
+    return step.op->body ? step.op->body->calls_out() : step.op->evaluate || step.op->calls_out;
+  });
+}
+
+bool Program::is_long(int64_t runs) const {
+  constexpr int64_t flops_an_element = 16, elements_a_step = 16;
+  const auto of_run = double(flops() / flops_an_element + elements_a_step * int64_t(steps.size()));
+  return double(runs) * of_run >= double(worth_a_release) ||
+         std::any_of(steps.begin(), steps.end(), [](const Step& step) { return step.op->is_long; });
+}
+
 Program program_of(const Trace& trace, std::span<const Var> inputs, std::span<const Var> outputs,
                    std::span<const std::pair<Var, Var>> renamed) {
   return program_of(trace.nodes(), inputs, outputs, renamed);

@@ -22,6 +22,9 @@ struct Step {
 // Runs as tiles, which may be those of a group.
 inline bool is_elementwise(const Step& step) { return step.op->tiles && !step.own_op && step.outs.size() == 1; }
 
+// The elements touched by a run during which other threads of Python had better go on.
+inline constexpr int64_t worth_a_release = 1 << 15;
+
 struct Program {
   std::vector<Type> types;  // of each value
   std::vector<Step> steps;  // in topological order
@@ -32,6 +35,9 @@ struct Program {
   // What a step reads, or writes, as types.
   std::vector<Type> types_of(std::span<const ValueId> values) const;
   int64_t flops(const Step& step) const;
+  int64_t flops() const;
+  bool calls_out() const;             // a step computes in Python
+  bool is_long(int64_t runs) const;  // so many take long enough for others to go on meanwhile
 };
 
 // The steps of a closed trace whose `inputs` are its placeholders, in the order they were recorded.

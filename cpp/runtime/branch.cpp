@@ -14,12 +14,6 @@
 namespace wengert {
 namespace {
 
-int64_t flops_of(const Program& program) {
-  int64_t flops = 0;
-  for (const Step& step : program.steps) flops += program.flops(step);
-  return flops;
-}
-
 Types output_types(const Program& program) {
   Types out;
   for (const ValueId id : program.outputs) out.push_back(program.types[std::size_t(id)]);
@@ -168,8 +162,10 @@ Vars apply_branch(std::shared_ptr<Branch> op, const Var& choice, std::span<const
     (chosen ? self->run_yes : self->run_no)->run(call.in.subspan(1), call.out);
   };
   op->flops = [self](std::span<const Type>, std::span<const Type>) {
-    return std::max(flops_of(self->yes), flops_of(self->no));
+    return std::max(self->yes.flops(), self->no.flops());
   };
+  op->is_long = op->yes.is_long(1) || op->no.is_long(1);
+  op->calls_out = op->yes.calls_out() || op->no.calls_out();
   if (op->pulled_yes) op->joint_adjoint = [self](const Rule& r) { return branch_adjoint(*self, r); };
   else op->followed = [self](std::span<const Var> in) { return branch(self->yes, self->no, in[0], in.subspan(1)); };
   op->tangent = [self](const Rule& r) { return branch_tangent(*self, r); };
@@ -326,7 +322,9 @@ Vars repeat_while(Program test, Program body, std::size_t constants, std::span<c
   op->inputs = {"*tensors"};
   op->infer = [self](std::span<const Type>, const Attrs&) { return output_types(self->body->program()); };
   op->kernel = [self](const Call& call) { run_while(*self, call); };
-  op->flops = [self](std::span<const Type>, std::span<const Type>) { return flops_of(self->body->program()); };
+  op->flops = [self](std::span<const Type>, std::span<const Type>) { return self->body->program().flops(); };
+  op->is_long = true;
+  op->calls_out = op->test->program().calls_out() || op->body->program().calls_out();
   if (checkpoint.kind == Checkpoint::all)
     op->joint_adjoint = [](const Rule&) -> Vars {
       fail(ErrorKind::graph, "while_loop: how many steps there will be is not known when it is recorded, so their states "

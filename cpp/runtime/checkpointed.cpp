@@ -137,12 +137,6 @@ struct Reverse : Op {
   std::unique_ptr<ReverseRun> run;
 };
 
-int64_t flops_of(const Program& program) {
-  int64_t flops = 0;
-  for (const Step& step : program.steps) flops += program.flops(step);
-  return flops;
-}
-
 std::vector<Var> with_mapped_carry(const Loop& loop, std::span<const Var> ins, std::span<const bool> batched,
                                    int64_t size) {
   std::vector<Var> out(ins.begin(), ins.begin() + std::ptrdiff_t(loop.inputs()));
@@ -228,8 +222,10 @@ Vars apply_forward(std::shared_ptr<const Loop> loop, std::span<const Var> inputs
   };
   op->kernel = [self](const Call& call) { self->online ? (*self->online)(call) : (*self->run)(call); };
   op->flops = [self](std::span<const Type>, std::span<const Type>) {
-    return flops_of(self->loop->forward.program) * std::max<int64_t>(self->loop->length, 1);
+    return self->loop->forward.program.flops() * std::max<int64_t>(self->loop->length, 1);
   };
+  op->is_long = op->loop->test || op->loop->forward.program.is_long(op->loop->length);
+  op->calls_out = (op->loop->test && op->loop->test->calls_out()) || op->loop->forward.program.calls_out();
   if (mapped_from && (self->loop->test || self->loop->checkpoint.disk != 0)) mapped_from->mapped.push_back(op);
   op->joint_adjoint = [self](const Rule& r) { return forward_adjoint(*self, r); };
   op->tangent = [self](const Rule& r) { return forward_tangent(*self, r); };
@@ -335,8 +331,10 @@ Vars checkpointed_reverse(std::shared_ptr<const Loop> loop, std::span<const Var>
   };
   op->kernel = [self](const Call& call) { (*self->run)(call); };
   op->flops = [self](std::span<const Type>, std::span<const Type>) {
-    return flops_of(self->loop->both) * std::max<int64_t>(self->loop->length, 1);
+    return self->loop->both.flops() * std::max<int64_t>(self->loop->length, 1);
   };
+  op->is_long = op->loop->test || op->loop->both.is_long(op->loop->length);
+  op->calls_out = op->loop->both.calls_out();
   op->followed = [self](std::span<const Var> in) { return plain_reverse(*self->loop, in); };
   op->tangent = [self](const Rule& r) { return reverse_tangent(*self, r); };
   op->batch = [self](const Batched& b) { return reverse_batch(*self, b); };

@@ -294,7 +294,6 @@ class Planner {
   }
 
   void add_disk_move(Executor::DiskMove move, std::string label) {
-    constexpr double worth_a_release = 1 << 15;
     to_.work_ += worth_a_release;
     UnitCost cost{.label = std::move(label)};
     const bool begins = move.kind == Executor::DiskMove::spill || move.kind == Executor::DiskMove::fetch;
@@ -325,7 +324,8 @@ class Planner {
     for (const ValueId id : step.ins) kernel.ins.push_back(array(id)), to_.work_ += double(array(id).size());
     for (const ValueId id : step.outs) kernel.outs.push_back(array(id)), to_.work_ += double(array(id).size());
     to_.work_ += double(program_.flops(step)) / 16;
-    to_.calls_python_ |= bool(step.op->evaluate);
+    if (step.op->is_long) to_.work_ += worth_a_release;
+    to_.calls_python_ |= step.op->evaluate || step.op->calls_out;
     return kernel;
   }
 

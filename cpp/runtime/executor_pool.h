@@ -16,14 +16,11 @@ class IdlePool {
   template <class Make, class F>
   void with(const Make& make, const F& f) {
     std::unique_ptr<T> own;
-    {
+    {  // making one too, as it counts references to what the others hold
       const std::lock_guard lock(guard_);
-      if (!idle_.empty()) {
-        own = std::move(idle_.back());
-        idle_.pop_back();
-      }
+      if (idle_.empty()) own = make();
+      else own = std::move(idle_.back()), idle_.pop_back();
     }
-    if (!own) own = make();
     f(*own);
     const std::lock_guard lock(guard_);
     idle_.push_back(std::move(own));

@@ -73,10 +73,10 @@ Vars apply_scan(std::shared_ptr<Scan> op, std::span<const Var> inputs) {
   };
   op->kernel = RunScan{self};
   op->flops = [self](std::span<const Type>, std::span<const Type>) {
-    int64_t flops = 0;
-    for (const Step& step : self->body.program.steps) flops += self->body.program.flops(step);
-    return flops * self->length;
+    return self->body.program.flops() * self->length;
   };
+  op->is_long = op->body.program.is_long(op->length);
+  op->calls_out = op->body.program.calls_out();
   if (op->pulled) op->joint_adjoint = [self](const Rule& r) { return joint_adjoint(*self, r); };
   else op->followed = [self](std::span<const Var> in) {
     return scan(self->body, in, self->length, self->backwards, self->checkpoint);

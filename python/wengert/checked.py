@@ -179,7 +179,7 @@ def warn(message: str) -> None:
     """Warns at the line of the user that led here."""
     frame: types.FrameType | None = sys._getframe(1)
     level = 2
-    while frame is not None and frame.f_code.co_filename.startswith(_FOLDER):
+    while frame is not None and frame.f_code.co_filename.startswith((_FOLDER, _NUMPY)):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, UserWarning, stacklevel=level)
 

@@ -14,7 +14,7 @@ import numpy as np
 from . import _core, composites, manipulation, other_names, products
 from ._core import ArgumentError, ArgumentTypeError, GraphError, ShapeError, Tensor, ops
 from .checked import checked
-from .ufuncs import apply_function, apply_ufunc, to_array
+from .ufuncs import apply_function, apply_ufunc, numbers_of, to_array
 
 _DOC = """The array type: numbers of one dtype in a shape, able to record what is computed with it.
 
@@ -116,7 +116,7 @@ class _Methods:
 
     def numpy(self: Tensor) -> np.ndarray:
         """A NumPy array over the same memory; read-only where the tensor requires a gradient."""
-        return _core._numpy(self)
+        return numbers_of("numpy", self)
 
     def tolist(self: Tensor) -> Any:
         """The elements as nested lists of Python numbers; a number for shape ()."""

@@ -100,7 +100,7 @@ class _Linearised:
             self.structures.append(structure)
         with enable_grad():
             self.targets = [_core._alias(x) for x in flat]
-            result = f(*self.unflatten(self.targets))
+            result = _core._call_followed(f, self.unflatten(self.targets))
         _core._end_leaves(self.targets)
         self.aux = None
         if has_aux:

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import _core
 from ._core import ArgumentError, ArgumentTypeError, Tensor, TraceError, ops
+from .checked import warn
 
 # The ufuncs behind NumPy's binary operators: array + tensor is np.add(array, tensor).
 _OPERATORS: dict[np.ufunc, Callable] = {
@@ -131,4 +132,16 @@ def to_array(x: Tensor) -> np.ndarray:
             f"{_numbers.asked_by}: computes with numbers; {what}. Use the function of wengert, or "
             "detach the tensor: x.detach()"
         )
-    return _core._numpy(x)
+    return numbers_of("np.asarray", x)
+
+
+def numbers_of(where: str, x: Tensor) -> np.ndarray:
+    """The numbers of x; warns where a transform follows it, which loses it there."""
+    numbers = _core._numpy(x)
+    if _core._is_followed(x):
+        warn(
+            f"{where}: NumPy arrays have no derivative: what is computed from this one is constant "
+            "to the transform. Keep to tensors (wg.stack, wg.asarray); x.detach() is a tensor that "
+            "is meant to be constant"
+        )
+    return numbers
