@@ -283,3 +283,40 @@ def test_numbers_that_are_meant_to_be_constant_do_not_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert wg.grad(lambda x: x * x.numpy())(wg.tensor(3.0)).item() == 3.0
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (
+            lambda x: np.where(x > 0, x, 0),
+            r"^np\.where: .*lost\. Use wg\.where, or detach the tens",
+        ),
+        (lambda x: np.dot(x, x), r"^np\.dot: .*Use wg\.dot, or"),
+        (lambda x: np.concatenate([x, x]), r"^np\.concatenate: .*Use wg\.concatenate, or"),
+        (lambda x: np.vstack([x, x]), r"^np\.vstack: .*Use wg\.vstack, or"),
+        (lambda x: np.zeros_like(x), r"^np\.zeros_like: .*Use wg\.zeros_like, or"),
+        (lambda x: np.linalg.norm(x), r"^np\.linalg\.norm: .*Use wg\.linalg\.norm, or"),
+        (lambda x: np.trace(wg.diag(x)), r"^np\.trace: .*Use wg\.linalg\.trace, or"),
+        (lambda x: np.median(x), r"^np\.median: .*Use wg\.sort, of which the middle, or"),
+        (
+            lambda x: np.linalg.inv(wg.diag(x)),
+            r"Use wg\.primitive around numpy\.linalg\.inv: there",
+        ),
+        (
+            lambda x: np.corrcoef(x),
+            r"^np\.corrcoef: .*Use wg\.primitive around it, which gives it a",
+        ),
+        (lambda x: np.sin(x), r"^np\.sin: .*Instead, use wg\.sin, or detach"),
+    ],
+)
+def test_what_to_use_instead_of_a_function_of_numpy(call, says):
+    with pytest.raises(wg.ArgumentTypeError, match=says):
+        call(wg.nn.Parameter([1.0, 2.0]))
+    assert call(wg.tensor([1.0, 2.0])) is not None  # constant, it has numbers
+
+
+def test_nothing_is_to_be_detached_in_a_trace():
+    for f, name in ((lambda x: np.where(x > 0, x, 0), "where"), (np.sin, "sin")):
+        with pytest.raises(wg.TraceError, match=rf"a traced value has none\. .*se wg\.{name}$"):
+            wg.compile(f)(wg.tensor([1.0, 2.0]))

@@ -427,17 +427,18 @@ void refuse_traced(const char* as) {
     fail(ErrorKind::trace, as, ": a traced value does not change in place, at ", show_source(source_here()),
          "; make a new one, for example with wg.where, and go on with that");
   fail(ErrorKind::trace, as, ": a traced value has no number yet, at ", show_source(source_here()), "; ",
-       asked == "bool" ? "choose with wg.where, wg.cond or wg.while_loop"
-                       : "keep to the tensor (wg.where, wg.cond), or return it and read it outside",
-       ". An argument that is a plain number can stay one: static_argnums of wg.compile");
+       asked == "bool" ? "choose with wg.where, wg.cond or wg.while_loop, or wg.maximum and wg.minimum for max and min"
+                       : "keep to the tensor (wg.cos(x) for math.cos(x), wg.where, wg.cond, wg.scan for range), or return "
+                         "it and read it outside",
+       Recording::current() ? ". An argument that is a plain number can stay one: static_argnums of wg.compile" : "");
 }
 
 void refuse_recorded(const Var& x, const char* as) {
   const Recording* recording = Recording::current();
   if (recording && recording->is_outside(*x.get()))
     fail(ErrorKind::trace, as, ": a compiled function asked, at ", show_source(source_here()), ", for the number in a tensor "
-         "from outside, which would be frozen in the recording; keep to wengert operations (wg.where, wg.cond), or pass "
-         "it as a Python number (static_argnums)");
+         "from outside, which would be frozen in the recording; keep to wengert operations (wg.cos(x) for math.cos(x), "
+         "wg.where, wg.cond), or pass it as a Python number (static_argnums)");
 }
 
 PyObject* wrap(const Var& x) {

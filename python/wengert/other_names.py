@@ -30,6 +30,11 @@ _MissingImport.__name__ = _MissingImport.__qualname__ = "MissingNameError"
 _IMPORT_FROM = dis.opmap["IMPORT_FROM"]
 
 
+def remedy(names: str, name: str) -> str:
+    """What does the same as a name that a module lacks; may be empty."""
+    return _NAMES.get(names, {}).get(name, "")
+
+
 def _elsewhere(names: str, name: str) -> str:
     """Where this package has the function or class that a module of it lacks; may be empty."""
     for home in _HOMES:
@@ -43,16 +48,16 @@ def _elsewhere(names: str, name: str) -> str:
 def missing(names: str, name: str, owner: str | None = None) -> NoReturn:
     """Raises for a name that a module (whose ``__getattr__`` calls this), or an object of the class
     ``owner``, lacks, with the name that does the same, if there is one."""
-    remedy = _NAMES[names].get(name)
+    instead = remedy(names, name)
     if owner:
-        use = f"; use {remedy}" if remedy else ""
+        use = f"; use {instead}" if instead else ""
         raise MissingNameError(f"'{owner}' object has no attribute '{name}'{use}")
     asks = sys._getframe(2)
     searched = name[0] != "_" and not asks.f_code.co_filename.startswith("<frozen importlib")
-    if not remedy and searched:
-        remedy = _elsewhere(names, name)
-    use = f"; use {remedy}" if remedy else ""
-    if not remedy and searched:
+    if not instead and searched:
+        instead = _elsewhere(names, name)
+    use = f"; use {instead}" if instead else ""
+    if not instead and searched:
         close = difflib.get_close_matches(name, dir(sys.modules[names]), 1, 0.8)
         use = f"; did you mean '{close[0]}'?" if close else ""
     if asks.f_lasti >= 0 and asks.f_code.co_code[asks.f_lasti] == _IMPORT_FROM:

@@ -284,7 +284,8 @@ class Watch:
                 raise TraceError(
                     f"compile: {self.name} keeps traced values, which are of no use after the call "
                     f"and which replays would not put there: {found}{more}. Return them from "
-                    f"{self.name}, or assign them to tensors made outside (t.assign(value))"
+                    f"{self.name}, collect them in calls that are not compiled, or assign them to "
+                    "tensors made outside (t.assign(value))"
                 )
         counted = [
             f"{change.path} from {change.seen(change.old)} to {change.new}"

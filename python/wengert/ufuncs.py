@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _core
+from . import _core, other_names
 from ._core import ArgumentError, ArgumentTypeError, Tensor, TraceError, ops
 from .checked import warn
 
@@ -77,7 +77,21 @@ def _remedy(ufunc: np.ufunc, method: str) -> str:
     name = _NAMES.get((ufunc.__name__, method), ufunc.__name__ if method == "__call__" else "")
     if name and hasattr(wengert, name):
         return f"use wg.{name}"
-    return "wrap it in wg.primitive, which gives it a derivative, or detach the tensor: x.detach()"
+    return "wrap it in wg.primitive, which gives it a derivative"
+
+
+def _instead(asked_by: str) -> str:
+    """What to do in place of a function of NumPy, such as ``np.linalg.norm``."""
+    from . import functions, linalg  # which come later
+
+    place, _, name = asked_by.rpartition(".")
+    if place == "np" and name in functions.__all__:
+        return f"wg.{name}"
+    if name in linalg.__all__:
+        return f"wg.linalg.{name}"
+    known = other_names.remedy(place.replace("np", "wengert"), name)
+    around = "wg.primitive around it, which gives it a derivative"
+    return around if not known or known.startswith("numpy") else known
 
 
 def apply_ufunc(
@@ -100,7 +114,9 @@ def apply_ufunc(
         abstract = any(isinstance(x, Tensor) and x._is_abstract for x in given)
         kind = TraceError if abstract else ArgumentTypeError
         what = "a traced value has none" if abstract else "this tensor's derivative would be lost"
-        raise kind(f"{called}: computes with numbers; {what}. Instead, {_remedy(ufunc, method)}")
+        detach = "" if abstract else ", or detach the tensor: x.detach()"
+        remedy = _remedy(ufunc, method)
+        raise kind(f"{called}: computes with numbers; {what}. Instead, {remedy}{detach}")
     arrays = [np.asarray(x) if isinstance(x, Tensor) else x for x in inputs]
     named = {k: np.asarray(x) if isinstance(x, Tensor) else x for k, x in options.items()}
     if out:
@@ -116,7 +132,9 @@ def apply_function(
     plain = getattr(function, "_implementation", None) or function.__wrapped__
     if function.__name__ in _BLIND:
         return plain(*args, **kwargs)
-    before, _numbers.asked_by = _numbers.asked_by, f"np.{function.__name__}"
+    home = "np.linalg" if function.__module__ == "numpy.linalg" else "np"
+    before = _numbers.asked_by  # by a function that calls this one
+    _numbers.asked_by = before or f"{home}.{function.__name__}"
     try:
         return plain(*args, **kwargs)
     finally:
@@ -129,8 +147,9 @@ def to_array(x: Tensor) -> np.ndarray:
         kind = TraceError if x._is_abstract else ArgumentTypeError
         what = "a traced value has none" if x._is_abstract else "a derivative would be lost"
         raise kind(
-            f"{_numbers.asked_by}: computes with numbers; {what}. Use the function of wengert, or "
-            "detach the tensor: x.detach()"
+            f"{_numbers.asked_by}: computes with numbers; {what}. Use "
+            f"{_instead(_numbers.asked_by)}"
+            + ("" if x._is_abstract else ", or detach the tensor: x.detach()")
         )
     return numbers_of("np.asarray", x)
 

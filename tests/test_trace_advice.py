@@ -1,0 +1,84 @@
+"""Numbers that Python asks of traced values: each error says what takes its place."""
+
+import math
+
+import pytest
+import wengert as wg
+from wengert import nn, optim
+
+X = wg.ones((3, 4))
+BODY = "wg.minimum for max and min$"  # and nothing of wg.compile, which is not there
+
+
+def scheduled(rate):
+    parameter = nn.Parameter([1.0])
+    optimizer = optim.SGD([parameter], lr=rate)
+    parameter.grad = wg.ones(1)
+    wg.compile(optimizer.step)()
+
+
+ADVICE = {
+    "math": (
+        lambda: wg.compile(lambda x: math.cos(x))(1.0),
+        r"item: .*wg\.cos\(x\) for math\.cos\(x\).* static_argnums of wg\.compile$",
+    ),
+    "range": (
+        lambda: wg.compile(lambda n: [*range(n)])(3),
+        r"item: .*wg\.scan for range.* static_argnums of wg\.compile$",
+    ),
+    "branch": (
+        lambda: wg.compile(lambda t: 1 if t < 100 else t)(1.0),
+        r"bool: .*choose with wg\.where, wg\.cond or wg\.while_loop",
+    ),
+    "max": (
+        lambda: wg.compile(lambda t: max(t, 0.1))(1.0),
+        r"bool: .*wg\.maximum and wg\.minimum for max and min\. .* static_argnums of wg\.compile$",
+    ),
+    "schedule": (
+        lambda: scheduled(lambda step: 0.1 * math.cos(step)),
+        r"item: a compiled function asked, .*wg\.cos\(x\) for math\.cos\(x\), wg\.where",
+    ),
+    "branch of a schedule": (
+        lambda: scheduled(lambda step: 0.1 if step < 100 else 0.01),
+        r"bool: .*choose with wg\.where",
+    ),
+    "vmap": (lambda: wg.vmap(lambda x: x if x > 0 else -x)(X[0]), BODY),
+    "number in vmap": (lambda: wg.vmap(lambda x: math.sin(x))(X[0]), "item: .*read it outside$"),
+    "scan": (lambda: wg.scan(lambda c, x: (c if c > 0 else x, None), 0.0, X[:, 0]), BODY),
+    "trace": (lambda: wg.trace(lambda x: x if x > 0 else -x, 1.0), BODY),
+    "sparsity": (
+        lambda: wg.jacobian(lambda x: x if x.sum() > 0 else -x, sparsity="detect")(X[0]),
+        r"wg\.minimum for max and min\)\. Give the pattern instead",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ADVICE)
+def test_advice(name):
+    call, says = ADVICE[name]
+    with pytest.raises(wg.TraceError, match=says):
+        call()
+
+
+def test_advice_works():
+    compiled = wg.compile(lambda t: wg.where(t < 100, wg.maximum(wg.cos(t), 0.1), 0.0))
+    assert compiled(1.0).item() == pytest.approx(math.cos(1.0))
+    assert compiled(3.0).item() == pytest.approx(0.1) and compiled(200.0).item() == 0.0
+    count = wg.compile(lambda n: [*range(n)], static_argnums=0)
+    assert count(3) == [0, 1, 2]
+    scheduled(lambda step: wg.where(step < 100, 0.1, 0.01) * wg.cos(step))
+
+
+def test_lists_are_filled_by_calls_that_are_not_compiled():
+    kept = []
+
+    def step(x):
+        kept.append(x * 2)
+        return x
+
+    says = r"held by 'kept\[0\]'\. Return them from step, collect them in calls that are not comp"
+    with pytest.raises(wg.TraceError, match=says):
+        wg.compile(step)(X)
+    kept.clear()
+    step(X)
+    assert len(kept) == 1 and kept[0].sum().item() == 24.0
