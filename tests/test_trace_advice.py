@@ -1,7 +1,10 @@
 """Numbers that Python asks of traced values: each error says what takes its place."""
 
 import math
+import random
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import wengert as wg
 from wengert import nn, optim
@@ -82,3 +85,20 @@ def test_lists_are_filled_by_calls_that_are_not_compiled():
     kept.clear()
     step(X)
     assert len(kept) == 1 and kept[0].sum().item() == 24.0
+
+
+def test_what_python_drew_or_held_stays_and_draws_of_wengert_do_not():
+    """As the README says."""
+    for draw in (random.random, np.random.default_rng(0).random):
+        drawn = wg.compile(lambda x, draw=draw: x * draw())
+        assert drawn(1.0).item() == drawn(1.0).item()
+    generator = wg.random.default_rng(0)
+    drawn = wg.compile(lambda x: x * generator.random())
+    assert drawn(1.0).item() != drawn(1.0).item()
+    given = wg.compile(lambda x, number: x * number)
+    assert given(2.0, 0.5).item() == 1.0 and given(2.0, 0.25).item() == 0.5
+    held = SimpleNamespace(scale=2.0)
+    scaled = wg.compile(lambda x: x * held.scale)
+    assert scaled(1.0).item() == 2.0
+    held.scale = 3.0
+    assert scaled(1.0).item() == 2.0
