@@ -288,3 +288,81 @@ def test_covered_classes_are_as_before():
 
 def raising(x):
     raise TypeError("own")
+
+
+IMAGE = wg.ones((3, 3))
+RENAMED = [
+    (wg.triu, (IMAGE,), "diagonal", "k", 1),
+    (wg.diag, (IMAGE,), "diagonal", "k", 1),
+    (wg.diagonal, (IMAGE,), "k", "offset", 1),
+    (wg.sum, (), "input", "x", IMAGE),
+    (wg.sum, (), "a", "x", IMAGE),
+    (wg.matmul, (IMAGE,), "other", "x2", IMAGE),
+    (wg.sort, (IMAGE,), "kind", "stable", True),
+    (wg.clip, (IMAGE,), "lo", "min", 0.0),
+    (wg.clip, (IMAGE,), "hi", "max", 1.0),
+    (wg.pad, (IMAGE, 1), "value", "constant_values", 2.0),
+    (wg.full, ((2,),), "value", "fill_value", 2.0),
+    (wg.reshape, (IMAGE,), "newshape", "shape", (9,)),
+    (wg.array_split, (IMAGE,), "chunks", "indices_or_sections", 2),
+    (nn.Linear, (3,), "features", "out_features", 2),
+    (nn.Linear, (3, 2), "use_bias", "bias", False),
+    (nn.mse_loss, (IMAGE,), "y_true", "target", IMAGE),
+    (nn.mse_loss, (), "predictions", "input", None),
+    (nn.cross_entropy, (IMAGE,), "labels", "target", [0, 1, 2]),
+    (optim.Adam, ([W],), "b1", "betas", (0.9, 0.999)),
+    (optim.Adam, ([W],), "l2", "weight_decay", 0.1),
+    (optim.Adam, ([W],), "decay", "weight_decay", 0.1),
+    (optim.RMSProp, ([W],), "decay", "alpha", 0.9),
+    (optim.RMSProp, ([W],), "rho", "alpha", 0.9),
+    (optim.cosine, (0.1,), "T_max", "steps", 100),
+    (optim.cosine, (0.1, 100), "eta_min", "end", 0.01),
+    (optim.linear, (0.1, 0.0), "transition_steps", "steps", 100),
+    (optim.constant, (), "value", "lr", 0.1),
+    (wg.random.default_rng(0).normal, (), "mean", "loc", 1.0),
+    (wg.random.default_rng(0).normal, (), "std", "scale", 1.0),
+    (wg.random.default_rng(0).uniform, (), "maxval", "high", 2.0),
+]
+
+
+@pytest.mark.parametrize(("f", "args", "theirs", "ours", "value"), RENAMED)
+def test_renamed_arguments(f, args, theirs, ours, value):
+    """The error names the argument that does it."""
+    with pytest.raises(wg.ArgumentTypeError, match=f"has no argument '{theirs}'; use {ours}; it t"):
+        f(*args, **{theirs: value})
+    if value is not None:
+        f(*args, **{ours: value})
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (
+            lambda: wg.load("x", map_location="cpu"),
+            "load: .*everything is on the CPU: leave it out",
+        ),
+        (lambda: wg.load("x", weights_only=True), "load: .*nothing to run: leave it out"),
+        (lambda: wg.transpose(X, dim0=0, dim1=1), r"use wg\.swapaxes\(x, axis1, axis2\)"),
+        (lambda: wg.sum(X, where=X > 0), r"choose before by wg\.where\(mask, x, 0\)"),
+        (lambda: wg.reshape(X, (3, 2), order="F"), "row by row: transpose before, or leave it out"),
+        (lambda: wg.vmap(f, axis_name="b"), "sums over the axis come after vmap: leave it out"),
+        (lambda: wg.grad(f, holomorphic=True), "there are no complex numbers: leave it out"),
+        (lambda: wg.checkpoint(f, preserve_rng_state=True), "runs once, and draws once: leave it"),
+        (
+            lambda: optim.clip_grad_norm([W], clip_value=1.0),
+            r"write p\.grad = p\.grad\.clip\(-c, c\)",
+        ),
+        (lambda: W.numpy(force=True), r"write x\.detach\(\)\.numpy\(\)"),
+    ],
+)
+def test_arguments_without_a_name_here(call, says):
+    with pytest.raises(wg.ArgumentTypeError, match=says):
+        call()
+
+
+def test_groups_hold_notes_of_the_user():
+    group = optim.Adam([W]).param_groups[0]
+    for note in ("key", "order", "mean", "options", "layer"):
+        group[note] = 1
+    with pytest.raises(wg.ArgumentError, match=r"no option 'b1'; use betas$"):
+        group["b1"] = 0.9

@@ -194,7 +194,7 @@ LAYERS: dict[str, dict[str, str]] = {
         "parallel": CPU,
         "parameter": "wg.nn.Parameter",
         "swish": "wg.nn.silu",
-        "utils": "wg.optim.clip_grad_norm",
+        "utils": "wg.optim.clip_grad_norm to clip, wg.ravel for one vector of all parameters",
     },
     "wengert.nn.functional": _FUNCTIONAL,
     "wengert.nn.init": {

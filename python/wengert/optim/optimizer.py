@@ -24,7 +24,7 @@ from .._core import (
 from ..checked import checked_call
 from ..creation import zeros_like
 from ..grad_mode import enable_grad, no_grad
-from ..other_arguments import argument_remedy
+from ..other_arguments import name_here
 
 Schedule = Callable[[Any], Any]
 
@@ -135,12 +135,10 @@ class Group(dict):
 
     def _refuse_misnamed(self, key: str) -> None:
         """Groups may hold notes of the user's, but no option by another name."""
-        remedy = argument_remedy(key, self.names)
-        close = difflib.get_close_matches(key, self.names, cutoff=0.8)
-        if remedy or close:
-            raise ArgumentError(
-                f"param_groups: there is no option '{key}'; {remedy or f'use {close[0]}'}"
-            )
+        ours = name_here(key, self.names)
+        close = [ours] if ours else difflib.get_close_matches(key, self.names, cutoff=0.8)
+        if close:
+            raise ArgumentError(f"param_groups: there is no option '{key}'; use {close[0]}")
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key != "params":
