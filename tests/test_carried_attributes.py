@@ -94,3 +94,71 @@ def test_containers_that_are_filled_and_emptied():
         assert episode(x).item() == pytest.approx(4 * module.linear(x).sum().item())
         module.rewards, module.named = [], {}
     assert episode.cache_info().misses == 1
+
+
+class Shaped(nn.Module):
+    """Numbers, names and shapes that each call sets."""
+
+    def __init__(self):
+        self.kind = None
+
+    def forward(self, x):
+        self.rows, self.shape, self.kind = x.shape[0], x.shape, "wide" if x.shape[0] > 2 else "tall"
+        self.last = -1 if self.rows == 2 else -2
+        return x.sum() * self.rows + len(self.shape) + self.last
+
+
+def attributes(module):
+    return {k: v for k, v in vars(module).items() if not k.startswith("_")}
+
+
+@pytest.mark.parametrize("how", ["called", "run"])
+def test_replays_set_what_the_call_sets(how):
+    module, eager = Shaped(), Shaped()
+    compiled = wg.compile(module)
+    for i in range(12):
+        x = wg.ones((2 + i % 3, 2)) * float(i)
+        if how == "run":
+            (y,) = compiled.run(x[None])
+        else:
+            y = compiled(x)
+        if i % 4 == 3:
+            module.rows, module.shape, module.kind = 17, (), "other"  # before a replay
+            compiled(x)
+        assert y.item() == eager(x).item() and attributes(module) == attributes(eager)
+    assert compiled.cache_info().misses == 3
+
+
+def test_what_a_call_sets_is_not_what_it_read():
+    class Reading(nn.Module):
+        def __init__(self):
+            self.rows = 1
+
+        def forward(self, x):
+            y = x.sum() * self.rows
+            self.rows = x.shape[0]
+            return y
+
+    module = Reading()
+    compiled = wg.compile(module)
+    with pytest.warns(UserWarning, match="Reading.rows from 1 to 3"):
+        assert compiled(wg.ones(3)).item() == 3.0
+    assert compiled(wg.ones(3)).item() == 3.0  # as the warning says
+    module.rows = 5
+    with pytest.warns(UserWarning, match="Reading.rows from 5 to 3"):
+        assert compiled(wg.ones(3)).item() == 15.0
+
+
+def test_others_see_what_a_replay_sets():
+    module = Shaped()
+    setting, reading = wg.compile(lambda x: module(x)), wg.compile(lambda x: x * module.rows)
+    for rows in (2, 3, 2, 3, 2, 3):
+        setting(wg.ones((rows, 2)))
+        assert reading(1.0).item() == rows
+    assert reading.cache_info().misses == 2
+    with pytest.raises(wg.ShapeError):
+        wg.compile(lambda x: module(x) + wg.ones(4))(wg.ones((5, 2)) @ wg.ones((3, 2)))
+    assert module.rows == 3
+    del module.rows
+    setting(wg.ones((3, 2)))
+    assert module.rows == 3

@@ -279,7 +279,8 @@ class Compiled(_core._FastCall):
             return self.__wrapped__(*args, **kwargs)
         out = self._play(entry, tensors, structure, fixed)
         if not (entry.once or entry.effects.carried or entry.replay.has_pull):
-            _core._add_recording(self, args, kwargs, entry.replay, out)
+            after = entry.effects.finish if entry.effects.sets else None
+            _core._add_recording(self, args, kwargs, entry.replay, out, after)
         return out
 
     def _play(self, entry: _Recorded, tensors: list[Tensor], structure: Any, fixed: tuple) -> Any:
@@ -341,7 +342,9 @@ class Compiled(_core._FastCall):
         stacked = [steps is None] * len(tensors)
         alone = not replay.overlaps(tensors) and not _core._watching()
         if replay.repeats and alone and not entry.once:
-            return tree.unflatten(entry.structure, replay.run_many(tensors, stacked, count))
+            found = replay.run_many(tensors, stacked, count)
+            entry.effects.finish()
+            return tree.unflatten(entry.structure, found)
         results = []
         if entry.once and alone:
             results.append(tree.leaves(self._play(entry, rows, structure, fixed)))

@@ -57,6 +57,8 @@ class _Reads:
         known = self._known
 
         def read(owner: Any, name: str) -> Any:
+            if (watches := getattr(_open, "watches", None)) and watches[-1].reads(owner, name):
+                return object.__getattribute__(owner, name)  # what the call itself has put there
             key = id(owner)
             if key not in known:
                 known[key] = weakref.ref(owner, lambda _: known.pop(key, None)), set()
@@ -67,10 +69,14 @@ class _Reads:
 
     def __contains__(self, attribute: tuple[Any, str]) -> bool:
         owner, name = attribute
-        if type(owner).__getattribute__ not in (object.__getattribute__, self._reader):
-            return True  # which may not tell
+        if not self.told_by(owner):
+            return True
         _, names = self._known.get(id(owner), (None, ()))
         return name in names or "__dict__" in names
+
+    def told_by(self, owner: Any) -> bool:
+        """Whether it tells of all that is read."""
+        return type(owner).__getattribute__ in (object.__getattribute__, self._reader)
 
     @contextmanager
     def noted(self) -> Iterator[None]:
@@ -112,7 +118,18 @@ def _same_plain(a: Any, b: Any) -> bool:
         return False
     if type(a) in (list, dict):
         return not a and not b
-    return type(a) in PLAIN and repr(a) == repr(b)
+    return _is_plain(a) and _is_plain(b) and repr(a) == repr(b)
+
+
+def _is_plain(value: Any) -> bool:
+    if type(value) is tuple:
+        return all(type(x) in PLAIN for x in value)  # such as a shape
+    return value is None or type(value) in PLAIN
+
+
+def own(owner: Any) -> dict[str, Any]:
+    """The attributes of a module, which this does not count as read."""
+    return object.__getattribute__(owner, "__dict__")
 
 
 def changed(owner: Any, name: str, old: Any, new: Any) -> None:
@@ -123,7 +140,7 @@ def changed(owner: Any, name: str, old: Any, new: Any) -> None:
         for watch in watches:
             watch.note(owner, name, old)
         return
-    if (owner, name) not in _reads:
+    if old is new or (owner, name) not in _reads:
         return
     if old is ABSENT:
         old = getattr(type(owner), name, ABSENT)
@@ -132,7 +149,7 @@ def changed(owner: Any, name: str, old: Any, new: Any) -> None:
     if old is new or _same_plain(old, new):
         return
     # Between plain values there is a way back, as from train to eval and to train.
-    plain = type(old) in PLAIN and type(new) in PLAIN
+    plain = _is_plain(old) and _is_plain(new)
     # (By repr, as -1 and -2 have one hash.)
     ends = [hash((id(owner), name, type(x), repr(x))) for x in (old, new)] if plain else (0, 0)
     _core._changed_options(ends[0] ^ ends[1])
@@ -151,6 +168,7 @@ class _Change(NamedTuple):
     name: str
     old: Any
     new: Any
+    is_set: bool = False  # to a plain value, whatever it was before
 
     @property
     def path(self) -> str:
@@ -158,7 +176,7 @@ class _Change(NamedTuple):
 
     def put(self, value: Any) -> None:
         if value is ABSENT:
-            vars(self.owner).pop(self.name, None)
+            own(self.owner).pop(self.name, None)
         else:
             object.__setattr__(self.owner, self.name, value)
 
@@ -175,10 +193,14 @@ class _Change(NamedTuple):
 
     def counts(self) -> bool:
         """Whether it is a number that became another one."""
-        return type(self.seen(self.old)) in _NUMBERS and type(self.new) in _NUMBERS
+        return (
+            not self.is_set and type(self.seen(self.old)) in _NUMBERS and type(self.new) in _NUMBERS
+        )
 
     def settles(self) -> bool:
         """Whether the next call is taken to do what this one did: parts made at the first use."""
+        if self.is_set:
+            return True
         missing = self.seen(self.old)
         return (missing is None or missing is ABSENT) and not _flat(self.new)[0]
 
@@ -227,13 +249,17 @@ class Watch:
     is changed in place instead, by replays too. Where that would be seen elsewhere, or where there
     was no such tensor, the recording serves one call: `finish` binds the attribute to a tensor of
     its own, which the next recording finds.
+
+    Replays set what the call sets to a plain value, such as a shape, without having read it.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.once: list[str] = []  # attributes whose change makes the next call another one
         self.carried: list[tuple[weakref.ref, str]] = []  # attributes that replays change in place
-        self._first: dict[tuple[int, str], tuple[weakref.ref, Any]] = {}
+        self.sets: list[tuple[weakref.ref, str, Any]] = []  # and those that they set
+        self._first: dict[tuple[int, str], tuple[weakref.ref, Any, bool]] = {}
+        self._read: set[tuple[int, str]] = set()
         self._waiting: list[_Change] = []
         self._plain: list[_Change] = []  # the call's own, which stay
         self._due: list[_Change] = []
@@ -244,7 +270,17 @@ class Watch:
         key = id(owner), name
         known = self._first.get(key)
         if known is None or known[0]() is not owner:
-            self._first[key] = weakref.ref(owner), old
+            unread = key not in self._read and (key[0], "__dict__") not in self._read
+            self._first[key] = weakref.ref(owner), old, unread and _reads.told_by(owner)
+
+    def reads(self, owner: Any, name: str) -> bool:
+        """The attribute is read: whether it is the call's own by now."""
+        key = id(owner), name
+        known = self._first.get(key)
+        if known is not None and known[0]() is owner:
+            return True
+        self._read.add(key)
+        return False
 
     def call(self, f: Callable[[], Any]) -> Any:
         """f(), within a recording that is open, with changes of attributes carried over to it."""
@@ -306,7 +342,7 @@ class Watch:
         """Whether still nobody else holds what replays change in place."""
         for owner, name in self.carried:
             alive = owner()
-            value = None if alive is None else vars(alive).get(name)
+            value = None if alive is None else own(alive).get(name)
             # (Held by the attribute, and by `value`.)
             if not isinstance(value, Tensor) and _references([value], 0) > _ONE + 2:
                 return False
@@ -325,20 +361,32 @@ class Watch:
             change.put(change.old)
 
     def finish(self) -> None:
-        """Binds what could not be changed in place, after the call."""
+        """Binds what could not be changed in place and sets what calls set, after the call."""
         while self._due:
             change = self._due.pop()
             change.put(change.new)
             change.pass_on()
+        for owner, name, value in self.sets:
+            if (alive := owner()) is None:
+                continue
+            change = _Change(alive, name, own(alive).get(name, ABSENT), value)
+            if change.is_one():
+                change.put(value)
+                change.pass_on()
 
     def _changes(self) -> list[_Change]:
         found = []
-        for (_, name), (owner, old) in self._first.items():
+        for (_, name), (owner, old, unread) in self._first.items():
             if (alive := owner()) is not None:
-                change = _Change(alive, name, old, vars(alive).get(name, ABSENT))
+                new = own(alive).get(name, ABSENT)
+                is_set = unread and _is_plain(new)
+                if is_set:
+                    self.sets.append((owner, name, new))
+                change = _Change(alive, name, old, new, is_set)
                 if change.is_one():
                     found.append(change)
         self._first.clear()
+        self._read.clear()
         return found
 
     def _carry(self, change: _Change, moves: _Moves) -> None:

@@ -16,7 +16,7 @@ from ..checked import checked_call, warn
 from ..creation import zeros_like
 from ..dtypes import as_dtype
 from ..grad_mode import no_grad
-from ..side_effects import ABSENT, PLAIN, Watched, changed, changed_inside
+from ..side_effects import ABSENT, PLAIN, Watched, changed, changed_inside, own
 
 M = TypeVar("M", bound="Module")
 
@@ -85,7 +85,8 @@ class Module(Watched):
             cls.__call__ = cls.forward  # type: ignore[method-assign]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(self.__dict__.get(name), Parameter):
+        known = own(self)
+        if isinstance(known.get(name), Parameter):
             if value is not None and not isinstance(value, Parameter):
                 kind = "plain tensor" if isinstance(value, Tensor) else type(value).__name__
                 raise ArgumentTypeError(
@@ -96,15 +97,14 @@ class Module(Watched):
             raise ArgumentTypeError(
                 f"{type(self).__name__}: forward belongs to the class; override it in a subclass"
             )
-        old = self.__dict__.get(name, ABSENT)
+        old = known.get(name, ABSENT)
         object.__setattr__(self, name, value)
         if type(value) in (list, tuple, dict) and name[0] != "_":
             _warn_of_hidden(self, name, value)
-        if old is not value:
-            changed(self, name, old, value)
+        changed(self, name, old, value)
 
     def __delattr__(self, name: str) -> None:
-        old = self.__dict__.get(name, ABSENT)
+        old = own(self).get(name, ABSENT)
         object.__delattr__(self, name)
         changed(self, name, old, ABSENT)
 
@@ -325,8 +325,8 @@ class Module(Watched):
         made: dict[int, Tensor] = {}
         for path, module in self.named_modules():
             module._require_ready(path)
-            for own in (module._own_parameters, module._own_buffers):
-                for name, old in list(own()):
+            for found in (module._own_parameters, module._own_buffers):
+                for name, old in list(found()):
                     if old.dtype.kind == "f" and id(old) not in made:
                         new = _core.asarray(_core._detach(old), dtype=dtype)
                         is_parameter = isinstance(old, Parameter)
