@@ -398,3 +398,23 @@ def test_exit_while_a_thread_computes(tmp_path):
     for _ in range(3):
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_callback_of_a_weak_reference_meets_no_ending_object(compiled):
+    import weakref
+
+    p = wg.tensor([1.0], requires_grad=True)
+    run = wg.compile(lambda f: f(), static_argnums=0) if compiled else lambda f: f()
+    run(lambda: (p * p).sum().backward())
+    kept = []
+    shown = p.grad
+    reference = weakref.ref(shown, lambda _: kept.extend([p.grad, p.grad]))
+    del shown
+    others = [wg.tensor([float(i)]) for i in range(5)]
+    assert reference() is None
+    assert kept[0] is kept[1] is p.grad and all(kept[0] is not x for x in others)
+    assert kept[0].tolist() == [2.0]
+    del kept[:], reference
+    made = [wg.tensor([float(i)]) for i in range(5)]
+    assert len({id(x) for x in made}) == 5 and p.grad.tolist() == [2.0]

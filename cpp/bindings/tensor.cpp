@@ -60,12 +60,13 @@ PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
 
 void tensor_dealloc(PyObject* self) {
   PyTensor* tensor = as_tensor(self);
-  if (tensor->weak_references) PyObject_ClearWeakRefs(self);
   if (tensor->value) {
     tensor->value->python = nullptr;
     --shown(*tensor->value);
     if (tensor->value->trace) [[unlikely]] forget_traced(self);
   }
+  // From here on the value is shown by another object, should a callback ask for it.
+  if (tensor->weak_references) PyObject_ClearWeakRefs(self);
   tensor->value.~Ref<Value>();
   PyTypeObject* type = Py_TYPE(self);
   if (type == the_type && spares().size() < spare_limit) {
