@@ -102,3 +102,68 @@ def test_what_python_drew_or_held_stays_and_draws_of_wengert_do_not():
     assert scaled(1.0).item() == 2.0
     held.scale = 3.0
     assert scaled(1.0).item() == 2.0
+
+
+F = lambda x: (x * x).sum()  # noqa: E731
+MISPLACED = {
+    "grad": (
+        lambda: wg.grad(F, X),
+        r"(?s)grad: 'argnums' takes ints; .*what grad returns: grad\(f\)\(x\)$",
+    ),
+    "grads": (lambda: wg.grad(F, [X, X]), r"Call what grad returns: grad\(f\)\(x\)$"),
+    "tree": (
+        lambda: wg.value_and_grad(F, {"w": X}),
+        r"(?s)'argnums' takes ints; got \{.*value_and_grad\(f",
+    ),
+    "jacobian": (
+        lambda: wg.jacobian(F, X),
+        r"(?s)jacobian: 'argnums' .* returns: jacobian\(f\)\(x\)$",
+    ),
+    "jacrev": (
+        lambda: wg.jacrev(F, np.ones(3)),
+        r"jacrev: 'argnums' .* returns: jacrev\(f\)\(x\)$",
+    ),
+    "jacfwd": (lambda: wg.jacfwd(F, 2.0), r"jacfwd: 'argnums' .*; got 2\.0\. Call what jacfwd ret"),
+    "hessian": (lambda: wg.hessian(F, X), r"(?s)hessian: 'argnums' .* returns: hessian\(f\)\(x\)$"),
+    "sparse": (lambda: wg.hessian(F, X, sparsity="detect"), r"returns: hessian\(f\)\(x\)$"),
+    "name": (lambda: wg.grad(F, "x"), r"grad: 'argnums' takes ints; got 'x'$"),
+    "none": (lambda: wg.grad(F, None), r"grad: 'argnums' takes ints; got None$"),
+    "function": (lambda: wg.jacobian(X), r"(?s)jacobian: takes a function; got"),
+    "vmap": (lambda: wg.vmap(F, X), r"(?s)vmap: axes must be ints, .* returns: vmap\(f\)\(x\)$"),
+    "axis": (
+        lambda: wg.vmap(F, "0"),
+        "vmap: axes must be ints, None or a tree of them; got '0'$",
+    ),
+    "by name": (
+        lambda: wg.grad(F)(x=X),
+        r"0 arguments by position \(those by name are constants\)$",
+    ),
+    "jvp": (lambda: wg.jvp(F, X, X), r"(?s)jvp: 'primals' takes a tuple .*, such as \(x,\); got"),
+    "hvp": (
+        lambda: wg.hvp(F, X, X),
+        r"hvp: takes tuples .*, such as \(x,\); got Tensor and Tensor$",
+    ),
+    "scan": (
+        lambda: wg.scan(lambda c, x: c + x, 0.0, X[0]),
+        r"\(carry, y\), y None where there is",
+    ),
+    "math": (
+        lambda: math.exp(X),
+        r"got shape \(3, 4\)\. .*tolist\(\), or wg\.exp\(x\) for math\.exp",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISPLACED)
+def test_misplaced_arguments_are_refused_at_once(name):
+    call, says = MISPLACED[name]
+    with pytest.raises(wg.Error, match=says):
+        call()
+
+
+def test_axes_of_vmap_are_as_before():
+    add = lambda a, b: a["x"] + b  # noqa: E731
+    trees = {"x": wg.ones((2, 3))}, wg.ones(3)
+    assert wg.vmap(add, in_axes=({"x": 0}, None))(*trees).shape == (2, 3)
+    assert wg.vmap(add, in_axes=[{"x": 1}, 0])(*trees).shape == (3, 2)
+    assert wg.vmap(lambda x: x, in_axes=-1)(X).shape == (4, 3)

@@ -152,7 +152,8 @@ void require_one(const Var& x, const char* as) {
   if (x.is_abstract()) refuse_traced(as);
   refuse_recorded(x, as);
   if (x->array.size() != 1)
-    fail(ErrorKind::shape, as, ": needs a tensor with one element; got shape ", x.shape());
+    fail(ErrorKind::shape, as, ": needs a tensor with one element; got shape ", x.shape(),
+         ". Of all elements: .tolist(), or wg.exp(x) for math.exp(x)");
 }
 
 template <PyObject* (*slot)(PyObject*, PyObject*)>

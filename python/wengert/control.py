@@ -113,7 +113,9 @@ def scan(
         n = len(carry)
         result = f(tree.unflatten(structure, leaves[:n]), tree.unflatten(row_structure, leaves[n:]))
         if not (isinstance(result, tuple) and len(result) == 2):
-            raise ArgumentTypeError(f"scan: f must return (carry, y); got {result!r:.60}")
+            raise ArgumentTypeError(
+                f"scan: f must return (carry, y), y None where there is none; got {result!r:.60}"
+            )
         return result
 
     weak = _weak(init)

@@ -14,7 +14,16 @@ from .creation import eye
 from .dtypes import result_type
 from .grad_mode import no_grad
 from .manipulation import concat
-from .transforms import _float_leaves, _of_chosen, _positions, gradient_of, jvp, vjp, vmap
+from .transforms import (
+    _float_leaves,
+    _of_chosen,
+    _positions,
+    check_transform,
+    gradient_of,
+    jvp,
+    vjp,
+    vmap,
+)
 
 
 def _basis(leaves: Sequence[Tensor]) -> list[Tensor]:
@@ -60,6 +69,7 @@ def jacrev(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     tensor([[2., 0.],
             [0., 4.]])
     """
+    check_transform("jacrev", f, argnums)
 
     @functools.wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -94,6 +104,7 @@ def jacfwd(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     tensor([[2., 0.],
             [0., 4.]])
     """
+    check_transform("jacfwd", f, argnums)
 
     @functools.wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -152,6 +163,7 @@ def jacobian(
     array([[2., 1., 0.],
            [0., 3., 2.]], dtype=float32)
     """
+    check_transform("jacobian", f, argnums)
     if sparsity is not None:
         from .sparsity import sparse_derivative  # loaded at first use
 
@@ -188,6 +200,7 @@ def hessian(
     >>> wg.hessian(lambda x: (x**3).sum(), sparsity="detect")(wg.tensor([1.0, 2.0])).nnz
     2
     """
+    check_transform("hessian", f, argnums)
     if sparsity is not None:
         from .sparsity import sparse_derivative
 
@@ -206,7 +219,7 @@ def hvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     """
     if not isinstance(primals, (list, tuple)) or not isinstance(tangents, (list, tuple)):
         raise ArgumentTypeError(
-            "hvp: takes tuples with one entry an argument; got "
+            "hvp: takes tuples with one entry an argument, such as (x,); got "
             f"{type(primals).__name__} and {type(tangents).__name__}"
         )
     if len(primals) != len(tangents):

@@ -46,15 +46,32 @@ def _as_leaf(where: str, leaf: Any) -> Tensor:
         ) from error
 
 
+def _meant_for(where: str, argument: Any) -> str:
+    """What to do with an argument of f that a transform was given."""
+    values = hasattr(argument, "shape") or isinstance(argument, (dict, float))
+    return f". Call what {where} returns: {where}(f)(x)" if values else ""
+
+
+def check_transform(where: str, f: Any, argnums: Any) -> None:
+    """Refuses what is no function, and arguments of f in the place of their positions."""
+    check_function(where, f)
+    for position in argnums if isinstance(argnums, (list, tuple)) else (argnums,):
+        if not isinstance(position, int) or isinstance(position, bool):
+            raise ArgumentTypeError(
+                f"{where}: 'argnums' takes ints; got {position!r:.60}{_meant_for(where, position)}"
+            )
+
+
 def _positions(where: str, argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
     if argnums == 0 and type(argnums) is int and count:
         return (0,)
     wanted = tuple(argnums) if isinstance(argnums, (list, tuple)) else (argnums,)
     for position in wanted:
-        if not isinstance(position, int) or isinstance(position, bool):
-            raise ArgumentTypeError(f"{where}: 'argnums' takes ints; got {position!r:.60}")
         if not -count <= position < count:
-            raise ArgumentError(f"{where}: argnums {position} for a call with {count} arguments")
+            raise ArgumentError(
+                f"{where}: argnums {position} for a call with {count} arguments by position (those "
+                "by name are constants)"
+            )
     chosen = tuple(position % count for position in wanted)
     if len(set(chosen)) < len(chosen):
         raise ArgumentError(f"{where}: argnums names an argument twice; got {wanted}")
@@ -136,7 +153,7 @@ class _Linearised:
 def _value_and_gradient(
     where: str, f: Callable, argnums: int | Sequence[int], has_aux: bool
 ) -> Callable[..., Any]:
-    check_function(where, f)
+    check_transform(where, f, argnums)
 
     @functools.wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -259,7 +276,8 @@ def jvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
     for what, given in (("primals", primals), ("tangents", tangents)):
         if not isinstance(given, (list, tuple)):
             raise ArgumentTypeError(
-                f"jvp: '{what}' takes a tuple with one entry an argument; got {given!r:.60}"
+                f"jvp: '{what}' takes a tuple with one entry an argument, such as (x,); got "
+                f"{given!r:.60}"
             )
     if len(primals) != len(tangents):
         raise ArgumentError(f"jvp: {len(primals)} primals but {len(tangents)} tangents")
@@ -352,6 +370,12 @@ def vmap(f: Callable, in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]
     tensor([2., 2., 2.])
     """
     check_function("vmap", f)
+    for axis in () if type(in_axes) is int else tree.leaves(in_axes):
+        if not isinstance(axis, int) or isinstance(axis, bool):
+            raise ArgumentTypeError(
+                f"vmap: axes must be ints, None or a tree of them; got {axis!r:.60}"
+                f"{_meant_for('vmap', axis)}"
+            )
 
     @functools.wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
