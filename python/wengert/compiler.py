@@ -137,22 +137,16 @@ class Compiled(_core._FastCall):
                 ) from None
         return tensors, structure, fixed
 
-    def _of_leaves(self, structure: Any, fixed: tuple) -> Callable[[list[Tensor]], Any]:
-        """f as a function of the flat list of its traced arguments."""
-
-        def call(leaves: list[Tensor]) -> Any:
-            traced, kwargs = tree.unflatten(structure, leaves)
-            return self.__wrapped__(*self._join(traced, fixed), **kwargs)
-
-        return call
+    def _given(self, leaves: list[Tensor], structure: Any, fixed: tuple) -> tuple[list[Any], dict]:
+        """The arguments of f that have these leaves."""
+        traced, kwargs = tree.unflatten(structure, leaves)
+        return self._join(traced, fixed), kwargs
 
     def _record(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> _Recorded:
         watch = Watch(self.__name__)
 
         def call(leaves: list[Tensor]) -> Any:
-            traced, kwargs = tree.unflatten(structure, leaves)
-            args = self._join(traced, fixed)
-            return watch.call(lambda: self.__wrapped__(*args, **kwargs))
+            return watch.call(self.__wrapped__, lambda: self._given(leaves, structure, fixed))
 
         def results(found: Any) -> list[Any]:
             leaves = tree.leaves(found)
@@ -285,10 +279,12 @@ class Compiled(_core._FastCall):
 
     def _play(self, entry: _Recorded, tensors: list[Tensor], structure: Any, fixed: tuple) -> Any:
         if entry.replay.has_pull:
-            call = self._of_leaves(structure, fixed)
-            results = entry.replay.run_followed(
-                tensors, self.__name__, lambda leaves: tree.leaves(call(leaves))
-            )
+
+            def call(leaves: list[Tensor]) -> list[Any]:
+                args, kwargs = self._given(leaves, structure, fixed)
+                return tree.leaves(self.__wrapped__(*args, **kwargs))
+
+            results = entry.replay.run_followed(tensors, self.__name__, call)
         else:
             results = entry.replay.run(tensors)
         entry.effects.finish()

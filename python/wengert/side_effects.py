@@ -227,10 +227,10 @@ _ONE = _references([object()], 0)  # those to an object in a list, and nowhere e
 class _Moves:
     """What the end of a recorded call assigns, and how often objects are held meanwhile."""
 
-    def __init__(self, results: Any, changes: list[_Change]) -> None:
+    def __init__(self, returned: Counter[int], changes: list[_Change]) -> None:
         self.places: list[Tensor] = []  # from outside
         self.values: list[Tensor] = []
-        self.returned = Counter(map(id, tree.leaves(results)))
+        self.returned = returned
         self.bound = Counter(id(x) for change in changes for x in _flat(change.new)[0])
         self.made: dict[int, Tensor] = {}  # the new tensor for a value
         ends = [x for c in changes for value in (c.old, c.new) for x in _flat(value)[0]]
@@ -282,22 +282,25 @@ class Watch:
         self._read.add(key)
         return False
 
-    def call(self, f: Callable[[], Any]) -> Any:
-        """f(), within a recording that is open, with changes of attributes carried over to it."""
+    def call(self, f: Callable, arguments: Callable[[], tuple[list[Any], dict]]) -> Any:
+        """f(*args, **kwargs), within a recording that is open, with changes of attributes carried
+        over to it. Modules among the arguments are read, too, and among the results."""
         self._recording = _core._recording_id()
         if not hasattr(_open, "watches"):
             _open.watches = []
         _open.watches.append(self)
         try:
             with _reads.noted():
-                out = f()
+                args, kwargs = arguments()
+                out = f(*args, **kwargs)
+                returned = Counter(map(id, tree.leaves(out)))
         finally:
             _open.watches.remove(self)
         # Those that took over another attribute's tensor come first, and then hold it no more.
         self._waiting = sorted(self._changes(), key=lambda c: _has_traced(c.new), reverse=True)
         if not self._waiting:
             return out
-        moves = _Moves(out, self._waiting)
+        moves = _Moves(returned, self._waiting)
         while self._waiting:
             self._carry(self._waiting[-1], moves)
             self._waiting.pop()

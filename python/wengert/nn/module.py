@@ -401,17 +401,25 @@ class _Skeleton:
         return hash(self.key)
 
     def constants(self) -> tuple:
-        """Attributes that are neither parameters nor modules: plain ones by value, others, such as
-        buffers, by identity."""
+        """The types of modules, which of them and of the parameters have which names, and their
+        other attributes: plain ones by value, others, such as buffers, by identity. (The id of what
+        is gone may come back; but a recording has read the modules, and ends with such a change.)
+        """
+        modules = list(self.module.modules())
+        place = {key: i for i, key in enumerate((*map(id, modules), *self.ids))}
         found: list[Any] = []
-        for path, module in self.module.named_modules():
-            names = {name for name, _ in module._own_parameters()}
-            skipped = (*names, "_stand_ins")
-            for name, value in module.__dict__.items():
-                if name in skipped or isinstance(value, Module) or value is module._members():
+        for module in modules:
+            found.append(type(module))
+            held, members = module.__dict__, module._members()
+            for name, value in held.items():
+                if name == "_stand_ins" or value is members:
                     continue
-                known = repr(value) if type(value) in PLAIN else id(value)
-                found.append((path, name, type(value), known))
+                known: Any = place.get(id(value))
+                if known is None:
+                    known = type(value), repr(value) if type(value) in PLAIN else id(value)
+                found.append((name, known))
+            if members is not held:
+                found.extend((name, place[id(child)]) for name, child in members.items())
         return tuple(found)
 
 
