@@ -270,8 +270,8 @@ PyObject* get_dtype(PyObject* self, void*) {
   return guarded([&] { return dtype_object(value_of(self)->array.dtype()); });
 }
 PyObject* get_requires_grad(PyObject* self, void*) {
-  Value& value = *value_of(self);
-  if (Recording::current()) value.recorded = true;
+  const Value& value = *value_of(self);
+  note_met(value);
   return PyBool_FromLong(value.tracked);
 }
 PyObject* get_is_leaf(PyObject* self, void*) { return PyBool_FromLong(value_of(self)->is_leaf); }
@@ -313,10 +313,8 @@ int set_requires_grad(PyObject* self, PyObject* wanted, void*) {
              "wg.compile a tensor of its own: x.detach().requires_grad_()");
     }
     if (on && !value.tracked) make_leaf(value);
-    if (!on) {
-      value.tracked = false;
-      value.node = {};
-    }
+    if (!on) drop_leaf(value);
+    if (Recording* recording = Recording::current()) recording->flag(var_of(self));
     return Py_None;
   });
   return done ? 0 : -1;
@@ -334,7 +332,7 @@ int set_grad_slot(PyObject* self, PyObject* grad, void*) {
     if (!(g.shape() == value.array.shape()) || g.dtype() != value.array.dtype())
       fail(g.shape() == value.array.shape() ? ErrorKind::dtype : ErrorKind::shape, "grad: must be like its tensor, ",
            value.array.type(), "; got ", g->array.type());
-    if (!value.node) fail(ErrorKind::graph, "grad: the tensor does not require a gradient");
+    if (!value.tracked) fail(ErrorKind::graph, "grad: the tensor does not require a gradient");
     set_grad(value, g);
     return Py_None;
   });
@@ -344,6 +342,7 @@ int set_grad_slot(PyObject* self, PyObject* grad, void*) {
 PyObject* get_grad_fn(PyObject* self, void*) {
   return guarded([&]() -> PyObject* {
     const Value& value = *value_of(self);
+    note_met(value);
     if (!value.tracked || value.is_leaf) Py_RETURN_NONE;
     return py::cast(value.node.get() ? value.node : Ref<Node>()).release().ptr();
   });

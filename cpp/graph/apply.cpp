@@ -160,6 +160,7 @@ Ref<Node> leave_node(const Op& op, const Attrs& attrs, std::span<const Var> ins,
   const bool keeps = !tape || (tracked && tape->sweeps_within(ins));
   if (keeps && (tracked || trace)) node = record(op, attrs, ins, outs, tracked, trace != nullptr);
   if (trace) trace->append(node);
+  if (trace && Recording::current()) ++Recording::progress();
   if (tape) tape->note(op, attrs, ins, outs, tracked, node);
   return node;
 }

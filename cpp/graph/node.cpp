@@ -83,10 +83,23 @@ Var detach(const Var& x) {
 }
 
 void make_leaf(Value& value) {
+  value.tracked = true;
+  // Recordings know the leaf by its node.
+  if (value.node && value.node->is_leaf() && value.array.has_data()) return;
   if (Recording* recording = Recording::current()) recording->begin_leaf(Var(Ref<Value>(&value)));
-  value.tracked = value.is_leaf = true;
+  value.is_leaf = true;
   value.node = make_node(nullptr, {});
   value.node->out_types.push_back(value.array.type());
+}
+
+void drop_leaf(Value& value) {
+  value.tracked = false;
+  if (!value.array.has_data()) value.node = {};
+  else if (value.node && leaf_grad(value)) set_grad(value, {});
+}
+
+void note_met(const Value& value) {
+  if (Recording::current()) value.recorded = true;
 }
 
 bool keeps_grad(const Value& value) {
@@ -96,6 +109,7 @@ bool keeps_grad(const Value& value) {
 }
 
 Var leaf_grad(const Value& value) {
+  note_met(value);
   if (Recording* recording = Recording::current(); recording && value.node && value.node->is_leaf())
     return recording->gradient(value.node);
   if (value.node && value.node->extras)

@@ -70,7 +70,9 @@ struct Node {
 Ref<Node> make_node(const Op* op, Attrs attrs);
 Ref<Value> make_value(Array array);
 Var detach(const Var& x);           // the same array, no history, no tangent
-void make_leaf(Value& value);       // wants a gradient from now on
+void make_leaf(Value& value);       // wants a gradient from now on, and not any more:
+void drop_leaf(Value& value);
+void note_met(const Value& value);  // by the recording that is open, if one is
 bool keeps_grad(const Value& value);  // of a result: whether a backward pass leaves its gradient there
 Var leaf_grad(const Value& value);  // of a leaf, or a retained one; null if there is none
 void set_grad(Value& value, Var grad);

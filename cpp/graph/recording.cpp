@@ -16,6 +16,10 @@ Recording*& current_recording() {
 }  // namespace
 
 Recording* Recording::current() { return current_recording(); }
+uint64_t& Recording::progress() {
+  static uint64_t made = 0;
+  return made;
+}
 
 Recording::Recording() : before_(current_recording()) { current_recording() = this; }
 Recording::~Recording() { current_recording() = before_; }
@@ -63,6 +67,18 @@ void Recording::assign(const Var& to, const Var& value) {
   variable.now = std::move(now);
   variable.assigned = true;
   if (!variable.first_assigned) variable.first_assigned = ++clock_;
+}
+
+void Recording::flag(const Var& x) {
+  const auto found = places_.find(x.get());
+  if (found == places_.end()) return;
+  Variable& variable = variables_[found->second];
+  Var now(variable.now.array());
+  now->trace = trace_.id();
+  now->tracked = x->tracked;
+  if (x->tracked) now->node = x->node;
+  renamed_.emplace_back(now, variable.now);
+  variable.now = std::move(now);
 }
 
 void Recording::begin_leaf(const Var& x) {

@@ -14,6 +14,7 @@ class Recording {
   ~Recording();
   Recording(const Recording&) = delete;
   static Recording* current();  // of this thread, or null
+  static uint64_t& progress();  // grows while something is recorded, on whatever thread
 
   // A tensor that was changed, or came from outside: its stand-in at the start (null if it was made
   // within), and what it has become.
@@ -34,6 +35,8 @@ class Recording {
   bool is_outside(const Value& x) const { return x.array.has_data() && x.trace != trace_.id() && !x.weak; }
   Var gradient(const Ref<Node>& leaf);
   void set_gradient(const Ref<Node>& leaf, Var g);
+
+  void flag(const Var& x);  // x from outside requires a gradient from now on, or does not any more
 
   // x, made within, becomes a leaf that gathers a gradient of its own; what it was stands for it.
   void begin_leaf(const Var& x);

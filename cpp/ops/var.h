@@ -21,7 +21,7 @@ struct Value {
   bool tracked = false;    // a reverse sweep may ask for its adjoint
   bool weak = false;       // a Python number: adopts the dtype of its company, a constant
   bool is_leaf = true;
-  bool recorded = false;   // a recording of a whole call has met it as it was
+  mutable bool recorded = false;  // a recording of a whole call has met it as it was
   uint16_t tensors = 0;    // how many Tensor objects show this abstract value or a view of it
   uint32_t trace = 0;      // which trace an abstract value belongs to
   Array array;

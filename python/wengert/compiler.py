@@ -41,8 +41,7 @@ class _Recorded(NamedTuple):
 
     @property
     def once(self) -> list[str]:
-        """Attributes as this call leaves which another recording begins; then this one serves it
-        alone."""
+        """What makes the next call another one: then this recording serves its own alone."""
         return self.effects.once
 
 
@@ -233,7 +232,7 @@ class Compiled(_core._FastCall):
         names = ("tree structure", "static arguments", "", "grad mode", "", _PARTS, _OPTIONS)
         changing = [name for i, name in enumerate(names) if name and len({k[i] for k in keys}) > 1]
         changing += self._changing_leaves(keys) if keys else []
-        changing += [f"{path}, which the call itself binds anew" for path in once]
+        changing += once
         warn(
             f"compile: {self.__name__} was recorded {self._misses} times; what changes: "
             f"{', '.join(changing) or 'which leaves hold a gradient'}"

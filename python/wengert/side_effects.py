@@ -32,10 +32,11 @@ _PATIENCE = 1.0  # seconds
 
 @contextmanager
 def in_turn() -> Iterator[None]:
-    """Lets one thread record at a time: attributes of modules hold traced values meanwhile. Not for
-    ever, as a call may wait for a thread that records."""
-    turn = _turn
-    held = turn.acquire(timeout=_PATIENCE)
+    """Lets one thread record at a time: attributes of modules hold traced values meanwhile. But a
+    call may wait for a thread that wants to record: not longer than it makes progress."""
+    turn, seen = _turn, -1
+    while not (held := turn.acquire(timeout=_PATIENCE)) and seen != _core._recording_progress():
+        seen = _core._recording_progress()
     try:
         yield
     finally:
@@ -255,7 +256,7 @@ class Watch:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.once: list[str] = []  # attributes whose change makes the next call another one
+        self.once: list[str] = []  # what changes that makes the next call another one
         self.carried: list[tuple[weakref.ref, str]] = []  # attributes that replays change in place
         self.sets: list[tuple[weakref.ref, str, Any]] = []  # and those that they set
         self._first: dict[tuple[int, str], tuple[weakref.ref, Any, bool]] = {}
@@ -263,7 +264,7 @@ class Watch:
         self._waiting: list[_Change] = []
         self._plain: list[_Change] = []  # the call's own, which stay
         self._due: list[_Change] = []
-        self._recording = 0
+        self._recording = self._began = 0
 
     def note(self, owner: Any, name: str, old: Any) -> None:
         """The attribute changes; it was `old`."""
@@ -285,7 +286,7 @@ class Watch:
     def call(self, f: Callable, arguments: Callable[[], tuple[list[Any], dict]]) -> Any:
         """f(*args, **kwargs), within a recording that is open, with changes of attributes carried
         over to it. Modules among the arguments are read, too, and among the results."""
-        self._recording = _core._recording_id()
+        self._recording, self._began = _core._recording_id(), _core._options_epoch()
         if not hasattr(_open, "watches"):
             _open.watches = []
         _open.watches.append(self)
@@ -337,6 +338,9 @@ class Watch:
                 "leave that as it is, and what depends on it as recorded. Count in a tensor "
                 "(register_buffer and .assign), or outside"
             )
+        # A flag or an option is not as it was when the call began: another call is to begin there.
+        if _core._options_epoch() != self._began:
+            self.once.append("requires_grad or an option, which changed during the call")
         for change in self._plain:
             change.pass_on()
         self._plain.clear()
@@ -414,12 +418,12 @@ class Watch:
                         moves.add(moves.made[id(x)], now[i])
                     leaves[i] = moves.made[id(x)]
             self._due.append(change._replace(new=tree.unflatten(structure, leaves)))
-            self.once.append(change.path)
+            self.once.append(f"{change.path}, which the call itself binds anew")
             change.put(change.old)
         elif not _was_filled(change, leaves, kept):
             self._plain.append(change)
             if not change.counts() and not change.settles():
-                self.once.append(change.path)
+                self.once.append(f"{change.path}, which the call itself binds anew")
 
 
 def _has_traced(value: Any) -> bool:
