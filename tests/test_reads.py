@@ -1,5 +1,8 @@
 """What recordings read of modules, in whatever way, and then changes is noticed."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import wengert as wg
@@ -73,3 +76,69 @@ def test_attributes_of_a_module_that_is_a_result():
         found, _ = f(X)
         assert found.factor == factor and type(found) is Scale
     assert f.cache_info().misses == 3
+
+
+COPIES = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda module: pickle.loads(pickle.dumps(module)),
+    "state": lambda module: with_state(module.__getstate__()),
+    "reduction": lambda module: with_state(module.__reduce_ex__(4)[2]),
+    "old reduction": lambda module: with_state(module.__reduce_ex__(2)[2]),
+}
+
+
+class Bare(nn.Module):
+    """(A call cannot copy tensors so.)"""
+
+    factor = 1.0
+
+    def forward(self, x):
+        return x * self.factor
+
+
+def with_state(state):
+    module = object.__new__(Bare)
+    vars(module).update(state)
+    return module
+
+
+@pytest.mark.parametrize("taken", COPIES)
+def test_copies_that_a_call_makes(taken):
+    module, take = Bare(), COPIES[taken]
+    f = wg.compile(lambda x: take(module)(x))
+    for module.factor in (2.0, 5.0):
+        assert f(X).tolist() == module(X).tolist()
+    module.other = 1.0
+    f(X)
+    assert f.cache_info().misses == 3
+
+
+@pytest.mark.parametrize("as_argument", [False, True])
+@pytest.mark.parametrize("wrap", [int, lambda k: (k, 1.0)])
+def test_integers_too_long_to_be_written(as_argument, wrap):
+    class Rest(nn.Module):
+        def forward(self, x):
+            k = self.k if type(self.k) is int else self.k[0]
+            return x * float(k % 7)
+
+    module = Rest()
+    f = wg.compile(lambda module, x: module(x)) if as_argument else wg.compile(module)
+    for i, k in enumerate((10**5000, 10**5001, 3, 10**5000)):
+        module.k = wrap(k)
+        assert f(*[module] * as_argument, X).tolist() == module(X).tolist()
+        assert f.cache_info().misses == (
+            i + 1 if as_argument and wrap is not int else min(i + 1, 3)
+        )
+
+
+def test_long_integers_that_a_call_changes():
+    class Grows(nn.Module):
+        k = 10**5000
+
+        def forward(self, x):
+            self.k = self.k * 10
+            return x
+
+    with pytest.warns(UserWarning, match=r"Grows.k from an int of 16610 bits to an int of 16613"):
+        wg.compile(Grows())(X)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from . import _core, tree
 from ._core import ArgumentError, Tensor, TraceError
+from .arguments import shown
 from .checked import warn
 
 PLAIN = (bool, int, float, str)
@@ -48,8 +49,12 @@ class Watched:
     """The base of modules."""
 
 
+_ALL = frozenset(("__dict__", "__getstate__", "__reduce__", "__reduce_ex__"))  # give all attributes
+
+
 class _Reads:
-    """The attributes that some recording has read: others may change freely."""
+    """The attributes that some recording has read: others may change freely. (What is read by
+    ``object.__getattribute__`` itself is not seen.)"""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[weakref.ref, set[str]]] = {}
@@ -58,12 +63,13 @@ class _Reads:
         known = self._known
 
         def read(owner: Any, name: str) -> Any:
-            if (watches := getattr(_open, "watches", None)) and watches[-1].reads(owner, name):
+            what = "__dict__" if name in _ALL else name
+            if (watches := getattr(_open, "watches", None)) and watches[-1].reads(owner, what):
                 return object.__getattribute__(owner, name)  # what the call itself has put there
             key = id(owner)
             if key not in known:
                 known[key] = weakref.ref(owner, lambda _: known.pop(key, None)), set()
-            known[key][1].add(name)
+            known[key][1].add(what)
             return object.__getattribute__(owner, name)
 
         self._reader = read
@@ -119,13 +125,20 @@ def _same_plain(a: Any, b: Any) -> bool:
         return False
     if type(a) in (list, dict):
         return not a and not b
-    return _is_plain(a) and _is_plain(b) and repr(a) == repr(b)
+    return _is_plain(a) and _is_plain(b) and written(a) == written(b)
 
 
 def _is_plain(value: Any) -> bool:
     if type(value) is tuple:
         return all(type(x) in PLAIN for x in value)  # such as a shape
     return value is None or type(value) in PLAIN
+
+
+def written(value: Any) -> str:
+    """A plain value, exactly. (Python refuses to write very long integers to base ten.)"""
+    if type(value) is tuple:
+        return f"({', '.join(map(written, value))})"
+    return hex(value) if type(value) is int else repr(value)
 
 
 def own(owner: Any) -> dict[str, Any]:
@@ -151,8 +164,8 @@ def changed(owner: Any, name: str, old: Any, new: Any) -> None:
         return
     # Between plain values there is a way back, as from train to eval and to train.
     plain = _is_plain(old) and _is_plain(new)
-    # (By repr, as -1 and -2 have one hash.)
-    ends = [hash((id(owner), name, type(x), repr(x))) for x in (old, new)] if plain else (0, 0)
+    # (As written, as -1 and -2 have one hash.)
+    ends = [hash((id(owner), name, type(x), written(x))) for x in (old, new)] if plain else (0, 0)
     _core._changed_options(ends[0] ^ ends[1])
 
 
@@ -318,8 +331,8 @@ class Watch:
                 from .leaks import describe  # loaded at first use
 
                 left.sort(key=_core._made_by, reverse=True)  # arguments last
-                shown = range(min(len(left), _SHOWN))
-                found = "; ".join(dict.fromkeys([describe(left, i, f) for i in shown]))
+                some = range(min(len(left), _SHOWN))
+                found = "; ".join(dict.fromkeys([describe(left, i, f) for i in some]))
                 more = f"; and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
                 raise TraceError(
                     f"compile: {self.name} keeps traced values, which are of no use after the call "
@@ -328,7 +341,7 @@ class Watch:
                     "tensors made outside (t.assign(value))"
                 )
         counted = [
-            f"{change.path} from {change.seen(change.old)} to {change.new}"
+            f"{change.path} from {shown(change.seen(change.old))} to {shown(change.new)}"
             for change in self._plain
             if change.counts()
         ]

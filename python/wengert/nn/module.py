@@ -16,7 +16,7 @@ from ..checked import checked_call, warn
 from ..creation import zeros_like
 from ..dtypes import as_dtype
 from ..grad_mode import no_grad
-from ..side_effects import ABSENT, PLAIN, Watched, changed, changed_inside, own
+from ..side_effects import ABSENT, PLAIN, Watched, changed, changed_inside, own, written
 
 M = TypeVar("M", bound="Module")
 
@@ -416,7 +416,7 @@ class _Skeleton:
                     continue
                 known: Any = place.get(id(value))
                 if known is None:
-                    known = type(value), repr(value) if type(value) in PLAIN else id(value)
+                    known = type(value), written(value) if type(value) in PLAIN else id(value)
                 found.append((name, known))
             if members is not held:
                 found.extend((name, place[id(child)]) for name, child in members.items())
