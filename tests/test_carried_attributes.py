@@ -162,3 +162,85 @@ def test_others_see_what_a_replay_sets():
     del module.rows
     setting(wg.ones((3, 2)))
     assert module.rows == 3
+
+
+def failed(change):
+    """What a call raises that ends with ``change``."""
+
+    def f(x):
+        change(x)
+        float(x.sum())
+
+    with pytest.raises(wg.TraceError) as raised:
+        wg.compile(f)(wg.ones((2, 2)))
+    return str(raised.value)
+
+
+def test_a_refused_conversion_leaves_the_module_usable():
+    module = nn.Sequential(nn.Linear(2, 2))
+    module[0].register_buffer("steps", wg.zeros(2, dtype="int64"))
+    before, x = dict(vars(module[0])), wg.ones((2, 2))
+    expected = module(x).tolist()
+    with pytest.raises(wg.TraceError, match=r"binds Linear\.(weight|bias) to a new leaf"):
+        wg.compile(lambda x: module.astype("float64")(x.astype("float64")))(x)
+    assert "a traced value has no number" in failed(lambda x: module.astype("float64"))
+    assert vars(module[0]).keys() == before.keys()
+    assert all(vars(module[0])[name] is value for name, value in before.items())
+    assert module(x).tolist() == expected
+
+
+def test_a_failed_call_leaves_containers_and_buffers_as_they_were():
+    module = nn.Sequential(nn.ReLU())
+    first = module[0]
+
+    def change(x):
+        module.append(nn.Tanh())
+        module[0] = nn.Tanh()
+        module.register_buffer("q", x * 2.0, persistent=False)
+
+    failed(change)
+    assert list(module) == [first] and not hasattr(module, "q")
+    assert module.state_dict() == {} and list(module.buffers()) == []
+    module.register_buffer("q", wg.ones(2))
+    assert list(module.state_dict()) == ["q"]
+
+
+def test_calls_that_change_containers():
+    """Every call does it, as eager ones do."""
+    modules, eager = [nn.Sequential(nn.Linear(2, 2, bias=False)) for _ in range(2)]
+    ends = [nn.Linear(2, 2, bias=False) for _ in range(2)]
+    eager.load_state_dict(modules.state_dict())
+
+    def stepped(module):
+        def f(x):
+            module.append(nn.ReLU())
+            module[0] = ends[len(module) % 2]
+            return module(x)
+
+        return f
+
+    f, x = wg.compile(stepped(modules)), wg.tensor([[1.0, -1.0]])
+    weights = [end.weight.tolist() for end in ends]
+    for _ in range(4):
+        np.testing.assert_allclose(f(x).detach(), stepped(eager)(x).detach(), rtol=1e-6)
+        assert [type(m) for m in modules] == [type(m) for m in eager]
+        assert modules[0] is eager[0]
+    assert [end.weight.tolist() for end in ends] == weights
+
+
+class Listed(nn.Module):
+    def __init__(self):
+        self.a, self.b = nn.Linear(2, 2), nn.ReLU()
+
+    def forward(self, x):
+        self.layers = [self.a, self.b]
+        return self.layers[1](self.layers[0](x))
+
+
+def test_modules_that_a_call_lists():
+    module = Listed()
+    f, x = wg.compile(module), wg.ones((2, 2))
+    found = [f(x) for _ in range(6)]
+    assert f.cache_info().misses == 2
+    for y in found:
+        np.testing.assert_allclose(y.detach(), module(x).detach(), rtol=1e-6)

@@ -14,6 +14,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import MemberDescriptorType
 from typing import Any, NamedTuple
 
 from . import _core, tree
@@ -141,9 +142,16 @@ def written(value: Any) -> str:
     return hex(value) if type(value) is int else repr(value)
 
 
-def own(owner: Any) -> dict[str, Any]:
-    """The attributes of a module, which this does not count as read."""
-    return object.__getattribute__(owner, "__dict__")
+def held(owner: Any, name: str) -> Any:
+    """What a module has under this name for itself, in a slot too, `ABSENT` where it has none; this
+    does not count as read."""
+    value = object.__getattribute__(owner, "__dict__").get(name, ABSENT)
+    if value is ABSENT and isinstance(getattr(type(owner), name, None), MemberDescriptorType):
+        try:
+            return object.__getattribute__(owner, name)
+        except AttributeError:
+            pass
+    return value
 
 
 def changed(owner: Any, name: str, old: Any, new: Any) -> None:
@@ -160,18 +168,15 @@ def changed(owner: Any, name: str, old: Any, new: Any) -> None:
         old = getattr(type(owner), name, ABSENT)
     if new is ABSENT:
         new = getattr(type(owner), name, ABSENT)
-    if old is new or _same_plain(old, new):
+    if old is new:
         return
-    # Between plain values there is a way back, as from train to eval and to train.
-    plain = _is_plain(old) and _is_plain(new)
-    # (As written, as -1 and -2 have one hash.)
-    ends = [hash((id(owner), name, type(x), written(x))) for x in (old, new)] if plain else (0, 0)
-    _core._changed_options(ends[0] ^ ends[1])
-
-
-def changed_inside(owner: Any, name: str) -> None:
-    """The object that an attribute of a module holds was changed in place."""
-    if (owner, name) in _reads:
+    if _is_plain(old) and _is_plain(new):
+        # There is a way back, as from train to eval and to train. (-1 and -2 have one hash.)
+        start, end = written(old), written(new)
+        if start != end:
+            key = id(owner), name
+            _core._changed_options(hash((key, start)) ^ hash((key, end)))
+    elif not _same_plain(old, new):
         _core._changed_options()
 
 
@@ -189,10 +194,10 @@ class _Change(NamedTuple):
         return f"{type(self.owner).__name__}.{self.name}"
 
     def put(self, value: Any) -> None:
-        if value is ABSENT:
-            own(self.owner).pop(self.name, None)
-        else:
+        if value is not ABSENT:
             object.__setattr__(self.owner, self.name, value)
+        elif held(self.owner, self.name) is not ABSENT:
+            object.__delattr__(self.owner, self.name)
 
     def pass_on(self) -> None:
         """To the recording around this one, or to those that took the attribute for constant."""
@@ -220,12 +225,13 @@ class _Change(NamedTuple):
 
 
 def _flat(value: Any) -> tuple[list[Any], Any]:
-    """The leaves and the structure of a tensor, or of a container of tensors."""
+    """The leaves and the structure of a tensor, or of a container of tensors. (Modules tell of
+    their own.)"""
     if isinstance(value, Tensor):
         return tree.flatten(value)
     if type(value) in _CONTAINERS:
         try:
-            return tree.flatten(value)
+            return tree.flatten(value, whole=(Watched,))
         except ArgumentError:  # it holds itself
             pass
     return [], None
@@ -362,7 +368,7 @@ class Watch:
         """Whether still nobody else holds what replays change in place."""
         for owner, name in self.carried:
             alive = owner()
-            value = None if alive is None else own(alive).get(name)
+            value = None if alive is None else held(alive, name)
             # (Held by the attribute, and by `value`.)
             if not isinstance(value, Tensor) and _references([value], 0) > _ONE + 2:
                 return False
@@ -389,7 +395,7 @@ class Watch:
         for owner, name, value in self.sets:
             if (alive := owner()) is None:
                 continue
-            change = _Change(alive, name, own(alive).get(name, ABSENT), value)
+            change = _Change(alive, name, held(alive, name), value)
             if change.is_one():
                 change.put(value)
                 change.pass_on()
@@ -398,7 +404,7 @@ class Watch:
         found = []
         for (_, name), (owner, old, unread) in self._first.items():
             if (alive := owner()) is not None:
-                new = own(alive).get(name, ABSENT)
+                new = held(alive, name)
                 is_set = unread and _is_plain(new)
                 if is_set:
                     self.sets.append((owner, name, new))

@@ -126,13 +126,13 @@ class Structure:
 _LEAF = Structure(None, ())
 
 
-def _walk(node: Any, leaves: list[Any]) -> Structure:
-    found = _children(node)
+def _walk(node: Any, leaves: list[Any], whole: tuple[type, ...] = ()) -> Structure:
+    found = None if whole and isinstance(node, whole) else _children(node)
     if found is None:
         leaves.append(node)
         return _LEAF
     parts, data = found
-    return Structure(data, tuple([_walk(part, leaves) for part in parts]))
+    return Structure(data, tuple([_walk(part, leaves, whole) for part in parts]))
 
 
 def _build(node: Structure, leaves: Iterator[Any]) -> Any:
@@ -141,13 +141,14 @@ def _build(node: Structure, leaves: Iterator[Any]) -> Any:
     return _rebuild(node.data, [_build(child, leaves) for child in node.children])
 
 
-def flatten(tree: Any) -> tuple[list[Any], Structure]:
-    """The leaves of a tree in order, and its structure."""
+def flatten(tree: Any, *, whole: tuple[type, ...] = ()) -> tuple[list[Any], Structure]:
+    """The leaves of a tree in order, and its structure; containers of the types ``whole`` count as
+    leaves."""
     if type(tree) in _LEAF_TYPES:
         return [tree], _LEAF
     leaves: list[Any] = []
     try:
-        structure = _walk(tree, leaves)
+        structure = _walk(tree, leaves, whole)
     except RecursionError:
         raise ArgumentError(
             f"flatten: a {type(tree).__name__} is nested too deeply; does it hold itself?"

@@ -16,7 +16,7 @@ from ..checked import checked_call, warn
 from ..creation import zeros_like
 from ..dtypes import as_dtype
 from ..grad_mode import no_grad
-from ..side_effects import ABSENT, PLAIN, Watched, changed, changed_inside, own, written
+from ..side_effects import ABSENT, PLAIN, Watched, changed, held, written
 
 M = TypeVar("M", bound="Module")
 
@@ -85,8 +85,8 @@ class Module(Watched):
             cls.__call__ = cls.forward  # type: ignore[method-assign]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        known = own(self)
-        if isinstance(known.get(name), Parameter):
+        old = held(self, name)
+        if isinstance(old, Parameter):
             if value is not None and not isinstance(value, Parameter):
                 kind = "plain tensor" if isinstance(value, Tensor) else type(value).__name__
                 raise ArgumentTypeError(
@@ -97,20 +97,20 @@ class Module(Watched):
             raise ArgumentTypeError(
                 f"{type(self).__name__}: forward belongs to the class; override it in a subclass"
             )
-        old = known.get(name, ABSENT)
         object.__setattr__(self, name, value)
         if type(value) in (list, tuple, dict) and name[0] != "_":
             _warn_of_hidden(self, name, value)
         changed(self, name, old, value)
 
     def __delattr__(self, name: str) -> None:
-        old = own(self).get(name, ABSENT)
+        old = held(self, name)
         object.__delattr__(self, name)
         changed(self, name, old, ABSENT)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Makes a tensor part of the module's state that is not trained."""
-        object.__setattr__(self, "_buffers", {**self._buffers, name: persistent})
+        if self._buffers.get(name) is not persistent:
+            self._buffers = {**self._buffers, name: persistent}
         setattr(self, name, tensor)
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
@@ -331,8 +331,7 @@ class Module(Watched):
                         new = _core.asarray(_core._detach(old), dtype=dtype)
                         is_parameter = isinstance(old, Parameter)
                         made[id(old)] = Parameter(new, old.requires_grad) if is_parameter else new
-                    module.__dict__[name] = made.get(id(old), old)
-                    changed_inside(module, name)
+                    setattr(module, name, made.get(id(old), old))
         return self
 
     def extra_repr(self) -> str:
@@ -410,15 +409,15 @@ class _Skeleton:
         found: list[Any] = []
         for module in modules:
             found.append(type(module))
-            held, members = module.__dict__, module._members()
-            for name, value in held.items():
+            attributes, members = module.__dict__, module._members()
+            for name, value in attributes.items():
                 if name == "_stand_ins" or value is members:
                     continue
                 known: Any = place.get(id(value))
                 if known is None:
                     known = type(value), written(value) if type(value) in PLAIN else id(value)
                 found.append((name, known))
-            if members is not held:
+            if members is not attributes:
                 found.extend((name, place[id(child)]) for name, child in members.items())
         return tuple(found)
 
@@ -516,13 +515,12 @@ class _Container(Module):
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Adds a child at the end, or replaces the one of that name."""
-        self._layers[name] = _checked_module(type(self).__name__, module)
-        changed_inside(self, "_layers")
+        # (A new dict, as a copy of the container may hold the old one.)
+        self._layers = {**self._layers, name: _checked_module(type(self).__name__, module)}
 
     def append(self: M, module: Module) -> M:
         """Adds a child at the end; returns the container."""
-        self.add_module(str(len(self._members())), module)
-        return self
+        return self.extend((module,))  # type: ignore[attr-defined]
 
     def extend(self: M, modules: Iterable[Module]) -> M:
         """Adds children at the end; returns the container."""
@@ -530,8 +528,10 @@ class _Container(Module):
             raise ArgumentTypeError(
                 f"{type(self).__name__}: takes modules in a list; got a {type(modules).__name__}"
             )
+        layers = {**self._members()}
         for module in modules:
-            self.append(module)  # type: ignore[attr-defined]
+            layers[str(len(layers))] = _checked_module(type(self).__name__, module)
+        self._layers = layers
         return self
 
     def __len__(self) -> int:
@@ -571,11 +571,10 @@ class Sequential(_Container):
     """
 
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
-        self._layers = {}
         only = modules[0] if len(modules) == 1 else None
         named = only if isinstance(only, Mapping) else {str(i): m for i, m in enumerate(modules)}
-        for name, module in named.items():
-            self.add_module(name, module)  # type: ignore[arg-type]
+        where = type(self).__name__
+        self._layers = {name: _checked_module(where, module) for name, module in named.items()}
 
     def forward(self, x: Any) -> Any:
         for module in self._layers.values():

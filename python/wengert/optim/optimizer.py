@@ -195,6 +195,7 @@ class Optimizer:
     """
 
     _states: tuple[str, ...] = ()
+    _made = False  # before, there is nobody who knows the groups
 
     def __init__(self, params: Any, options: dict[str, Any]) -> None:
         self._options = options
@@ -210,6 +211,7 @@ class Optimizer:
             groups = [{"params": params}]
         for group in groups:
             self.add_param_group(group)
+        self._made = True
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.__dict__.get("_options", ()):
@@ -251,7 +253,7 @@ class Optimizer:
             key: _option(key, group.get(key, default)) for key, default in self._options.items()
         }
         self._check(options)
-        if any(known.checked for known in self.param_groups):
+        if self._made:
             _core._changed_options()  # steps were recorded without it, perhaps
         self.param_groups.append(Group({"params": params, **options}, self._options))
         self._counts.append(_core.tensor(np.zeros(len(params), np.int64)))
