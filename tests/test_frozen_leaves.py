@@ -120,6 +120,24 @@ def test_a_step_that_freezes_and_thaws():
         assert eager == pytest.approx(compiled, rel=1e-5)
 
 
+def test_hooks_that_come_and_go():
+    p = nn.Parameter([1.0])
+    backward = wg.compile(lambda x: (p * x).sum().backward())
+
+    def gradient():
+        p.grad = None
+        backward(2.0)
+        return p.grad.item()
+
+    assert gradient() == 2.0
+    handle = p.register_hook(lambda g: g * 10)
+    assert gradient() == gradient() == 20.0
+    handle.remove()
+    handle.remove()
+    assert gradient() == gradient() == 2.0
+    assert backward.cache_info().misses == 3
+
+
 def test_a_step_that_ends_frozen():
     found = []
     for wrap in (lambda f: f, wg.compile):

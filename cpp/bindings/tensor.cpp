@@ -523,12 +523,14 @@ void bind_tensor(py::module_& m) {
       return out;
     };
     x->node->more().hooks.emplace_back(x->index, Hook{id, run});
+    if (x->recorded) changed_options();
     Tape::attend(x->node);
     return id;
   });
   m.def("_remove_hook", [](const Var& x, int64_t id) {
     if (x->node && x->node->extras)
-      std::erase_if(x->node->extras->hooks, [id](const auto& entry) { return entry.second.id == id; });
+      if (std::erase_if(x->node->extras->hooks, [id](const auto& entry) { return entry.second.id == id; }) && x->recorded)
+        changed_options();
   });
 }
 
