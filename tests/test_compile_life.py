@@ -331,3 +331,26 @@ def test_a_failed_recording_notes_no_more_reads():
     with pytest.raises(ZeroDivisionError):
         wg.compile(lambda x: 1 / 0)(wg.ones(2))
     assert "__getattribute__" not in vars(Watched)
+
+
+def test_calls_that_a_sweep_may_follow_need_no_python():
+    """A compiled loss that reads parameters, under backward() and under no_grad."""
+    p = nn.Parameter([1.0, 2.0])
+    loss = wg.compile(lambda x, scale=2.0: {"loss": (p * x).sum() ** 2 * scale})
+    for i in range(4):
+        p.grad = None
+        loss(wg.ones(2) * i)["loss"].backward()
+        assert p.grad.tolist() == [12.0 * i * i] * 2
+    assert loss._hits == 3 and loss.cache_info() == (3, 1, 1)
+    first = wg.grad(lambda x: loss(x)["loss"])
+    assert wg.grad(lambda x: first(x).sum())(wg.ones(2)).tolist() == [12.0, 24.0]
+    y = loss(wg.ones(2))["loss"]
+    (g,) = wg.vjp(lambda v: v * y, wg.ones(()))[1](1.0)
+    p.grad = None
+    y.backward(create_graph=True)
+    p.grad.sum().backward()
+    assert g.item() == 18.0 and p.grad.tolist() == [12.0 + 8.0] * 2
+    with wg.no_grad():
+        assert not loss(wg.ones(2))["loss"].requires_grad
+    p.requires_grad = False
+    assert not loss(wg.ones(2))["loss"].requires_grad

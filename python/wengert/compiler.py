@@ -271,19 +271,25 @@ class Compiled(_core._FastCall):
         if entry.replay.overlaps(tensors):
             return self.__wrapped__(*args, **kwargs)
         out = self._play(entry, tensors, structure, fixed)
-        if not (entry.once or entry.effects.carried or entry.replay.has_pull):
+        if not (entry.once or entry.effects.carried):
             after = entry.effects.finish if entry.effects.sets else None
-            _core._add_recording(self, args, kwargs, entry.replay, out, after)
+            again = self._again(structure, fixed) if entry.replay.has_pull else None
+            _core._add_recording(self, args, kwargs, entry.replay, out, after, again, self.__name__)
         return out
+
+    def _again(self, structure: Any, fixed: tuple) -> Callable[[list[Tensor]], list[Any]]:
+        """The results of f as a function of its leaves, for who differentiates it twice."""
+
+        def call(leaves: list[Tensor]) -> list[Any]:
+            args, kwargs = self._given(leaves, structure, fixed)
+            return tree.leaves(self.__wrapped__(*args, **kwargs))
+
+        return call
 
     def _play(self, entry: _Recorded, tensors: list[Tensor], structure: Any, fixed: tuple) -> Any:
         if entry.replay.has_pull:
-
-            def call(leaves: list[Tensor]) -> list[Any]:
-                args, kwargs = self._given(leaves, structure, fixed)
-                return tree.leaves(self.__wrapped__(*args, **kwargs))
-
-            results = entry.replay.run_followed(tensors, self.__name__, call)
+            again = self._again(structure, fixed)
+            results = entry.replay.run_followed(tensors, self.__name__, again)
         else:
             results = entry.replay.run(tensors)
         entry.effects.finish()
