@@ -124,3 +124,87 @@ def test_garbage_is_no_leak():
         assert f(1.0).item() == 3.0
     finally:
         gc.enable()
+
+
+class Key:
+    def __repr__(self):
+        raise RuntimeError("no words")
+
+
+class Odd:
+    @property
+    def __dict__(self):
+        return 5
+
+
+class Broken:
+    @property
+    def __dict__(self):
+        raise RuntimeError("no attributes")
+
+
+class Proxy:
+    """Says of everything that it has it."""
+
+    def __call__(self, x):
+        HISTORY.append(x * 2.0)
+        return x
+
+    def __getattr__(self, name):
+        if name in ("__name__", "__qualname__", "__module__", "__doc__", "__wrapped__"):
+            raise AttributeError(name)
+        if name == "func":
+            raise RuntimeError("not this one")
+        return self
+
+
+@pytest.mark.parametrize(
+    "keep, place",
+    [
+        (lambda x, kept: kept.update({Key(): x * 2.0}), r"kept\[a Key\]"),
+        (lambda x, kept: kept.update({10**5000: x * 2.0}), r"kept\[an int\]"),
+        (lambda x, kept: kept.update({"odd": Odd(), "y": x * 2.0}), r"kept\['y'\]"),
+        (lambda x, kept: kept.update({"odd": Broken(), "y": x * 2.0}), r"kept\['y'\]"),
+    ],
+    ids=["a key without words", "a long key", "odd attributes", "broken attributes"],
+)
+def test_objects_that_raise_where_they_are_looked_at(keep, place):
+    kept = {}
+
+    def f(x):
+        keep(x, kept)
+        return x
+
+    with pytest.raises(wg.TraceError, match=rf"'multiply' at .*, held by '{place}'\. Return them"):
+        wg.compile(f)(wg.tensor(X))
+
+
+def test_a_function_that_raises_where_it_is_looked_at():
+    with pytest.raises(wg.TraceError, match=r"'multiply' at .*, held by an object without a name"):
+        wg.compile(Proxy())(wg.tensor(X))
+    HISTORY.clear()
+
+
+def test_a_function_that_wraps_itself():
+    def f(x):
+        HISTORY.append(x * 2.0)
+        return x
+
+    f.__wrapped__ = f
+    with pytest.raises(wg.TraceError, match=r"held by 'HISTORY\[0\]'"):
+        wg.compile(f)(wg.tensor(X))
+    HISTORY.clear()
+
+
+def test_an_exception_that_is_kept_is_named_by_the_frames_of_the_user():
+    kept = []
+
+    def f(x):
+        try:
+            float(x.sum())
+        except wg.TraceError as error:
+            kept.append(error)
+        return x
+
+    with pytest.raises(wg.TraceError, match="a value, held by the frame of 'f' in an exception"):
+        wg.compile(f)(wg.tensor(X))

@@ -14,6 +14,7 @@ from ._core import Tensor
 
 _DEPTH = 3  # containers within containers that are followed
 _MOST = 10000  # objects that are looked at
+_WRAPPERS = 20  # around a function
 
 
 def describe(left: list[Tensor], i: int, f: Callable) -> str:
@@ -21,7 +22,10 @@ def describe(left: list[Tensor], i: int, f: Callable) -> str:
     x = left[i]
     made = _core._made_by(x)
     what = f"the value made by {made}" if made else "a value"
-    holder = _in_sight(x, f) or _holder(x, {id(left)}, _DEPTH)
+    try:
+        holder = _in_sight(x, f) or _holder(x, {id(left)}, _DEPTH)
+    except Exception:  # what users define may raise anything
+        holder = None
     return f"{what}, held by {holder or 'an object without a name'}"
 
 
@@ -36,8 +40,9 @@ def _in_sight(x: Any, f: Callable) -> str | None:
 
 
 def _variables(f: Any) -> Iterator[tuple[str, Any]]:
-    while (inner := getattr(f, "__wrapped__", None) or getattr(f, "func", None)) is not None:
-        f = inner
+    for _ in range(_WRAPPERS):
+        inner = getattr(f, "__wrapped__", None) or getattr(f, "func", None)
+        f = f if inner is None else inner
     owner = getattr(f, "__self__", None if isinstance(f, FunctionType) else f)
     if owner is not None:
         yield "self", owner
@@ -63,16 +68,32 @@ def _global_names(code: CodeType) -> Iterator[str]:
             yield from _global_names(constant)
 
 
-def _items(value: Any) -> Iterator[tuple[str, Any]]:
+def _items(value: Any) -> list[tuple[str, Any]]:
     """What a container or an object holds, and where: ``[0]``, ``['loss']``, ``.best``."""
     if isinstance(value, dict):
-        yield from [(f"[{key!r:.40}]", item) for key, item in value.items()]
-    elif isinstance(value, (list, tuple, deque)):
-        yield from [(f"[{i}]", item) for i, item in enumerate(value)]
-    elif isinstance(value, (set, frozenset)):
-        yield from [("", item) for item in value]
-    elif not isinstance(value, (ModuleType, type)) and hasattr(value, "__dict__"):
-        yield from [(f".{name}", item) for name, item in vars(value).items()]
+        return [(f"[{_shown(key)}]", item) for key, item in value.items()]
+    if isinstance(value, (list, tuple, deque)):
+        return [(f"[{i}]", item) for i, item in enumerate(value)]
+    if isinstance(value, (set, frozenset)):
+        return [("", item) for item in value]
+    if isinstance(value, (ModuleType, type)):
+        return []
+    return [(f".{name}", item) for name, item in _attributes(value).items()]
+
+
+def _shown(key: Any) -> str:
+    try:
+        return f"{key!r:.40}"
+    except Exception:
+        return _kind(key)
+
+
+def _attributes(value: Any) -> dict:
+    try:
+        found = vars(value)
+    except Exception:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _part(value: Any, x: Any, depth: int = 1) -> str | None:
@@ -93,20 +114,22 @@ def _part(value: Any, x: Any, depth: int = 1) -> str | None:
 
 def _holder(x: Any, skip: set[int], depth: int) -> str | None:
     """Any way from a name to x that Python knows of."""
-    for module in list(sys.modules.values()):
-        for name, value in list(getattr(module, "__dict__", {}).items()):
+    for module, loaded in list(sys.modules.items()):
+        for name, value in list(_attributes(loaded).items()):
             if value is x:
-                return f"'{module.__name__}.{name}'"
+                return f"'{module}.{name}'"
     other = None
     running = {id(frame) for frame in _running()}
     holders = gc.get_referrers(x) if depth else []
     skip.add(id(holders))
+    holders.sort(key=lambda holder: isinstance(holder, FrameType))
     while holders:
         holder = holders.pop()
         if id(holder) in skip or id(holder) in running:
             continue
         if isinstance(holder, FrameType):
-            other = f"the frame of '{holder.f_code.co_name}' in an exception"
+            if not _is_ours(holder.f_globals):
+                return f"the frame of '{holder.f_code.co_name}' in an exception"
             continue
         if isinstance(holder, CellType):
             if (name := _name_of_cell(holder)) is not None:
@@ -132,15 +155,20 @@ def _running() -> Iterator[FrameType]:
         frame = frame.f_back
 
 
+def _is_ours(variables: dict) -> bool:
+    """Whether these are the globals of a module of the package."""
+    return str(variables.get("__name__")).partition(".")[0] == __package__
+
+
 def _kind(x: Any) -> str:
     name = type(x).__name__
-    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+    return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
 
 
 def _owner(members: dict) -> Any:
     """The object of which this is the __dict__."""
     for holder in gc.get_referrers(members):
-        if getattr(holder, "__dict__", None) is members:
+        if _attributes(holder) is members:
             return holder
     return None
 
@@ -149,7 +177,9 @@ def _name_of_cell(cell: CellType) -> str | None:
     for closure in gc.get_referrers(cell):
         if isinstance(closure, tuple):
             for f in gc.get_referrers(closure):
-                if isinstance(f, FunctionType) and f.__closure__ is closure:
+                if not isinstance(f, FunctionType) or _is_ours(f.__globals__):
+                    continue
+                if f.__closure__ is closure:
                     names = zip(f.__code__.co_freevars, closure)
                     return next((name for name, own in names if own is cell), None)
     return None
