@@ -1,6 +1,8 @@
 """Python numbers that a dtype does not hold raise wherever they would become ones of it, as in
 NumPy; none wraps around."""
 
+import re
+
 import numpy as np
 import pytest
 import wengert as wg
@@ -46,6 +48,8 @@ REFUSED = {
     "compiled state": lambda: wg.compile(lambda n: U.assign(n))(300),
     "compiled item": lambda: wg.compile(lambda n: U.__setitem__(0, n))(300),
     "mapped": lambda: wg.vmap(lambda x: x + 300)(U),
+    "pad float": lambda: wg.pad(U, 1, constant_values=300.5),
+    "loop": lambda: wg.scan(lambda c, x: (x, c), 300, U),
 }
 
 
@@ -57,6 +61,105 @@ def test_numbers_that_do_not_fit(name):
         REFUSED[name]()
     assert "the Python integer 300" in str(e.value) or name not in ("add", "full", "clip")
     assert U.tolist() == [1, 2]
+
+
+def _written(places, value):
+    x = wg.zeros(2, dtype=wg.uint8)
+    x[places] = value
+    return x
+
+
+COMPILED = {
+    "add": lambda n: U + n,
+    "multiply": lambda n: n * U,
+    "power": lambda n: U**n,
+    "less": lambda n: wg.less(U, n),
+    "clip": lambda n: wg.clip(U, 0, n),
+    "where": lambda n: wg.where(U > 1, U, n),
+    "stack": lambda n: wg.stack([U[0], n]),
+    "asarray": lambda n: wg.asarray(n, dtype=wg.uint8),
+    "tensor": lambda n: wg.tensor(n, dtype=wg.uint8),
+    "full": lambda n: wg.full((2,), n, dtype=wg.uint8),
+    "full_like": lambda n: wg.full_like(U, n),
+    "pad": lambda n: wg.pad(U, 1, constant_values=n),
+    "linspace": lambda n: wg.linspace(0, n, 4, dtype=wg.uint8),
+    "tensor of a list": lambda n: wg.tensor([n, 1], dtype=wg.uint8),
+    "tensor beside tensors": lambda n: wg.tensor([U[0], n]),
+    "index assignment": lambda n: _written(0, n),
+    "index assignment of a list": lambda n: _written(slice(None), [n, 1]),
+    "assign": lambda n: U.assign(n),
+    "scan": lambda n: wg.scan(lambda c, x: (x, c), n, U)[1],
+}
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_number_arguments_that_do_not_fit(name):
+    f = COMPILED[name]
+    g = wg.compile(f)
+    try:
+        for n in (3, 90):
+            found, expected = g(n), f(n)
+            if expected is not None:
+                assert found.dtype == expected.dtype and found.tolist() == expected.tolist()
+    finally:
+        U.assign([1, 2])
+    for n in (300, 256, 2**40, -1):
+        errors = []
+        for call in (f, g):
+            with pytest.raises((wg.DTypeError, wg.ArgumentError)) as error:
+                call(n)
+            errors.append(re.sub(r"float \d\S*", "float", str(error.value)))
+        assert errors[0] == errors[1]
+        assert errors[1].startswith(f"{name.split(' of ')[0].split(' beside ')[0]}: ")
+    assert g.cache_info().size == 1 and U.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["asarray", "tensor", "full", "full_like", "pad", "linspace"])
+def test_float_arguments_that_do_not_fit(name):
+    f = COMPILED[name]
+    g = wg.compile(f)
+    assert g(90.0).tolist() == f(90.0).tolist()
+    for n in (300.5, -1.0, float("nan"), float("inf")):
+        for call in (f, g):
+            with pytest.raises(wg.DTypeError, match=rf"^{name}: the Python float .*fit uint8"):
+                call(n)
+
+
+def test_number_arguments_become_tensors_as_numbers_do():
+    for f in (
+        lambda n: wg.asarray(n) + U,
+        lambda n: wg.tensor(n) * wg.ones(1, dtype=wg.float64),
+        lambda n: wg.tensor([n, 1]),
+        lambda n: wg.tensor([U[0], n]),
+        lambda n: wg.zeros(2, dtype=wg.result_type(U, n)) + U,
+        lambda n: wg.full((2,), n),
+    ):
+        for n in (3, 300.5):
+            found, expected = wg.compile(f)(n), f(n)
+            assert found.dtype == expected.dtype and found.tolist() == expected.tolist()
+    with pytest.raises(wg.DTypeError, match="would lose digits"):
+        wg.compile(lambda n: _written(slice(None), [n, 1]))(2.5)
+
+
+def test_negative_number_arguments_as_exponents():
+    for f in (lambda n: I64**n, lambda n: wg.power(I32, n), lambda n: (U > 1) ** n):
+        g = wg.compile(f)
+        assert g(3).tolist() == f(3).tolist() and g(3).dtype == f(3).dtype
+        for call in (f, g):
+            with pytest.raises(wg.ArgumentError, match=r"^power: .*no negative .*-2 for int"):
+                call(-2)
+        assert g(0).tolist() == [1, 1] and g(2.0).tolist() == f(2.0).tolist()
+    square = wg.compile(lambda n: n**n)  # of numbers: an integer, whatever n is
+    assert square(3).item() == 27
+    with pytest.raises(wg.ArgumentError, match=r"^power: .*no negative .*-3 for int64"):
+        square(-3)
+    gradient = wg.grad(lambda x, n: (x**n).sum())
+    assert wg.compile(gradient)(wg.tensor([2.0]), -2).tolist() == [-0.25]
+
+
+def test_linspace_between_tensors_in_integers():
+    ends = wg.tensor(0), wg.tensor(90)
+    assert wg.linspace(*ends, 4, dtype=wg.int32).tolist() == [0, 30, 60, 90]
 
 
 def test_numbers_that_fit():

@@ -181,10 +181,14 @@ Item read_items(PyObject* object, int depth) {
   return out;
 }
 
+// The dtype of a tensor of a number that a traced function was given.
+DType settled_dtype(const Var& x) { return is_float(x.dtype()) ? DType::float32 : x.dtype(); }
+
 // The dtype of the tensors and arrays, widened by the kind of the numbers.
 void widen(const Item& item, std::optional<DType>& strong, std::optional<DType>& weak) {
   for (const Item& inner : item.items) widen(inner, strong, weak);
-  if (item.value) strong = promote(strong.value_or(DType::bool_), item.value.dtype());
+  if (item.value && !item.value->weak) strong = promote(strong.value_or(DType::bool_), item.value.dtype());
+  if (item.value && item.value->weak) weak = promote(weak.value_or(DType::bool_), settled_dtype(item.value));
   if (item.number) weak = promote(weak.value_or(DType::bool_), weak_scalar(item.number.ptr(), {}).dtype());
 }
 
@@ -201,7 +205,7 @@ Var stack_items(const Item& item, DType dtype) {
   static const Op& stack = find_op("stack");
   if (item.value || item.number) {
     const Var x = item.value ? item.value : number_as(item.number.ptr(), dtype);
-    return x.dtype() == dtype ? x : astype(x, dtype);
+    return x->weak ? from_number("tensor", x, dtype) : astype(x, dtype);
   }
   std::vector<Var> parts;
   for (const Item& inner : item.items) parts.push_back(stack_items(inner, dtype));
@@ -284,7 +288,7 @@ DType to_dtype(py::handle object) {
 
 PyObject* dtype_object(DType dtype) { return py::object(dtype_objects()[std::size_t(dtype)]).release().ptr(); }
 
-Var tensor_from(py::handle data, std::optional<DType> dtype, std::optional<bool> copy) {
+Var tensor_from(py::handle data, std::optional<DType> dtype, std::optional<bool> copy, const char* where) {
   auto finish = [&](const Array& array, bool mine) {
     const bool converts = dtype && *dtype != array.dtype();
     if (converts && copy == false)
@@ -296,6 +300,7 @@ Var tensor_from(py::handle data, std::optional<DType> dtype, std::optional<bool>
   };
   if (is_tensor(data.ptr())) {
     const Var x(value_of(data.ptr()));
+    if (x->weak) return from_number(where, x, dtype.value_or(settled_dtype(x)));
     if (x.is_abstract() || Recording::current() || copy != true) return dtype ? astype(x, *dtype) : x;
     return finish(x.array(), false);
   }
@@ -387,7 +392,7 @@ void bind_convert(py::module_& m) {
           const auto copy = copies.is_none() ? std::optional<bool>() : to_bool("asarray", "copy", copies);
           if (!device.is_none() && !(PyUnicode_Check(device.ptr()) && std::string(py::str(device)) == "cpu"))
             fail(ErrorKind::argument, "asarray: the only device is 'cpu'; got ", show(device));
-          return tensor_from(obj, optional_dtype(dtype), copy);
+          return tensor_from(obj, optional_dtype(dtype), copy, "asarray");
         },
         py::arg("obj"), py::kw_only(), py::arg("dtype") = py::none(), py::arg("copy") = py::none(),
         py::arg("device") = py::none(),

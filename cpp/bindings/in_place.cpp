@@ -70,14 +70,14 @@ uint16_t& shown(Value& x) {
 Var value_for(const char* where, const Var& to, PyObject* object) {
   const Var value = to_var(object, to);
   const bool numbers = is_number(object) || PyList_Check(object) || PyTuple_Check(object);
-  if (numbers && !value.is_abstract()) kernels::check_range(where, value.array(), to.dtype());
+  if (!numbers) return value;
+  if (value.is_abstract()) return is_float(value.dtype()) ? value : from_number(where, value, to.dtype());
+  kernels::check_range(where, value.array(), to.dtype());
   return value;
 }
 
-Var as_dtype_of(const Var& to, const Var& from) {
-  Vars one{from};
-  cast_all(one, to.dtype());
-  return one[0];
+Var as_dtype_of(const char* where, const Var& to, const Var& from) {
+  return from->weak ? from_number(where, from, to.dtype()) : astype(from, to.dtype());
 }
 
 // Changing the bytes of a tensor in place, seen by all its views.
@@ -96,7 +96,7 @@ void assign(const Var& to, const Var& from) {
   if (recording) {
     // What was made within has its new value nowhere but in the recording.
     if (to->python && !recording->is_outside(*to.get())) note_traced(static_cast<PyObject*>(to->python));
-    return recording->assign(to, detach(broadcast_to(as_dtype_of(to, from), shape)));
+    return recording->assign(to, detach(broadcast_to(as_dtype_of("assign", to, from), shape)));
   }
   Tape::preserve(to.array());
   const bool overlap = from->array.buffer() == to->array.buffer();

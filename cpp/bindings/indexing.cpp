@@ -342,7 +342,7 @@ Var updated(const Var& x, const Selection& s, const Var& value) {
   Shape own = value.shape();
   while (own.size() > shape.size() && own[0] == 1) own.erase(0);
   check_fits(own, shape);
-  const Var parts = reshape(broadcast_to(reshape(as_dtype_of(x, value), own), shape), {count});
+  const Var parts = reshape(broadcast_to(reshape(as_dtype_of("index assignment", x, value), own), shape), {count});
   return wengert::where(Var(std::move(taken)), take(parts, Var(std::move(source)), 0), x);
 }
 

@@ -98,7 +98,9 @@ PyObject* of_numbers(const Op& op, std::initializer_list<PyObject*> objects) {
   const Var& last = args.back();
   const bool below = !last.is_abstract() && last.dtype() == DType::int64 && *last.array().data<int64_t>() < 0;
   if (op.name == "power" && below) wide = DType::float64;
-  for (Var& x : args) x = apply(convert, {&x, 1}, make_attrs(convert, {{"dtype", wide}}));
+  // A traced exponent stays a number, which must not be negative: the dtype of the power is settled now.
+  if (op.name != "power" || wide != DType::int64)
+    for (Var& x : args) x = apply(convert, {&x, 1}, make_attrs(convert, {{"dtype", wide}}));
   const Var y = apply(op, {args.data(), args.size()});
   y->weak = y.dtype() != DType::bool_;
   return wrap(y);

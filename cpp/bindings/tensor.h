@@ -32,7 +32,7 @@ bool is_number(PyObject* object);  // of Python, a bool included
 bool is_convertible(PyObject* object);
 // Whether a NumPy array that Python still holds, or another library, sees memory that is not ours.
 bool seen_outside(const Buffer& buffer);
-Var tensor_from(py::handle data, std::optional<DType> dtype, std::optional<bool> copy);
+Var tensor_from(py::handle data, std::optional<DType> dtype, std::optional<bool> copy, const char* where = "tensor");
 DType to_dtype(py::handle object);   // wg.float32, "float32", np.float32, np.dtype
 py::object to_numpy(const Var& x);
 PyObject* dtype_object(DType dtype); // new reference
@@ -62,7 +62,7 @@ void forget_traced(PyObject* tensor);
 // What is written into `to`: numbers and sequences of them must be ones of its dtype, when recorded
 // ones are known too (as_dtype_of).
 Var value_for(const char* where, const Var& to, PyObject* object);
-Var as_dtype_of(const Var& to, const Var& from);
+Var as_dtype_of(const char* where, const Var& to, const Var& from);
 // Changes the bytes of a tensor in place, seen by all its views.
 void assign(const Var& to, const Var& from);
 // x += v, of which `result` is x + v (the reference is taken), changes the memory of x. Where that

@@ -148,6 +148,15 @@ void check_range(const std::string& where, const Array& x, DType dtype) {
   });
 }
 
+void check_exponent(const std::string& where, const Array& x, DType dtype) {
+  const Array numbers = contiguous_copy(x);
+  const int64_t* first = numbers.data<int64_t>();
+  const int64_t* bad = std::find_if(first, first + numbers.size(), [](int64_t number) { return number < 0; });
+  if (bad != first + numbers.size())
+    fail(ErrorKind::argument, where, ": integers have no negative integer powers; got the exponent ", *bad, " for ", dtype,
+         ". Use floats: x.astype(wg.float32), or 1 / x");
+}
+
 void fill(const Array& to, double value) { copy(Array::scalar(to.dtype(), value), to); }
 
 Array contiguous_copy(const Array& x) {

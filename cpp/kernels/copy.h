@@ -9,6 +9,8 @@ namespace wengert::kernels {
 void copy(const Array& from, const Array& to);
 // Fails as `where` if an integer dtype does not hold a number of x, fractions aside.
 void check_range(const std::string& where, const Array& x, DType dtype);
+// Fails as `where` if one of x, int64 exponents for integers of that dtype, is negative.
+void check_exponent(const std::string& where, const Array& x, DType dtype);
 void fill(const Array& to, double value);
 Array contiguous_copy(const Array& x);
 // into += from, elementwise, the same dtype; `from` broadcasts, `into` may have any strides.

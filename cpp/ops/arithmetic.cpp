@@ -122,15 +122,18 @@ Var floor_divide(const Var& a, const Var& b) {
   return emit(op, {a, b});
 }
 
+// A Python integer that must not be negative, as the exponent of integers of that dtype.
+Var exponent(const Var& x, DType dtype) {
+  static const Op& op = find_op("from_number");
+  return apply(op, {&x, 1}, make_attrs(op, {{"dtype", dtype}, {"where", std::string("power")}, {"exponent", true}}));
+}
+
 // A Python number as the exponent is meant for all elements: of integers a negative one is refused, as
 // NumPy does. (In tensors of exponents single ones may be negative.)
 Op with_checked_exponent(Op row) {
   row.prepare = [base = row.prepare](Vars& args, Attrs& attrs) {
-    const Var& exponent = args[1];
-    const bool number = exponent->weak && exponent.dtype() == DType::int64 && !exponent.is_abstract();
-    if (number && !is_float(args[0].dtype()) && *exponent.array().data<int64_t>() < 0)
-      fail(ErrorKind::argument, "power: integers have no negative integer powers; got the exponent ",
-           *exponent.array().data<int64_t>(), " for ", args[0].dtype(), ". Use floats: x.astype(wg.float32), or 1 / x");
+    if (args[1]->weak && is_integer(args[1].dtype()) && !is_float(args[0].dtype()))
+      args[1] = exponent(args[1], args[0].dtype() == DType::bool_ ? DType::int64 : args[0].dtype());
     base(args, attrs);
   };
   return row;
@@ -205,7 +208,7 @@ Op where_row() {
        partial([nothing](G g, A condition) { return where(condition, nothing(g), g); })});
   row.prepare = [self = Op{.name = row.name}](Vars& args, Attrs&) {
     Vars sides{args[1], args[2]};
-    cast_all(sides, promoted(self, sides, Domain::everything));
+    promote_all(self, sides, Domain::everything);
     args = {astype(args[0], DType::bool_), sides[0], sides[1]};
     broadcast_all(self, args);
   };

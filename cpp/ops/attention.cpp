@@ -35,7 +35,7 @@ void prepare_attention(Vars& args, Attrs&) {
     if (x.ndim() < 3)
       fail(ErrorKind::shape, "attention: q, k and v need at least 3 axes; got ", args[0].shape(),
            ", ", args[1].shape(), " and ", args[2].shape());
-  cast_all(args, promoted(row, args, Domain::floats));
+  promote_all(row, args, Domain::floats);
   Shape lead;  // with the heads as the last
   for (const Var& x : args)
     lead = broadcast_shapes("attention", lead, joined(leading(x.shape()), {heads(x.shape())}));
@@ -191,7 +191,7 @@ Op attention_grad_row() {
                    heads(args[i].shape()) != heads(args[0].shape()))
                  fail(ErrorKind::shape, "attention_grad: g, q, k, v and out need at least 3 axes and "
                       "the same leading ones and heads; got ", args[0].shape(), " and ", args[i].shape());
-             cast_all(args, promoted(row, args, Domain::floats));
+             promote_all(row, args, Domain::floats);
            },
        .infer = infer_attention_grad,
        .kernel =

@@ -55,17 +55,36 @@ Op stop_gradient_row() {
 Op astype_row() {
   Op row = linear({.name = "astype",
                    .doc = "x converted to dtype. Floats truncate towards zero to integers, NaN and values out "
-                          "of range give 0, or an error where `fits` is asked of integers; to bool, everything but 0 is "
-                          "True. Derivatives pass between floats.",
+                          "of range give 0; to bool, everything but 0 is True. Derivatives pass between floats.",
                    .inputs = {"x"},
-                   .params = {{"dtype", AttrKind::dtype, {}}, {"fits", AttrKind::boolean, false}},
+                   .params = {{"dtype", AttrKind::dtype, {}}},
                    .infer = [](std::span<const Type> in, const Attrs& at) { return Types{{at.dtype("dtype"), in[0].shape}}; },
                    .view = [](const Array& x, const Attrs& at) {
                      return x.dtype() == at.dtype("dtype") ? x : Array(x.type());
                    },
+                   .kernel = copy_kernel,
+                   .adjoints = {{.rule = [](const Rule& r) { return astype(r.g(), r.dtype()); }}},
+                   .batch = [](const Batched& b) { return apply_all(b.op, b.ins, b.attrs); }});
+  row.converts = true;
+  return row;
+}
+
+Op from_number_row() {
+  Op row = linear({.name = "from_number",
+                   .doc = "x, a Python number, converted to dtype: fails as the operation `where` if it is an integer "
+                          "dtype that does not hold x, fractions aside, or for an `exponent` below 0.",
+                   .inputs = {"x"},
+                   .params = {{"dtype", AttrKind::dtype, {}},
+                              {"where", AttrKind::text, std::string("from_number")},
+                              {"exponent", AttrKind::boolean, false}},
+                   .infer = [](std::span<const Type> in, const Attrs& at) { return Types{{at.dtype("dtype"), in[0].shape}}; },
+                   .view = [](const Array& x, const Attrs& at) {
+                     return x.dtype() == at.dtype("dtype") && !at.flag("exponent") ? x : Array(x.type());
+                   },
                    .kernel = [](const Call& call) {
-                     if (call.attrs.flag("fits") && call.in[0].dtype() == DType::int64)
-                       kernels::check_range("cast", call.in[0], call.out[0].dtype());
+                     const std::string& where = call.attrs.text("where");
+                     if (call.attrs.flag("exponent")) kernels::check_exponent(where, call.in[0], call.out[0].dtype());
+                     kernels::check_range(where, call.in[0], call.out[0].dtype());
                      copy_kernel(call);
                    },
                    .adjoints = {{.rule = [](const Rule& r) { return astype(r.g(), r.dtype()); }}},
@@ -91,7 +110,7 @@ Op straight_through_row() {
 }  // namespace
 
 std::vector<Op> control_rows() {
-  return {alias(), checkpoint_name_row(), copy_row(), stop_gradient_row(), astype_row(), straight_through_row()};
+  return {alias(), checkpoint_name_row(), copy_row(), stop_gradient_row(), astype_row(), from_number_row(), straight_through_row()};
 }
 
 }  // namespace wengert

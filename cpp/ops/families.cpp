@@ -23,6 +23,8 @@ std::function<int(std::span<const Array>, bool)> neutral(double value, bool comm
 
 Types same_type(std::span<const Type> in) { return {in[0]}; }
 
+namespace {
+
 DType promoted(const Op& op, const Vars& args, Domain domain) {
   bool strong = false;
   DType wide = DType::bool_;
@@ -49,19 +51,15 @@ DType promoted(const Op& op, const Vars& args, Domain domain) {
          "x.astype(wg.float32)");
   if (domain == Domain::integers && is_float(wide))
     fail(ErrorKind::dtype, op.name, ": needs integers or bool; got ", wide);
-  for (const Var& x : args)
-    if (x->weak && wide < x.dtype() && !x.is_abstract()) kernels::check_range(op.name, x.array(), wide);
   return wide;
 }
 
-void cast_all(Vars& args, DType dtype) {
-  static const Op& convert = find_op("astype");
-  for (Var& x : args) {
-    if (x->weak && (x.is_abstract() || x.dtype() != dtype))  // from here on a value of that dtype like others
-      x = apply(convert, {&x, 1}, make_attrs(convert, {{"dtype", dtype}, {"fits", true}}));
-    else if (x.dtype() != dtype)
-      x = astype(x, dtype);
-  }
+}  // namespace
+
+void promote_all(const Op& op, Vars& args, Domain domain) {
+  const DType wide = promoted(op, args, domain);
+  for (Var& x : args)
+    x = x->weak && (x.is_abstract() || x.dtype() != wide) ? from_number(op.name, x, wide) : astype(x, wide);
 }
 
 void broadcast_all(const Op& op, Vars& args) {
@@ -125,7 +123,7 @@ Op elementwise(std::string name, std::string doc, std::vector<std::string> input
   op.tiles = tiles;
   // The row's name alone is captured: rows move into the table after they are made.
   op.prepare = [domain, row = Op{.name = op.name}](Vars& args, Attrs&) {
-    cast_all(args, promoted(row, args, domain));
+    promote_all(row, args, domain);
     broadcast_all(row, args);
   };
   op.infer = [returns_bool](std::span<const Type> in, const Attrs&) { return infer_elementwise(in, returns_bool); };
@@ -192,7 +190,7 @@ void require_same_shape(const char* name, const Vars& args) {
 void to_floats(const char* name, Vars& args) {
   bool same = is_float(args[0].dtype());
   for (const Var& x : args) same = same && x.dtype() == args[0].dtype();
-  if (!same) cast_all(args, promoted(Op{.name = name}, args, Domain::floats));
+  if (!same) promote_all(Op{.name = name}, args, Domain::floats);
 }
 
 Var call(const Op& op, std::initializer_list<Var> inputs, const Attrs& attrs) {

@@ -158,8 +158,7 @@ Op predicate(std::string name, std::string doc, F f) {
 
 // Shared steps of `prepare`, for rows that write their own. Weak operands (Python numbers) adopt the
 // promoted dtype of the others; 0-d constants are left for the kernel to broadcast.
-DType promoted(const Op& op, const Vars& args, Domain domain);
-void cast_all(Vars& args, DType dtype);
+void promote_all(const Op& op, Vars& args, Domain domain);
 void broadcast_all(const Op& op, Vars& args);
 Types infer_elementwise(std::span<const Type> in, bool returns_bool);
 Vars batch_elementwise(const Batched& b);

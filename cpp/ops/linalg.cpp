@@ -24,7 +24,7 @@ void prepare_product(const char* name, Domain domain, Vars& args) {
     fail(ErrorKind::shape, name, ": operands need at least 1 axis; got ", args[0].shape(), " @ ",
          args[1].shape(), ". Use multiply for scalars");
   if (args[0].dtype() == args[1].dtype() && is_float(args[0].dtype())) return;
-  cast_all(args, promoted(Op{.name = name}, args, domain));
+  promote_all(Op{.name = name}, args, domain);
 }
 
 [[noreturn]] void inner_mismatch(const Shape& a, const Shape& b, int64_t k1, int64_t k2) {
@@ -191,7 +191,7 @@ void prepare_linear(Vars& args, Attrs&) {
   static const Op row{.name = "linear"};
   if (args.size() > 3)
     fail(ErrorKind::type, "linear: takes x, weight and one bias; got ", args.size(), " tensors");
-  cast_all(args, promoted(row, args, Domain::floats));
+  promote_all(row, args, Domain::floats);
 }
 
 Types infer_linear(std::span<const Type> in, const Attrs&) {

@@ -104,7 +104,7 @@ Op unslice_add_row() {
       .prepare = [](Vars& args, Attrs& attrs) {
         static const Op own{.name = "unslice_add"};
         check_box("unslice_add", args[0].shape(), args[1].shape(), attrs);
-        cast_all(args, promoted(own, args, Domain::numbers));
+        promote_all(own, args, Domain::numbers);
       },
       .infer = [](std::span<const Type> in, const Attrs&) { return same_type(in); },
       .kernel = [](const Call& call) {
@@ -199,7 +199,7 @@ Op concat_row() {
       .params = {{"axis", AttrKind::integer, int64_t(0), true}},
       .prepare = [](Vars& args, Attrs& attrs) {
         if (args.empty()) fail(ErrorKind::argument, "concat: needs at least one array; got none");
-        cast_all(args, promoted({.name = "concat"}, args, Domain::everything));
+        promote_all({.name = "concat"}, args, Domain::everything);
         if (attrs.is_none("axis")) {
           for (Var& x : args) x = reshape(x, {x->array.size()});
           return set(attrs, "axis", int64_t(0));
@@ -257,7 +257,7 @@ Op stack_row() {
           if (!(x.shape() == args[0].shape()))
             fail(ErrorKind::shape, "stack: shapes must be the same; got ", args[0].shape(),
                  " and ", x.shape());
-        cast_all(args, promoted({.name = "stack"}, args, Domain::everything));
+        promote_all({.name = "stack"}, args, Domain::everything);
         const int ndim = args[0].ndim() + 1;
         check_shape("stack", Shape(std::size_t(ndim), 1));
         set(attrs, "axis", int64_t(normalize_axis("stack", attrs.integer("axis"), ndim)));

@@ -416,7 +416,7 @@ Op linear_recurrence_row() {
       {"a", "b"}, {{"axis", AttrKind::integer, int64_t(-1)}, {"reverse", AttrKind::boolean, false}},
       [](const std::string& name, Vars& args, Attrs&) {
         const Op row{.name = name};
-        cast_all(args, promoted(row, args, Domain::floats));
+        promote_all(row, args, Domain::floats);
         const Shape shape = broadcast_shapes(name.c_str(), args[0].shape(), args[1].shape());
         for (Var& x : args) x = broadcast_to(x, shape);
       });

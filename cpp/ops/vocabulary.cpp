@@ -57,6 +57,11 @@ Var astype(const Var& x, DType dtype) {
   return x.dtype() == dtype ? x : call(op, {x}, {{"dtype", dtype}});
 }
 
+Var from_number(const std::string& where, const Var& x, DType dtype) {
+  static const Op &convert = find_op("astype"), &fitting = find_op("from_number");
+  return is_integer(dtype) ? call(fitting, {x}, {{"dtype", dtype}, {"where", where}}) : call(convert, {x}, {{"dtype", dtype}});
+}
+
 Var broadcast_to(const Var& x, const Shape& shape) {
   static const Op& op = find_op("broadcast_to");
   if (x.shape() == shape) return x;

@@ -60,6 +60,8 @@ inline Var operator/(const Var& a, double b) { return divide(a, constant(b, a.dt
 inline Var operator/(double a, const Var& b) { return divide(constant(a, b.dtype()), b); }
 
 Var astype(const Var& x, DType dtype);
+// A Python number as a value of that dtype like others; fails as `where` if it does not fit.
+Var from_number(const std::string& where, const Var& x, DType dtype);
 Var broadcast_to(const Var& x, const Shape& shape);
 Var reshape(const Var& x, const Shape& shape);
 Var permute_dims(const Var& x, const Ints& axes);

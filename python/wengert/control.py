@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _core, arguments, tree
-from ._core import ArgumentError, ArgumentTypeError, DTypeError, ShapeError, Tensor
+from ._core import ArgumentError, ArgumentTypeError, DTypeError, ShapeError, Tensor, ops
 from .checked import check_function, checked_call
 from .dtypes import bool_
 from .loop_checkpoints import Binomial, Budget, Checkpoint, TwoLevel
@@ -28,7 +28,12 @@ class _Settle(Exception):
 
 
 def _weak(values: Any) -> list[bool]:
-    return [isinstance(leaf, float) or type(leaf) is int for leaf in tree.leaves(values)]
+    return [
+        _core._is_number(leaf)
+        if isinstance(leaf, Tensor)
+        else isinstance(leaf, float) or type(leaf) is int
+        for leaf in tree.leaves(values)
+    ]
 
 
 def _check_like(
@@ -42,7 +47,9 @@ def _check_like(
             f"{where}: the body must return a state of structure {structure}; got {new_structure}"
         )
     settled = [
-        x.astype(y.dtype) if loose and (y.dtype.kind == "f" or y.dtype.kind == x.dtype.kind) else x
+        ops.from_number(x, y.dtype, where)
+        if loose and (y.dtype.kind == "f" or (y.dtype.kind in "iu" and x.dtype.kind in "iu"))
+        else x
         for x, y, loose in zip(leaves, new, weak)
     ]
     if any(x.dtype != y.dtype for x, y in zip(leaves, settled)):

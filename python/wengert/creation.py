@@ -9,7 +9,7 @@ import numpy as np
 
 from . import _core
 from ._core import ArgumentError, ShapeError, Tensor, asarray, ops, tensor
-from .dtypes import as_dtype, float32, result_type
+from .dtypes import as_dtype, float32, float64, result_type
 
 __all__: list[str] = [
     "arange",
@@ -76,12 +76,17 @@ def full(shape: Shape, fill_value: Any, *, dtype: Any = None, device: Any = None
     >>> wg.full((2,), 7)
     tensor([7, 7])
     """
+    return _filled("full", shape, fill_value, dtype, device)
+
+
+def _filled(where: str, shape: Shape, value: Any, dtype: Any, device: Any) -> Tensor:
     check_device(device)
-    if isinstance(fill_value, (Tensor, np.ndarray)):
-        value = asarray(fill_value, dtype=dtype)
-        sizes = shape if isinstance(shape, Sequence) else (shape,)
-        return ops.copy(ops.broadcast_to(value, sizes))
-    return _core._full(shape, fill_value, dtype)
+    if not isinstance(value, (Tensor, np.ndarray)):
+        return _core._full(shape, value, dtype, where)
+    if dtype is not None and isinstance(value, Tensor) and _core._is_number(value):
+        value = ops.from_number(value, dtype, where)
+    sizes = shape if isinstance(shape, Sequence) else (shape,)
+    return ops.copy(ops.broadcast_to(asarray(value, dtype=dtype), sizes))
 
 
 def empty(shape: Shape, *, dtype: Any = None, device: Any = None) -> Tensor:
@@ -128,7 +133,7 @@ def full_like(x: Any, /, fill_value: Any, *, dtype: Any = None, device: Any = No
     tensor([5., 5.])
     """
     shape, dtype = _like(x, dtype)
-    return full(shape, fill_value, dtype=dtype, device=device)
+    return _filled("full_like", shape, fill_value, dtype, device)
 
 
 def empty_like(x: Any, /, *, dtype: Any = None, device: Any = None) -> Tensor:
@@ -182,12 +187,12 @@ def linspace(
     check_device(device)
     if isinstance(start, Tensor) or isinstance(stop, Tensor):
         first, last = asarray(start), asarray(stop)
-        if dtype is None:
-            dtype = result_type(first, last, 1.0)
-        t = _core._linspace(0.0, 1.0, num, endpoint, dtype)
-        return ops.astype(
-            ops.add(ops.multiply(first, ops.subtract(1.0, t)), ops.multiply(last, t)), dtype
-        )
+        dtype = result_type(first, last, 1.0) if dtype is None else as_dtype(dtype)
+        t = _core._linspace(0.0, 1.0, num, endpoint, dtype if dtype.kind == "f" else float64)
+        made = ops.add(ops.multiply(first, ops.subtract(1.0, t)), ops.multiply(last, t))
+        if all(not isinstance(end, Tensor) or _core._is_number(end) for end in (start, stop)):
+            return ops.from_number(made, dtype, "linspace")
+        return ops.astype(made, dtype)
     return _core._linspace(start, stop, num, endpoint, dtype)
 
 

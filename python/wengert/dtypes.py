@@ -71,6 +71,13 @@ def promote_types(type1: Any, type2: Any) -> np.dtype:
     return _order[max(_order.index(as_dtype(type1)), _order.index(as_dtype(type2)))]
 
 
+def _number_type(item: Any) -> type | None:
+    """The type of a Python number, also of one that a compiled function was given."""
+    if isinstance(item, Tensor) and _core._is_number(item):
+        return float if item.dtype.kind == "f" else int
+    return type(item) if type(item) in (builtins.bool, int, float) else None
+
+
 def result_type(*arrays_and_dtypes: Any) -> np.dtype:
     """The dtype that an operation on all of these has. Python numbers only decide the kind:
     ``result_type(x32, 2.0)`` is float32.
@@ -80,12 +87,13 @@ def result_type(*arrays_and_dtypes: Any) -> np.dtype:
     """
     if not arrays_and_dtypes:
         raise ArgumentError("result_type: needs at least one array or dtype; got none")
+    numbers = [_number_type(item) for item in arrays_and_dtypes]
     strong = [
         as_dtype(getattr(item, "dtype", item))
-        for item in arrays_and_dtypes
-        if type(item) not in (builtins.bool, int, float)
+        for item, number in zip(arrays_and_dtypes, numbers)
+        if number is None
     ]
-    kinds = {type(item) for item in arrays_and_dtypes} & {builtins.bool, int, float}
+    kinds = {*numbers}
     found = max(map(_order.index, strong), default=0)
     if float in kinds:
         found = max(found, _order.index(float32))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import arguments
+from . import _core, arguments
 from ._core import ArgumentError, BoundsError, ShapeError, Tensor, asarray, ops
 from .creation import full, ones
 from .dtypes import bool_
@@ -271,13 +271,15 @@ def vstack(arrays: Sequence[Any], /) -> Tensor:
 
 def _padded(x: Tensor, width: list[int], value: Any) -> Tensor:
     if not isinstance(value, Tensor):
-        if isinstance(value, int):  # which the dtype must hold
+        if isinstance(value, (int, float)) and value:  # which the dtype must hold
             value = full((), value, dtype=x.dtype).item()
         return ops.pad(x, width, value)
     if value.ndim:
         raise ShapeError(f"pad: 'constant_values' is one number; got shape {value.shape}")
     inside = ops.pad(ones(x.shape, dtype=bool_), width, 0.0)
-    return ops.where(inside, ops.pad(x, width, 0.0), ops.astype(value, x.dtype))
+    number = _core._is_number(value)
+    value = ops.from_number(value, x.dtype, "pad") if number else ops.astype(value, x.dtype)
+    return ops.where(inside, ops.pad(x, width, 0.0), value)
 
 
 _PAD_MODES = ("edge", "reflect", "symmetric", "wrap")

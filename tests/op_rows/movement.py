@@ -476,6 +476,20 @@ listed = [
         shapes=[((3, 4),)],
         ints=[whole(0, 100)],
     ),
+    row(
+        "from_number",
+        [any_real],
+        lambda x, dtype, exponent=False: x.astype(dtype),
+        dtypes=EVERYTHING,
+        attrs=[
+            {"dtype": "float64"},
+            {"dtype": "float32"},
+            {"dtype": "int32"},
+            {"dtype": "bool"},
+        ],
+        shapes=[((3, 4),)],
+        ints=[whole(0, 100)],
+    ),
     row("straight_through", [any_real] * 3, straight_through),
 ]
 

@@ -547,8 +547,13 @@ def copy(x: ArrayLike) -> Tensor:
     """x in memory of its own, contiguous."""
 def stop_gradient(x: ArrayLike) -> Tensor:
     """x, taken as a constant: no derivative of any order passes."""
-def astype(x: ArrayLike, dtype: DTypeLike, fits: bool = False) -> Tensor:
+def astype(x: ArrayLike, dtype: DTypeLike) -> Tensor:
     """x converted to dtype."""
+def from_number(
+    x: ArrayLike, dtype: DTypeLike, where: str = 'from_number', exponent: bool = False
+) -> Tensor:
+    """x, a Python number, converted to dtype: fails as the operation `where` if it is an integer
+    dtype that does not hold x, fractions aside, or for an `exponent` below 0."""
 def straight_through(value: ArrayLike, carrier: ArrayLike, anchor: ArrayLike) -> Tensor:
     """value + (carrier - anchor), and value to the bit where carrier and anchor are the same,
     infinite or NaN included."""
