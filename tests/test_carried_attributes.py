@@ -2,6 +2,7 @@
 
 import threading
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -244,3 +245,32 @@ def test_modules_that_a_call_lists():
     assert f.cache_info().misses == 2
     for y in found:
         np.testing.assert_allclose(y.detach(), module(x).detach(), rtol=1e-6)
+
+
+class Noting(nn.Module):
+    def __init__(self):
+        self.scale, self.calls, self.rows, self.note = nn.Parameter([2.0]), 0, 0, None
+
+    def forward(self, x):
+        self.calls, self.rows, self.note = self.calls + 1, x.shape[0], [x.shape]
+        return x * self.scale
+
+
+def test_attributes_that_a_call_sets_in_its_arguments():
+    """Arguments are copies, as in transforms."""
+    module = nn.Sequential(Noting())
+    f = wg.compile(lambda module, x: module(x))
+    with pytest.warns(UserWarning, match=r"sets Noting.(\w+), Noting.(\w+), Noting.(\w+) of a mod"):
+        f(module, wg.ones(3))
+    for _ in range(2):
+        assert f(module, wg.ones(3)).tolist() == [2.0] * 3
+    assert f.cache_info().misses == 1
+    assert (module[0].calls, module[0].rows, module[0].note) == (0, 0, None)
+
+
+def test_attributes_that_a_call_sets_in_what_it_returns():
+    f = wg.compile(lambda module, x: (module(x), module)[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = f(Noting(), wg.ones(3))
+    assert (found.calls, found.rows, found.note) == (1, 3, [(3,)])

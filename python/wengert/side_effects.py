@@ -282,6 +282,7 @@ class Watch:
         self._read: set[tuple[int, str]] = set()
         self._waiting: list[_Change] = []
         self._plain: list[_Change] = []  # the call's own, which stay
+        self._lost: list[tuple[weakref.ref, str]] = []  # in copies, which arguments are
         self._due: list[_Change] = []
         self._recording = self._began = 0
 
@@ -327,6 +328,8 @@ class Watch:
         if any(id(x) in moves.returned for x in moves.places):  # what is returned is the old value
             out = tree.map(lambda x: _core._present(x) if isinstance(x, Tensor) else x, out)
         _core._rebind(moves.places, moves.values)
+        del args, kwargs
+        self._lost = [(copy, path) for copy, path in self._lost if copy() is None]  # not returned
         return out
 
     def close(self, f: Callable) -> None:
@@ -356,6 +359,13 @@ class Watch:
                 f"compile: {self.name} changes {', '.join(counted)} while it is recorded; replays "
                 "leave that as it is, and what depends on it as recorded. Count in a tensor "
                 "(register_buffer and .assign), or outside"
+            )
+        if self._lost:
+            paths = ", ".join([*dict.fromkeys(path for _, path in self._lost)][:_SHOWN])
+            warn(
+                f"compile: {self.name} sets {paths} of a module that is an argument, which is a "
+                f"copy within the call, so that this is lost. Let {self.name} close over the "
+                "module, or return the value"
             )
         # A flag or an option is not as it was when the call began: another call is to begin there.
         if _core._options_epoch() != self._began:
@@ -439,10 +449,17 @@ class Watch:
             self._due.append(change._replace(new=tree.unflatten(structure, leaves)))
             self.once.append(f"{change.path}, which the call itself binds anew")
             change.put(change.old)
+        elif _is_copy(change.owner):
+            self._lost.append((weakref.ref(change.owner), change.path))
         elif not _was_filled(change, leaves, kept):
             self._plain.append(change)
             if not change.counts() and not change.settles():
                 self.once.append(f"{change.path}, which the call itself binds anew")
+
+
+def _is_copy(owner: Any) -> bool:
+    """Whether it stands for a module that is an argument of a function that is traced."""
+    return "_stand_ins" in vars(owner)
 
 
 def _has_traced(value: Any) -> bool:
@@ -474,7 +491,7 @@ def _problem(change: _Change, leaves: list[Any]) -> str | None:
                 f"{what}of a function that is traced within it (by vmap, scan, cond, checkpoint) "
                 "and ends before; return the value from that function"
             )
-        if "_stand_ins" in vars(change.owner):
+        if _is_copy(change.owner):
             return (
                 f"{what}in a copy of the module, as arguments and transforms get it; write "
                 f"{write}.assign(...), or let the function close over the module"
