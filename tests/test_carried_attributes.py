@@ -1,5 +1,6 @@
 """Attributes that a compiled call binds anew, seen by those who look at them between calls."""
 
+import functools
 import threading
 import time
 import warnings
@@ -274,3 +275,29 @@ def test_attributes_that_a_call_sets_in_what_it_returns():
         warnings.simplefilter("error")
         found = f(Noting(), wg.ones(3))
     assert (found.calls, found.rows, found.note) == (1, 3, [(3,)])
+
+
+class Doubled(nn.Module):
+    def __init__(self):
+        self.scale = nn.Parameter([2.0])
+
+    @functools.cached_property
+    def twice(self):
+        return self.scale * 2.0
+
+    def forward(self, x):
+        return x * self.twice
+
+
+def test_cached_properties():
+    module, x = Doubled(), wg.ones(1)
+    f = wg.compile(module)
+    for _ in range(2):
+        with pytest.raises(wg.TraceError, match=r"binds Doubled\.twice to .* write self\.twice = "):
+            f(x)
+    assert "a traced value has no number" in failed(lambda x: module(x[0]))
+    assert "twice" not in vars(module) and module(x).item() == 4.0
+    del module.twice
+    with wg.no_grad():
+        assert [f(x).item() for _ in range(3)] == [4.0] * 3
+        assert f.cache_info().hits == 1 and module.twice.item() == 4.0

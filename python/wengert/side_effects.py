@@ -280,6 +280,7 @@ class Watch:
         self.sets: list[tuple[weakref.ref, str, Any]] = []  # and those that they set
         self._first: dict[tuple[int, str], tuple[weakref.ref, Any, bool]] = {}
         self._read: set[tuple[int, str]] = set()
+        self._whole: list[tuple[weakref.ref, dict]] = []  # what was read, and perhaps written
         self._waiting: list[_Change] = []
         self._plain: list[_Change] = []  # the call's own, which stay
         self._lost: list[tuple[weakref.ref, str]] = []  # in copies, which arguments are
@@ -300,7 +301,11 @@ class Watch:
         known = self._first.get(key)
         if known is not None and known[0]() is owner:
             return True
-        self._read.add(key)
+        if key not in self._read:
+            self._read.add(key)
+            if name == "__dict__":
+                before = object.__getattribute__(owner, name)
+                self._whole.append((weakref.ref(owner), dict(before)))
         return False
 
     def call(self, f: Callable, arguments: Callable[[], tuple[list[Any], dict]]) -> Any:
@@ -317,6 +322,7 @@ class Watch:
                 returned = Counter(map(id, tree.leaves(out)))
         finally:
             _open.watches.remove(self)
+            self._note_hidden()
         # Those that took over another attribute's tensor come first, and then hold it no more.
         self._waiting = sorted(self._changes(), key=lambda c: _has_traced(c.new), reverse=True)
         if not self._waiting:
@@ -409,6 +415,16 @@ class Watch:
             if change.is_one():
                 change.put(value)
                 change.pass_on()
+
+    def _note_hidden(self) -> None:
+        """Notes traced values that were put where ``__setattr__`` does not see it, as those of
+        cached properties are."""
+        for owner, before in self._whole:
+            if (alive := owner()) is not None and not _is_copy(alive):
+                for name, new in object.__getattribute__(alive, "__dict__").items():
+                    if (old := before.get(name, ABSENT)) is not new and _has_traced(new):
+                        self.note(alive, name, old)
+        self._whole.clear()
 
     def _changes(self) -> list[_Change]:
         found = []
