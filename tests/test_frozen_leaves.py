@@ -206,7 +206,7 @@ def test_another_thread_changes_what_was_read():
     assert begun[0].cache_info().size == 0
 
 
-def test_threads_that_record_for_long_take_turns():
+def test_threads_that_record_for_long_take_turns(monkeypatch):
     """Recordings of one state wait for each other for as long as they go on."""
 
     class Adding(nn.Module):
@@ -216,10 +216,11 @@ def test_threads_that_record_for_long_take_turns():
         def forward(self, x):
             for _ in range(6):
                 x = x + 0.0
-                threading.Event().wait(0.25)
+                threading.Event().wait(0.08)
             self.total = self.total + x.sum()
             return self.total
 
+    monkeypatch.setattr(wg.side_effects, "_PATIENCE", 0.2)
     module, errors = Adding(), []
 
     def work(size):

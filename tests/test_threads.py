@@ -375,7 +375,8 @@ def test_threads_that_record_at_once():
         sys.setswitchinterval(interval)
 
 
-def test_a_call_may_wait_for_a_thread_that_records():
+def test_a_call_may_wait_for_a_thread_that_records(monkeypatch):
+    monkeypatch.setattr(wg.side_effects, "_PATIENCE", 0.1)
     found = []
 
     @wg.compile
@@ -443,14 +444,14 @@ LOOPS = {
 def test_other_threads_go_on_during_a_loop(name):
     """Another thread raises flags, in memory that the loop reads: it could not if the loop held
     Python's lock to its end."""
-    length = 1_000_000
+    length = 400_000 if name == "sweep" else 2_000_000  # a second or so
     memory = np.zeros(2, bool)
     loop = LOOPS[name](wg.asarray(memory), length)
 
     def raise_flags():
         memory[...] = True
 
-    timer = threading.Timer(0.02, raise_flags)
+    timer = threading.Timer(0.01, raise_flags)
     timer.start()
     steps = loop().item()
     timer.join()
