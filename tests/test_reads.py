@@ -239,6 +239,38 @@ def test_groups_that_are_added_later():
         assert b.grad.item() == 3.0
 
 
+LISTS = {
+    "pop": lambda optimizer: optimizer.param_groups.pop(),
+    "del": lambda optimizer: optimizer.param_groups.__delitem__(1),
+    "slice": lambda optimizer: optimizer.param_groups.__setitem__(slice(1, None), []),
+    "another list": lambda optimizer: setattr(
+        optimizer, "param_groups", optimizer.param_groups[:1]
+    ),
+}
+
+
+@pytest.mark.parametrize("change", LISTS)
+@pytest.mark.parametrize("copies", [False, True])
+def test_groups_that_are_taken_away(change, copies):
+    a, b = nn.Parameter([0.0]), nn.Parameter([0.0])
+    optimizer = wg.optim.SGD([{"params": [a]}, {"params": [b]}], lr=0.5)
+    if copies:
+        optimizer = copy.deepcopy(optimizer)
+        a, b = (group["params"][0] for group in optimizer.param_groups)
+
+    @wg.compile
+    def step():
+        (a + b).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step(), step()
+    LISTS[change](optimizer)
+    b.grad = None
+    step(), step()
+    assert [a.item(), b.item()] == [-2.0, -1.0]
+
+
 def test_another_optimiser_of_several_groups():
     a, b = nn.Parameter([0.0]), nn.Parameter([0.0])
     optimizer = wg.optim.SGD([a], lr=0.1)

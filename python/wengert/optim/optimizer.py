@@ -5,6 +5,7 @@ results are assigned."""
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -185,6 +186,30 @@ class Group(dict):
         self._changed()
 
 
+class _Groups(list[Group]):
+    """Groups that recordings may know: a change of the list makes them be recorded anew."""
+
+
+def _telling(name: str) -> Callable:
+    change = getattr(list, name)
+
+    @functools.wraps(change)
+    def told(self: _Groups, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return change(self, *args, **kwargs)
+        finally:
+            _core._changed_options()
+
+    return told
+
+
+for _name in (
+    *("append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse"),
+    *("__setitem__", "__delitem__", "__iadd__", "__imul__"),
+):
+    setattr(_Groups, _name, _telling(_name))
+
+
 class Optimizer:
     """The base of optimisers. Subclasses give their options, the names of their states, and
     ``_update``, and ``_row`` where an operation does the same.
@@ -195,12 +220,11 @@ class Optimizer:
     """
 
     _states: tuple[str, ...] = ()
-    _made = False  # before, there is nobody who knows the groups
 
     def __init__(self, params: Any, options: dict[str, Any]) -> None:
         self._options = options
         self._steps = _core.tensor(0, dtype="int64")
-        self.param_groups: list[Group] = []
+        self.param_groups: list[Group] = []  # which nobody knows yet
         self._counts: list[Tensor] = []
         self._state: list[dict[str, list[Tensor]]] = []
         single = isinstance(params, (Tensor, Mapping)) or _is_model(params)
@@ -211,7 +235,7 @@ class Optimizer:
             groups = [{"params": params}]
         for group in groups:
             self.add_param_group(group)
-        self._made = True
+        self.__dict__["param_groups"] = _Groups(self.param_groups)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.__dict__.get("_options", ()):
@@ -219,6 +243,9 @@ class Optimizer:
                 f"{type(self).__name__}: '{name}' is an option of each group: set "
                 f"param_groups[0]['{name}']"
             )
+        if name == "param_groups" and name in self.__dict__:
+            value = _Groups(value)
+            _core._changed_options()
         super().__setattr__(name, value)
 
     @property
@@ -253,8 +280,6 @@ class Optimizer:
             key: _option(key, group.get(key, default)) for key, default in self._options.items()
         }
         self._check(options)
-        if self._made:
-            _core._changed_options()  # steps were recorded without it, perhaps
         self.param_groups.append(Group({"params": params, **options}, self._options))
         self._counts.append(_core.tensor(np.zeros(len(params), np.int64)))
         self._state.append({})
