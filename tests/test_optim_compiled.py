@@ -2,6 +2,7 @@
 say what changes. Compiled steps have the bits of eager ones."""
 
 import copy
+import functools
 import math
 import pickle
 
@@ -140,6 +141,92 @@ def test_a_rate_set_in_a_group_reaches_a_compiled_step():
     group["lr"].assign(4.0)
     step()
     assert p.tolist() == [7.75] and optimizer.steps == 8
+
+
+READS = {
+    "item": lambda group: group["lr"],
+    "get": lambda group: group.get("lr"),
+    "setdefault": lambda group: group.setdefault("lr", 7.0),
+    "items": lambda group: next(value for key, value in group.items() if key == "lr"),
+    "values": lambda group: list(group.values())[1],
+    "dict": lambda group: dict(group)["lr"],
+    "unpacked": lambda group: {**group}["lr"],
+    "keywords": lambda group: (lambda lr, **others: lr)(**group),
+    "copy": lambda group: group.copy()["lr"],
+    "union": lambda group: (group | {})["lr"],
+    "reflected union": lambda group: ({} | group)["lr"],
+    "equality": lambda group: 0.5 if group == {**group, "lr": 0.5} else 0.25,
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_rate_that_a_compiled_function_reads(name):
+    optimizer = optim.SGD([nn.Parameter([1.0])], lr=0.5)
+    group = optimizer.param_groups[0]
+    f = wg.compile(lambda x: x * READS[name](optimizer.param_groups[0]))
+    for lr in (0.5, 0.25, 0.5, 0.25):
+        group["lr"] = lr
+        assert f(wg.ones(1)).item() == lr
+    assert f.cache_info().misses == 2
+
+
+def test_a_rate_in_an_update_by_hand():
+    p = nn.Parameter([1.0])
+    optimizer = optim.SGD([p], lr=0.5)
+
+    @wg.compile
+    @wg.no_grad()
+    def step():
+        for group in optimizer.param_groups:
+            for q in group["params"]:
+                q.assign(q - group["lr"])
+        optimizer.zero_grad()
+
+    for lr in (0.5, 0.25, 0.25, 0.5):
+        optimizer.param_groups[0].update(lr=lr)
+        step()
+    assert p.tolist() == [-0.5] and step.cache_info().misses == 2
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.RMSProp])
+def test_a_step_is_not_recorded_anew_for_another_rate(kind):
+    p = nn.Parameter([1.0])
+    optimizer = kind([p], lr=0.5)
+
+    @wg.compile
+    def step():
+        optimizer.zero_grad()
+        (p * p).sum().backward()
+        for group in optimizer.param_groups:
+            optim.clip_grad_norm(group["params"], 10.0)
+        optimizer.step()
+
+    step()
+    optimizer.param_groups[0]["lr"] = 0.25  # before the state is there
+    step()
+    misses = step.cache_info().misses
+    for lr in (0.125, 0.25, 0.5):
+        optimizer.param_groups[0]["lr"] = lr
+        step()
+    assert step.cache_info().misses == misses
+
+
+def test_a_rate_that_a_compiled_function_sets():
+    p = nn.Parameter([0.0])
+    optimizer = optim.SGD([p], lr=1.0)
+
+    @functools.partial(wg.compile, static_argnums=0)
+    def step(halves):
+        p.grad = wg.ones(1)
+        optimizer.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"] / 2 if halves else 1.0
+        optimizer.step()
+
+    for halves, expected in ((True, -0.5), (True, -0.75), (False, -1.75), (False, -2.75)):
+        step(halves)
+        assert p.tolist() == [expected]
+    optimizer.param_groups[0]["lr"] = 4.0
+    step(False)
+    assert p.tolist() == [-3.75] and optimizer.param_groups[0]["lr"] == 1.0
 
 
 def test_groups_say_what_changes():

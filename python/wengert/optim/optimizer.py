@@ -7,7 +7,7 @@ from __future__ import annotations
 import difflib
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from ..checked import checked_call
 from ..creation import zeros_like
 from ..grad_mode import enable_grad, no_grad
 from ..other_arguments import name_here
+from ..side_effects import written
 
 Schedule = Callable[[Any], Any]
 
@@ -106,20 +107,36 @@ def _is_rate(value: Any) -> bool:
     return plain and 0.0 <= arguments.as_float(value) < math.inf
 
 
+def _showing(name: str) -> Any:
+    """The method of dict, which shows the options."""
+    method = getattr(dict, name)
+
+    @functools.wraps(method)
+    def call(self: Group, *args: Any) -> Any:
+        self._note_read()
+        return method(self, *args)
+
+    return call
+
+
 class Group(dict):
     """The parameters of a group and their options. A number set as "lr" goes to the tensor
-    ``rate``, which recorded steps read afresh; any other change makes them be recorded anew."""
+    ``rate``, which recorded steps read afresh; any other change makes them be recorded anew, and
+    one of "lr" too where a recorded call itself has looked at it."""
 
-    __slots__ = ("checked", "made", "names", "rate")
+    __slots__ = ("checked", "made", "names", "rate", "shown")
     checked: bool  # whether the optimiser has seen the options and found them good
     made: bool  # before, there is nobody who knows the options
     names: frozenset[str]  # of the options there are, where they are known
     rate: Tensor
+    shown: bool  # whether a recording took "lr" for constant
+
+    own = dict.__getitem__  # an option for the step itself, which does not count as shown
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Group:
         group = super().__new__(cls)
         group.rate = _core.tensor(0.0, dtype="float64")
-        group.checked = group.made = False
+        group.checked = group.made = group.shown = False
         group.names = frozenset()
         return group
 
@@ -128,6 +145,21 @@ class Group(dict):
         self.names = frozenset(names)
         self.update(options)
         self.made = True
+
+    def _note_read(self) -> None:
+        if _core._recording():
+            self.shown = True
+
+    def __getitem__(self, key: str) -> Any:
+        if key == "lr":
+            self._note_read()
+        return super().__getitem__(key)
+
+    def __iter__(self) -> Iterator[str]:  # so that dict(group) asks __getitem__
+        return super().__iter__()
+
+    get, copy, items, values = map(_showing, ("get", "copy", "items", "values"))
+    __eq__, __ne__, __or__, __ror__ = map(_showing, ("__eq__", "__ne__", "__or__", "__ror__"))
 
     def _changed(self) -> None:
         self.checked = False
@@ -146,11 +178,15 @@ class Group(dict):
             if key not in self.names:
                 self._refuse_misnamed(key)
             value = _option(key, value)
-        old = self.get(key)
+        old = dict.get(self, key)
         super().__setitem__(key, value)
         if key == "lr" and _is_rate(value):
+            self._note_read()  # a call that sets it begins and ends with certain ones
             _core._assign(self.rate, float(value))
             if _is_rate(old):
+                if self.shown and written(old) != written(value):  # there is a way back
+                    start, end = [hash((id(self), written(x))) for x in (old, value)]
+                    _core._changed_options(start ^ end)
                 return
         self._changed()
 
@@ -303,10 +339,10 @@ class Optimizer:
             state[name] = [_core._make_state(p) for p in self.param_groups[index]["params"]]
         return state[name]
 
-    def _update(self, index: int, group: dict[str, Any], lr: Any) -> None:
+    def _update(self, index: int, group: Group, lr: Any) -> None:
         raise ArgumentTypeError(f"{type(self).__name__}: an optimiser defines _update")
 
-    def _row(self, group: dict[str, Any]) -> tuple[Any, dict[str, Any], tuple[str, ...]] | None:
+    def _row(self, group: Group) -> tuple[Any, dict[str, Any], tuple[str, ...]] | None:
         """The operation that updates as ``_update`` does, its attributes and the names of the
         states it takes; None if there is none."""
         return None
@@ -322,7 +358,7 @@ class Optimizer:
                 group = self.param_groups[i] = Group(group, self._options)
             if recording:
                 self._require_numbers(group)
-            lr = group["lr"]
+            lr = group.own("lr")
             if not group.checked or isinstance(lr, Tensor):
                 self._check_group(group)
             if callable(lr):
@@ -351,7 +387,7 @@ class Optimizer:
         if type(self)._row is Optimizer._row:
             return
         for name in self._options:
-            value = group.get(name)
+            value = dict.get(group, name)
             parts = value if isinstance(value, tuple) else (value,)
             if name != "lr" and any(isinstance(part, Tensor) for part in parts):
                 raise TraceError(
@@ -364,13 +400,13 @@ class Optimizer:
         missing = [name for name in self._options if name not in group]
         if missing:
             raise ArgumentError(f"{type(self).__name__}: a group lacks {', '.join(missing)}")
-        self._check({name: group[name] for name in self._options})
+        self._check({name: group.own(name) for name in self._options})
         group.checked = True
 
     def _record(self, rates: list[Any]) -> None:
         with no_grad():
             for index, (group, lr) in enumerate(zip(self.param_groups, rates)):
-                if lr is group["lr"] and not isinstance(lr, Tensor):
+                if lr is group.own("lr") and not isinstance(lr, Tensor):
                     rate = group.rate
                 else:
                     rate = ops.reshape(_core.asarray(lr, dtype="float64"), ())
@@ -407,7 +443,7 @@ class Optimizer:
         """Sets the gradients of all parameters to None (with ``set_to_none=False`` that of those
         that have one to 0)."""
         for group in self.param_groups:
-            for p in group["params"]:
+            for p in group.own("params"):
                 p.grad = None if set_to_none or p.grad is None else zeros_like(p.grad)
 
     def state_dict(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import arguments
 from .._core import ArgumentError, _adam_step, _rmsprop_step, _sgd_step, ops
-from .optimizer import Optimizer, Schedule
+from .optimizer import Group, Optimizer, Schedule
 
 
 class SGD(Optimizer):
@@ -53,29 +53,29 @@ class SGD(Optimizer):
                 f"{options['momentum']}, dampening={options['dampening']}"
             )
 
-    def _update(self, index: int, group: dict[str, Any], lr: float) -> None:
-        momentum = group["momentum"]
+    def _update(self, index: int, group: Group, lr: float) -> None:
+        momentum = group.own("momentum")
         _sgd_step(
-            group["params"],
+            group.own("params"),
             self._state_of(index, "momentum") if momentum else [],
             self._counts[index],
             lr,
             momentum,
-            group["dampening"],
-            group["weight_decay"],
-            group["nesterov"],
-            group["maximize"],
+            group.own("dampening"),
+            group.own("weight_decay"),
+            group.own("nesterov"),
+            group.own("maximize"),
         )
 
-    def _row(self, group: dict[str, Any]) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
+    def _row(self, group: Group) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
         attributes = {
-            "momentum": group["momentum"],
-            "dampening": group["dampening"],
-            "weight_decay": group["weight_decay"],
-            "nesterov": bool(group["nesterov"]),
-            "maximize": bool(group["maximize"]),
+            "momentum": group.own("momentum"),
+            "dampening": group.own("dampening"),
+            "weight_decay": group.own("weight_decay"),
+            "nesterov": bool(group.own("nesterov")),
+            "maximize": bool(group.own("maximize")),
         }
-        return ops.sgd_update, attributes, ("momentum",) if group["momentum"] else ()
+        return ops.sgd_update, attributes, ("momentum",) if group.own("momentum") else ()
 
 
 class Adam(Optimizer):
@@ -125,34 +125,34 @@ class Adam(Optimizer):
                 f"{type(self).__name__}: 'betas' must be two numbers in [0, 1); got {betas}"
             )
 
-    def _update(self, index: int, group: dict[str, Any], lr: float) -> None:
-        beta1, beta2 = group["betas"]
+    def _update(self, index: int, group: Group, lr: float) -> None:
+        beta1, beta2 = group.own("betas")
         _adam_step(
-            group["params"],
+            group.own("params"),
             self._state_of(index, "mean"),
             self._state_of(index, "square"),
-            self._state_of(index, "largest") if group["amsgrad"] else [],
+            self._state_of(index, "largest") if group.own("amsgrad") else [],
             self._counts[index],
             lr,
             beta1,
             beta2,
-            group["eps"],
-            group["weight_decay"],
+            group.own("eps"),
+            group.own("weight_decay"),
             self._decoupled,
-            group["maximize"],
+            group.own("maximize"),
         )
 
-    def _row(self, group: dict[str, Any]) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
-        beta1, beta2 = group["betas"]
+    def _row(self, group: Group) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
+        beta1, beta2 = group.own("betas")
         attributes = {
             "beta1": beta1,
             "beta2": beta2,
-            "eps": group["eps"],
-            "weight_decay": group["weight_decay"],
+            "eps": group.own("eps"),
+            "weight_decay": group.own("weight_decay"),
             "decoupled": self._decoupled,
-            "maximize": bool(group["maximize"]),
+            "maximize": bool(group.own("maximize")),
         }
-        return ops.adam_update, attributes, self._states[: 3 if group["amsgrad"] else 2]
+        return ops.adam_update, attributes, self._states[: 3 if group.own("amsgrad") else 2]
 
 
 class AdamW(Adam):
@@ -225,30 +225,30 @@ class RMSProp(Optimizer):
         super()._check(options)
         arguments.real("RMSProp", "alpha", options["alpha"], 0.0, 1.0, tensor=True, single=True)
 
-    def _update(self, index: int, group: dict[str, Any], lr: float) -> None:
+    def _update(self, index: int, group: Group, lr: float) -> None:
         _rmsprop_step(
-            group["params"],
+            group.own("params"),
             self._state_of(index, "square"),
-            self._state_of(index, "mean") if group["centered"] else [],
-            self._state_of(index, "momentum") if group["momentum"] else [],
+            self._state_of(index, "mean") if group.own("centered") else [],
+            self._state_of(index, "momentum") if group.own("momentum") else [],
             self._counts[index],
             lr,
-            group["alpha"],
-            group["eps"],
-            group["weight_decay"],
-            group["momentum"],
-            group["maximize"],
+            group.own("alpha"),
+            group.own("eps"),
+            group.own("weight_decay"),
+            group.own("momentum"),
+            group.own("maximize"),
         )
 
-    def _row(self, group: dict[str, Any]) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
+    def _row(self, group: Group) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
         attributes = {
-            "alpha": group["alpha"],
-            "eps": group["eps"],
-            "weight_decay": group["weight_decay"],
-            "momentum": group["momentum"],
-            "centered": bool(group["centered"]),
-            "maximize": bool(group["maximize"]),
+            "alpha": group.own("alpha"),
+            "eps": group.own("eps"),
+            "weight_decay": group.own("weight_decay"),
+            "momentum": group.own("momentum"),
+            "centered": bool(group.own("centered")),
+            "maximize": bool(group.own("maximize")),
         }
-        used = (True, group["centered"], group["momentum"])
+        used = (True, group.own("centered"), group.own("momentum"))
         names = tuple(name for name, wanted in zip(self._states, used) if wanted)
         return ops.rmsprop_update, attributes, names
