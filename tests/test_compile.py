@@ -527,3 +527,27 @@ def test_a_number_that_is_changed_is_another_number():
 
     x = wg.tensor([0.1], dtype="float64")
     assert wg.compile(f)(x, 0.1).item() == f(x, 0.1).item()
+
+
+class _Endless(nn.Module):
+    @wg.compile
+    def forward(self, x):
+        return self(x) + 1
+
+
+def test_a_function_that_calls_itself():
+    power = wg.compile(lambda x, n: x if n == 0 else x * power(x, n - 1), static_argnums=1)
+    assert power(wg.tensor(2.0), 3).item() == 16.0
+    endless = wg.compile(lambda x: endless(x) + 1)
+    here = wg.compile(lambda x: there(x))
+    there = wg.compile(lambda x: here(x))
+    for f in (endless, here, there, _Endless()):
+        with pytest.raises(wg.TraceError, match=r"^compile: .* calls itself without end while it"):
+            f(wg.ones(1))
+
+    def deeper(x):
+        return deeper(x)
+
+    with pytest.raises(RecursionError):  # which is Python's to say
+        wg.compile(deeper)(wg.ones(1))
+    assert wg.compile(lambda x: x + 1)(wg.ones(1)).item() == 2.0

@@ -224,3 +224,23 @@ def test_powers_that_are_defined():
     # numbers that a compiled function is given follow Python
     assert wg.compile(lambda n: n**-1)(2).item() == 0.5
     assert wg.compile(lambda n: (2 * n) ** 2)(2).item() == 16
+
+
+def test_integer_arguments_beyond_int64():
+    f = wg.compile(lambda x, n: x + n)
+    for _ in range(2):
+        assert f(wg.ones(1), 2).item() == 3.0
+        assert f(wg.ones(1), 2**200).item() == float("inf")
+        assert f(wg.ones(1, dtype=wg.float64), -(2**200)).item() == -(2.0**200)
+        assert f(wg.ones(1), -(2**63)).item() == -(2.0**63)
+        for n in (2**63, -(2**63) - 1):
+            with pytest.raises(
+                wg.DTypeError, match=r"^tensor: the Python integer does not fit int64"
+            ):
+                f(I64, n)
+    assert f.cache_info().misses == 1
+    with pytest.raises(
+        wg.DTypeError, match=r"^compile: .* integers that int64 holds; got an int of"
+    ):
+        f.run(wg.ones(1), 10**5000, steps=2)
+    assert wg.compile(f.__wrapped__, static_argnums=1)(wg.ones(1), 2**200).item() == float("inf")

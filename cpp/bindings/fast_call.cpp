@@ -51,7 +51,11 @@ class Flattener {
       push(none_token, 0);
       return true;
     }
-    if (PyFloat_Check(object) || PyLong_CheckExact(object)) return add_leaf(number_argument(object));
+    if (PyFloat_Check(object) || PyLong_CheckExact(object)) {
+      int overflow = 0;
+      if (PyLong_CheckExact(object)) PyLong_AsLongLongAndOverflow(object, &overflow);
+      return overflow == 0 && add_leaf(number_argument(object));
+    }
     if (py::array::check_(object)) return add_leaf(tensor_from(object, {}, {}));
     return false;
   }

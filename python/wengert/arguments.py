@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from ._core import ArgumentError, ArgumentTypeError, Error, ShapeError, Tensor
+from ._core import ArgumentError, ArgumentTypeError, DTypeError, Error, ShapeError, Tensor
 
 
 def shown(value: Any) -> str:
@@ -111,6 +111,29 @@ def real(
         says = _bounds(least, most, finite, positive)
         raise ArgumentError(f"{where}: '{name}' {says}; got {shown(value)}")
     return result
+
+
+class LongInteger(DTypeError):
+    """An integer for a compiled function that int64 does not hold."""
+
+
+def traced(f: str, value: Any) -> Tensor:
+    """An argument of the compiled function ``f``."""
+    if isinstance(value, Tensor):
+        return value
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        raise LongInteger(
+            f"compile: {f} takes integers that int64 holds; got {shown(value)}. Give a float, or "
+            "name its position in static_argnums"
+        )
+    try:
+        is_number = isinstance(value, float) or type(value) is int
+        return _core._number(value) if is_number else _core.asarray(value)
+    except (ArgumentError, ArgumentTypeError):
+        raise ArgumentTypeError(
+            f"compile: {f} takes tensors, arrays and numbers; got {value!r:.60}. Name its position "
+            "in static_argnums"
+        ) from None
 
 
 def to_tensor(where: str, name: str, value: Any) -> Tensor:

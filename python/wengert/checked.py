@@ -20,6 +20,7 @@ from .other_arguments import argument_remedy, call_remedy
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
+_OFTEN = 8  # calls within each other that are not by chance
 _WRONG_VALUE = (ValueError, ArithmeticError, LookupError, BufferError)
 F = TypeVar("F", bound=Callable)
 _made: dict[Callable, Callable] = {}  # one function under several names stays one
@@ -108,6 +109,17 @@ def _without_name(f: Callable, text: str) -> str:
     name, colon, rest = text.partition(": ")
     own = name in _parameters(f, "") and name != f.__name__.rstrip("_")
     return rest if colon and name.isidentifier() and not own else text
+
+
+def calls_itself(error: RecursionError, method: Callable) -> bool:
+    """Whether the calls that ended so were calls of this bound method within each other."""
+    count, code, owner = 0, method.__code__, method.__self__  # type: ignore[attr-defined]
+    trace = error.__traceback__
+    while trace is not None:
+        frame, trace = trace.tb_frame, trace.tb_next
+        if frame.f_code is code and frame.f_locals.get("self") is owner:
+            count += 1
+    return count > _OFTEN
 
 
 def check_function(where: str, f: Any) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import _core, arguments, byte_size, other_names, tree
 from ._core import ArgumentError, ArgumentTypeError, FileError, ShapeError, Tensor, TraceError
-from .checked import checked_call, warn
+from .checked import calls_itself, checked_call, warn
 from .functions import stack
 from .loop_checkpoints import Budget, Checkpoint, TwoLevel
 from .program import Program
@@ -118,23 +118,7 @@ class Compiled(_core._FastCall):
     def _leaves(self, args: tuple, kwargs: dict) -> tuple[list[Tensor], Any, tuple]:
         traced, fixed = self._split(args)
         leaves, structure = tree.flatten((traced, kwargs))
-        tensors = []
-        for leaf in leaves:
-            try:
-                number = isinstance(leaf, float) or type(leaf) is int
-                tensors.append(
-                    leaf
-                    if isinstance(leaf, Tensor)
-                    else _core._number(leaf)
-                    if number
-                    else _core.asarray(leaf)
-                )
-            except (ArgumentError, ArgumentTypeError):
-                raise ArgumentTypeError(
-                    f"compile: {self.__name__} takes tensors, arrays and numbers; got "
-                    f"{leaf!r:.60}. Name its position in static_argnums"
-                ) from None
-        return tensors, structure, fixed
+        return [arguments.traced(self.__name__, leaf) for leaf in leaves], structure, fixed
 
     def _given(self, leaves: list[Tensor], structure: Any, fixed: tuple) -> tuple[list[Any], dict]:
         """The arguments of f that have these leaves."""
@@ -165,8 +149,14 @@ class Compiled(_core._FastCall):
             out_structure = _without_leaves(tree.flatten(result)[1])
             del result
             watch.close(self.__wrapped__)
-        except BaseException:
+        except BaseException as error:
             watch.undo()
+            if isinstance(error, RecursionError) and calls_itself(error, self._slow):
+                raise TraceError(
+                    f"compile: {self.__name__} calls itself without end while it is recorded. What "
+                    "ends a recursion is no traced value: give it in static_argnums, or write a "
+                    "wg.while_loop"
+                ) from None
             raise
         return _Recorded(replay, out_structure, watch)
 
@@ -264,7 +254,10 @@ class Compiled(_core._FastCall):
         """A call that the core could not match with a recording."""
         if _core._within_transform() or _core._watching():
             return self.__wrapped__(*args, **kwargs)
-        tensors, structure, fixed = self._leaves(args, kwargs)
+        try:
+            tensors, structure, fixed = self._leaves(args, kwargs)
+        except arguments.LongInteger:  # which no tensor holds: f may do without one
+            return self.__wrapped__(*args, **kwargs)
         if any(x._is_abstract for x in tensors):  # of a trace that has ended
             return self.__wrapped__(*args, **kwargs)
         entry = self._find(tensors, structure, fixed)
@@ -538,7 +531,8 @@ def compile(
     met when it was recorded are read afresh at every call. Every set of shapes, dtypes and static
     arguments has a recording of its own. Python numbers become tensors that take the dtype of what
     they meet, as numbers do; positions in ``static_argnums`` keep their values, which are to be
-    hashable. Within another transform, and under ``wg.debug_nans``, f itself is run.
+    hashable. Within another transform, under ``wg.debug_nans`` and for integers beyond int64, f
+    itself is run.
 
     Results equal those of f within rounding, as rewrites may sum in another order and take -0.0 for
     0.0. With ``exact=True`` such rewrites are left out and results are those of f to the bit, for
