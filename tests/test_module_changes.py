@@ -1,5 +1,5 @@
-"""Modules that change at random between the calls of a compiled function, which closes over them, gets
-them as arguments, copies or returns them."""
+"""Modules that change at random between the calls of a compiled function, which closes over them,
+gets them as arguments, copies or returns them."""
 
 import copy
 import random
