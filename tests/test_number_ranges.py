@@ -226,6 +226,45 @@ def test_powers_that_are_defined():
     assert wg.compile(lambda n: (2 * n) ** 2)(2).item() == 16
 
 
+ARITHMETIC = {
+    "add": lambda n, m: n + m,
+    "subtract": lambda n, m: n - m,
+    "multiply": lambda n, m: n * m,
+    "floor_divide": lambda n, m: n // m,
+    "remainder": lambda n, m: n % m,
+    "power": lambda n, m: n**m,
+    "bitwise_left_shift": lambda n, m: n << m,
+    "bitwise_right_shift": lambda n, m: n >> m,
+    "bitwise_and": lambda n, m: n & m,
+    "negative": lambda n, m: -n,
+    "abs": lambda n, m: abs(n),
+    "square": lambda n, m: n**2,
+}
+ENDS = [0, 1, -1, 2, -2, 3, -7, 62, 63, 64, 3037000499, 3037000500, 2**62, -(2**62)]
+ENDS += [2**63 - 1, -(2**63)]
+
+
+@pytest.mark.parametrize("name", ARITHMETIC)
+def test_arithmetic_of_integer_arguments(name):
+    f = ARITHMETIC[name]
+    g = wg.compile(f)
+    for n in ENDS:
+        for m in ENDS if name not in ("power", "bitwise_left_shift") else ENDS[:10]:
+            try:
+                expected = f(n, m)
+            except (ArithmeticError, ValueError):
+                expected = None
+            if type(expected) is int and -(2**63) <= expected < 2**63:
+                found = g(n, m)
+                assert found.dtype == wg.int64 and found.item() == expected
+            else:
+                with pytest.raises(
+                    (wg.DTypeError, wg.ArgumentError), match=rf"^{name}: .*integer"
+                ):
+                    g(n, m)
+    assert g.cache_info().misses == 1
+
+
 def test_integer_arguments_beyond_int64():
     f = wg.compile(lambda x, n: x + n)
     for _ in range(2):

@@ -9,6 +9,7 @@
 #include "graph/source.h"
 #include "graph/tangents.h"
 #include "graph/tape.h"
+#include "ops/integers.h"
 #include "ops/vocabulary.h"
 
 namespace wengert::bindings {
@@ -85,8 +86,8 @@ bool refuses(PyObject* other) {
 
 bool is_traced_number(PyObject* x) { return is_tensor(x) && value_of(x)->weak && !value_of(x)->array.has_data(); }
 
-// Arithmetic among the numbers that a traced function was given, as Python does it: in float64 or
-// int64, and a number again.
+// Arithmetic among the numbers that a traced function was given, as Python does it: in float64, or in
+// int64 as far as that goes, and a number again.
 PyObject* of_numbers(const Op& op, std::initializer_list<PyObject*> objects) {
   static const Op& convert = find_op("astype");
   Vars args;
@@ -98,10 +99,9 @@ PyObject* of_numbers(const Op& op, std::initializer_list<PyObject*> objects) {
   const Var& last = args.back();
   const bool below = !last.is_abstract() && last.dtype() == DType::int64 && *last.array().data<int64_t>() < 0;
   if (op.name == "power" && below) wide = DType::float64;
-  // A traced exponent stays a number, which must not be negative: the dtype of the power is settled now.
-  if (op.name != "power" || wide != DType::int64)
-    for (Var& x : args) x = apply(convert, {&x, 1}, make_attrs(convert, {{"dtype", wide}}));
-  const Var y = apply(op, {args.data(), args.size()});
+  for (Var& x : args) x = apply(convert, {&x, 1}, make_attrs(convert, {{"dtype", wide}}));
+  const bool exact = wide == DType::int64 && may_leave_int64(op.name);
+  const Var y = exact ? of_integers(op.name, args[0], args.back()) : apply(op, {args.data(), args.size()});
   y->weak = y.dtype() != DType::bool_;
   return wrap(y);
 }

@@ -1,6 +1,7 @@
 // Rows about the list itself rather than numbers: identity leaves, cuts, conversions of dtype.
 #include "kernels/copy.h"
 #include "ops/families.h"
+#include "ops/integers.h"
 #include "ops/rows.h"
 
 namespace wengert {
@@ -110,7 +111,7 @@ Op straight_through_row() {
 }  // namespace
 
 std::vector<Op> control_rows() {
-  return {alias(), checkpoint_name_row(), copy_row(), stop_gradient_row(), astype_row(), from_number_row(), straight_through_row()};
+  return {alias(), checkpoint_name_row(), copy_row(), stop_gradient_row(), astype_row(), from_number_row(), of_integers_row(), straight_through_row()};
 }
 
 }  // namespace wengert

@@ -532,7 +532,8 @@ def compile(
     arguments has a recording of its own. Python numbers become tensors that take the dtype of what
     they meet, as numbers do; positions in ``static_argnums`` keep their values, which are to be
     hashable. Within another transform, under ``wg.debug_nans`` and for integers beyond int64, f
-    itself is run.
+    itself is run. Integers among themselves follow Python as far as int64 goes; beyond it, an error
+    says so, as it does where the exponent of one is negative.
 
     Results equal those of f within rounding, as rewrites may sum in another order and take -0.0 for
     0.0. With ``exact=True`` such rewrites are left out and results are those of f to the bit, for

@@ -121,6 +121,18 @@ comparison = [
     row("bitwise_invert", [whole(-9, 10)], np.invert, dtypes=INTEGERS),
     row("bitwise_left_shift", shifts, np.left_shift, dtypes=INTEGERS[:3]),
     row("bitwise_right_shift", shifts, np.right_shift, dtypes=INTEGERS[:3]),
+    row(
+        "of_integers",
+        [whole(-5, 6), whole(1, 9)],
+        lambda x1, x2, name: x1 * x1 if name == "square" else getattr(np, name)(x1, x2),
+        shapes=[((), ()), ((3, 4), (3, 4)), ((0,), (0,))],
+        attrs=[{"name": name} for name in ("add", "subtract", "power", "square", "remainder")],
+        dtypes=["int64"],
+        errors=[
+            (((2,), (3,)), {"name": "add"}, "of one shape"),
+            (((2,), (2,)), {"name": "sin"}, "not one of its operations"),
+        ],
+    ),
 ]
 
 ROWS = arithmetic + selection + comparison

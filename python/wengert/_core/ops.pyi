@@ -554,6 +554,9 @@ def from_number(
 ) -> Tensor:
     """x, a Python number, converted to dtype: fails as the operation `where` if it is an integer
     dtype that does not hold x, fractions aside, or for an `exponent` below 0."""
+def of_integers(x1: ArrayLike, x2: ArrayLike, name: str) -> Tensor:
+    """What the operation `name` makes of Python integers x1 and x2 (of x1, where it takes one): an
+    error where int64 does not hold it."""
 def straight_through(value: ArrayLike, carrier: ArrayLike, anchor: ArrayLike) -> Tensor:
     """value + (carrier - anchor), and value to the bit where carrier and anchor are the same,
     infinite or NaN included."""
