@@ -258,9 +258,7 @@ def test_arithmetic_of_integer_arguments(name):
                 found = g(n, m)
                 assert found.dtype == wg.int64 and found.item() == expected
             else:
-                with pytest.raises(
-                    (wg.DTypeError, wg.ArgumentError), match=rf"^{name}: .*integer"
-                ):
+                with pytest.raises((wg.DTypeError, wg.ArgumentError), match=rf"^{name}: .*integer"):
                     g(n, m)
     assert g.cache_info().misses == 1
 
@@ -282,4 +280,5 @@ def test_integer_arguments_beyond_int64():
         wg.DTypeError, match=r"^compile: .* integers that int64 holds; got an int of"
     ):
         f.run(wg.ones(1), 10**5000, steps=2)
+    assert wg.compile(lambda n: wg.asarray(2**70 * n, dtype=wg.float64))(0.5).item() == 2.0**69
     assert wg.compile(f.__wrapped__, static_argnums=1)(wg.ones(1), 2**200).item() == float("inf")

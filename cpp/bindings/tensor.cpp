@@ -5,6 +5,8 @@
 #include <pybind11/stl.h>
 #include <structmember.h>
 
+#include <algorithm>
+
 #include "graph/recording.h"
 #include "graph/source.h"
 #include "graph/tangents.h"
@@ -92,8 +94,10 @@ PyObject* of_numbers(const Op& op, std::initializer_list<PyObject*> objects) {
   static const Op& convert = find_op("astype");
   Vars args;
   DType wide = op.name == "divide" ? DType::float64 : DType::int64;
+  const Var traced = var_of(*std::find_if(objects.begin(), objects.end(), is_tensor));
   for (PyObject* x : objects) {
-    args.push_back(is_tensor(x) ? var_of(x) : number_argument(x));
+    const bool meant_float = is_float(traced.dtype());  // also of an integer beyond int64
+    args.push_back(is_tensor(x) ? var_of(x) : meant_float ? to_var(x, traced) : number_argument(x));
     if (is_float(args.back().dtype())) wide = DType::float64;
   }
   const Var& last = args.back();

@@ -149,7 +149,7 @@ void check_range(const std::string& where, const Array& x, DType dtype) {
 }
 
 void check_exponent(const std::string& where, const Array& x, DType dtype) {
-  const Array numbers = contiguous_copy(x);
+  const Array numbers = x.is_contiguous() ? x : contiguous_copy(x);
   const int64_t* first = numbers.data<int64_t>();
   const int64_t* bad = std::find_if(first, first + numbers.size(), [](int64_t number) { return number < 0; });
   if (bad != first + numbers.size())

@@ -45,7 +45,7 @@ Result remainder(int64_t a, int64_t b) {
 }
 
 Result power(int64_t a, int64_t b) {
-  kernels::check_exponent("power", Array::scalar(b), DType::int64);
+  if (b < 0) kernels::check_exponent("power", Array::scalar(b), DType::int64);
   Result y = 1, base = a;
   for (; b > 0; b >>= 1) {
     if (!base) return {};  // which a higher power needs
@@ -86,14 +86,16 @@ const std::map<std::string, Function>& functions() {
 void kernel(const Call& call) {
   const std::string& name = call.attrs.text("name");
   const Function f = functions().at(name);
-  const Array a = kernels::contiguous_copy(call.in[0]), b = kernels::contiguous_copy(call.in[1]);
+  auto rows = [](const Array& x) { return x.is_contiguous() ? x : kernels::contiguous_copy(x); };
+  const Array a = rows(call.in[0]), b = rows(call.in[1]);
+  const int64_t *x1 = a.data<int64_t>(), *x2 = b.data<int64_t>();
+  int64_t* out = call.out[0].data<int64_t>();
   for (int64_t i = 0; i < a.size(); ++i) {
-    const int64_t x1 = a.data<int64_t>()[i], x2 = b.data<int64_t>()[i];
-    const Result y = f(x1, x2);
+    const Result y = f(x1[i], x2[i]);
     if (!y)
-      fail(ErrorKind::dtype, name, ": int64 does not hold the result for the Python integers ", x1, " and ", x2,
+      fail(ErrorKind::dtype, name, ": int64 does not hold the result for the Python integers ", x1[i], " and ", x2[i],
            ". Use floats, or name their positions in static_argnums");
-    call.out[0].data<int64_t>()[i] = *y;
+    out[i] = *y;
   }
 }
 
