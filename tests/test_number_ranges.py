@@ -282,3 +282,40 @@ def test_integer_arguments_beyond_int64():
         f.run(wg.ones(1), 10**5000, steps=2)
     assert wg.compile(lambda n: wg.asarray(2**70 * n, dtype=wg.float64))(0.5).item() == 2.0**69
     assert wg.compile(f.__wrapped__, static_argnums=1)(wg.ones(1), 2**200).item() == float("inf")
+
+
+NUMBERED = {
+    "cond of a number": lambda n, x: wg.cond(n > 0, lambda c: c * 2, lambda c: -c, n),
+    "cond that reads a number": lambda n, x: wg.cond(n > 0, lambda: n * 2, lambda: -n) * x,
+    "cond of number and constant": lambda n, x: wg.cond(x > 0, lambda: n * 1.0, lambda: 0.5),
+    "cond of number and tensor": lambda n, x: wg.cond(x > 0, lambda c: c * n, lambda c: c - n, x),
+    "cond of sums": lambda n, x: wg.cond(n > 0, lambda: n + x, lambda: x),
+    "scan from a number": lambda n, x: wg.scan(lambda c, _: (c * 0.5 + x, c), n, None, 3),
+    "scan that reads a number": lambda n, x: wg.scan(lambda c, _: (c * n, n), x, None, 3),
+    "scan of numbers": lambda n, x: wg.scan(lambda c, _: (c * 0.5, c * n), n, None, 3),
+    "scan that keeps": lambda n, x: wg.scan(
+        lambda c, _: (c * n + x, None), n, None, 9, checkpoint=wg.Binomial(slots=2)
+    )[0],
+    "while from a number": lambda n, x: wg.while_loop(lambda c: c < 100.0, lambda c: c * 3.0, n),
+    "while that reads": lambda n, x: wg.while_loop(lambda c: c < 50 * n, lambda c: c * 3.0, x),
+}
+
+
+@pytest.mark.parametrize("number", [1.5, np.float32(1.5), 2])
+@pytest.mark.parametrize("f", NUMBERED.values(), ids=NUMBERED)
+def test_numbers_that_are_arguments(f, number):
+    """In loops and branches of a compiled function they are what they are in eager ones."""
+    x = wg.tensor(1.0)
+    compiled = wg.compile(f)
+    for n in (number, number * 2, number):
+        expected, found = wg.tree.leaves(f(n, x)), wg.tree.leaves(compiled(n, x))
+        expected = [wg.asarray(y) for y in expected]
+        assert [y.dtype for y in found] == [y.dtype for y in expected]
+        for y, z in zip(found, expected):
+            np.testing.assert_allclose(y, z, rtol=1e-6)
+    if "while_loop" not in f.__code__.co_names:
+        slopes = [
+            wg.grad(lambda x, g=g: wg.asarray(wg.tree.leaves(g(1.5, x))[0]) + 0.0 * x)(x)
+            for g in (f, compiled)
+        ]
+        assert slopes[1].item() == pytest.approx(slopes[0].item())

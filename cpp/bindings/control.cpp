@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "bindings/tensor.h"
+#include "graph/recording.h"
 #include "graph/tangents.h"
 #include "program/derive.h"
 #include "runtime/branch.h"
@@ -45,7 +46,7 @@ Traced trace_body(py::function f, const List& arguments, py::function flatten) {
     } open;
     out.result = f(given);
   }
-  for (py::handle y : flatten(out.result)) outputs.push_back(to_var(y.ptr()));
+  for (py::handle y : flatten(out.result)) outputs.push_back(settled(to_var(y.ptr())));
   trace.close();
   out.program = program_of(trace, inputs, outputs);
   std::vector<ValueId> ids;

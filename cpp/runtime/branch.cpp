@@ -170,6 +170,7 @@ Vars apply_branch(std::shared_ptr<Branch> op, const Var& choice, std::span<const
   else op->followed = [self](std::span<const Var> in) { return branch(self->yes, self->no, in[0], in.subspan(1)); };
   op->tangent = [self](const Rule& r) { return branch_tangent(*self, r); };
   op->batch = [self](const Batched& b) { return branch_batch(*self, b); };
+  op->converts = true;
   op->self = op;
   Vars args{choice};
   for (const Var& x : inputs) args.push_back(x);
@@ -339,6 +340,7 @@ Vars repeat_while(Program test, Program body, std::size_t constants, std::span<c
     return while_tangent(self->test->program(), self->body->program(), self->constants, self->checkpoint, r);
   };
   op->batch = [self](const Batched& b) { return while_batch(*self, b); };
+  op->converts = true;
   op->self = op;
   return apply_all(*op, inputs);
 }

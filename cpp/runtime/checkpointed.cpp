@@ -230,6 +230,7 @@ Vars apply_forward(std::shared_ptr<const Loop> loop, std::span<const Var> inputs
   op->joint_adjoint = [self](const Rule& r) { return forward_adjoint(*self, r); };
   op->tangent = [self](const Rule& r) { return forward_tangent(*self, r); };
   op->batch = [self](const Batched& b) { return forward_batch(*self, b); };
+  op->converts = true;
   op->self = op;
   return apply_all(*op, inputs);
 }
@@ -338,6 +339,7 @@ Vars checkpointed_reverse(std::shared_ptr<const Loop> loop, std::span<const Var>
   op->followed = [self](std::span<const Var> in) { return plain_reverse(*self->loop, in); };
   op->tangent = [self](const Rule& r) { return reverse_tangent(*self, r); };
   op->batch = [self](const Batched& b) { return reverse_batch(*self, b); };
+  op->converts = true;
   op->self = op;
   return apply_all(*op, given);
 }

@@ -83,6 +83,7 @@ Vars apply_scan(std::shared_ptr<Scan> op, std::span<const Var> inputs) {
   };
   op->tangent = [self](const Rule& r) { return scan_tangent(*self, r); };
   op->batch = [self](const Batched& b) { return scan_batch(*self, b); };
+  op->converts = true;
   op->self = op;
   Vars outs = apply_all(*op, inputs);
   Vars shown(outs.begin(), outs.begin() + std::ptrdiff_t(op->shown));
