@@ -235,3 +235,42 @@ def test_threads_that_record_for_long_take_turns(monkeypatch):
     for thread in threads:
         thread.join()
     assert not errors and module.total.item() == 3.0
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_two_steps_that_freeze_each_other(fails):
+    """Each is recorded once and leaves the flags as an eager call does, also one that fails."""
+    found = []
+    x = wg.ones((3, 2))
+    for wrap in (lambda f: f, lambda f: wg.compile(f, static_argnums=1)):
+        wg.random.seed(0)
+        layers = nn.Linear(2, 2), nn.Linear(2, 1)
+        optimizers = [wg.optim.SGD(layer.parameters(), lr=0.01) for layer in layers]
+
+        def step(x, own, failing, layers=layers, optimizers=optimizers):
+            for i, layer in enumerate(layers):
+                layer.requires_grad_(i == own)
+            loss = wg.square(layers[1](layers[0](x)) - own).sum()
+            if failing:
+                raise ValueError
+            loss.backward()
+            optimizers[own].step()
+            optimizers[own].zero_grad()
+            return loss
+
+        steps = [wrap(lambda x, failing, i=i: step(x, i, failing)) for i in (0, 1)]
+        rows = []
+        for _ in range(6):
+            for call in steps:
+                flags = [layer.weight.requires_grad for layer in layers]
+                if fails:
+                    with pytest.raises(ValueError):
+                        call(x, True)
+                    if found:  # compiled
+                        assert flags == [layer.weight.requires_grad for layer in layers]
+                rows.append(call(x, False).item())
+                rows += [layer.weight.requires_grad for layer in layers]
+        found.append([*rows, *(layer.weight.numpy() for layer in layers)])
+    for eager, compiled in zip(*found):
+        assert eager == pytest.approx(compiled, rel=1e-5)
+    assert sum(call.cache_info().misses for call in steps) - 12 * fails <= 3

@@ -294,10 +294,10 @@ FastCall& fast_of(py::handle object) {
 // Adds a recording that was made for these arguments; `result` is what it returned. Trees of other
 // containers than list, tuple and dict stay with Python.
 void add_recording(py::handle fast, py::tuple args, py::dict kwargs, py::object recorded, py::object result,
-                   py::object after, py::object again, std::string called) {
+                   py::object after, py::object again, std::string called, int64_t epoch) {
   FastCall& self = fast_of(fast);
   auto made = std::make_shared<Template>();
-  Entry entry{.signature = {}, .replay = recorded.cast<std::shared_ptr<Replay>>(), .result = made, .epoch = options_epoch(),
+  Entry entry{.signature = {}, .replay = recorded.cast<std::shared_ptr<Replay>>(), .result = made, .epoch = epoch,
               .grad_enabled = modes().grad_enabled,
               .after = after.is_none() ? py::object() : after,
               .again = again.is_none() ? py::object() : again,

@@ -285,9 +285,15 @@ bool may_hold(const Var& x, int64_t value) {
 
 }  // namespace
 
+namespace {
+uint64_t changes = 0;
+}
+
+void noted_options(int64_t from_to) { options_epoch() ^= from_to; }
+
 void changed_options(int64_t from_to) {
-  static uint64_t count = 0;
-  options_epoch() ^= from_to ? from_to : int64_t(++count * 0x9E3779B97F4A7C15u);
+  ++changes;
+  noted_options(from_to ? from_to : int64_t(changes * 0x9E3779B97F4A7C15u));
 }
 
 void bind_optim(py::module_& m) {
@@ -300,6 +306,7 @@ void bind_optim(py::module_& m) {
   m.def("_make_state", make_state);
   m.def("_changed_options", changed_options, py::arg("from_to") = 0);
   m.def("_options_epoch", [] { return options_epoch(); });
+  m.def("_options_changes", [] { return changes; });
 }
 
 }  // namespace wengert::bindings

@@ -311,7 +311,8 @@ int set_requires_grad(PyObject* self, PyObject* wanted, void*) {
     if (on && !is_float(value.array.dtype()))
       fail(ErrorKind::dtype, "requires_grad: only floating-point tensors can require gradients; got ", value.array.dtype(),
            ". Convert with astype(wg.float32)");
-    if (bool(on) != value.tracked && value.recorded) changed_options(change_of(value));
+    const bool before = value.tracked;
+    if (on != before && value.recorded) (Recording::current() ? noted_options : changed_options)(change_of(value));
     if (on && !value.tracked && !value.array.has_data()) {
       Recording* recording = Recording::current();
       if (!recording || !value.node || value.trace != recording->trace().id())
@@ -320,7 +321,7 @@ int set_requires_grad(PyObject* self, PyObject* wanted, void*) {
     }
     if (on && !value.tracked) make_leaf(value);
     if (!on) drop_leaf(value);
-    if (Recording* recording = Recording::current()) recording->flag(var_of(self));
+    if (Recording* recording = Recording::current()) recording->flag(var_of(self), before);
     return Py_None;
   });
   return done ? 0 : -1;

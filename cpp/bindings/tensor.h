@@ -96,6 +96,8 @@ void refuse_recorded(const Var& x, const char* as);
 // `from_to` names the change and its way back, which leads to the recordings made before; 0: there is
 // none.
 void changed_options(int64_t from_to = 0);
+// The same for flags that the open recording notes itself, or of which it knows.
+void noted_options(int64_t from_to);
 // x[key] and x[key] = value, as slots of the type.
 PyObject* subscript(PyObject* self, PyObject* key);
 int assign_subscript(PyObject* self, PyObject* key, PyObject* value);

@@ -69,7 +69,10 @@ void Recording::assign(const Var& to, const Var& value) {
   if (!variable.first_assigned) variable.first_assigned = ++clock_;
 }
 
-void Recording::flag(const Var& x) {
+void Recording::flag(const Var& x, bool before) {
+  if (!is_outside(*x.get()) || x->tracked == before) return;
+  if (std::none_of(flagged_.begin(), flagged_.end(), [&](const auto& known) { return known.first == x; }))
+    flagged_.emplace_back(x, before);
   const auto found = places_.find(x.get());
   if (found == places_.end()) return;
   Variable& variable = variables_[found->second];

@@ -36,7 +36,8 @@ class Recording {
   Var gradient(const Ref<Node>& leaf);
   void set_gradient(const Ref<Node>& leaf, Var g);
 
-  void flag(const Var& x);  // x from outside requires a gradient from now on, or does not any more
+  // x from outside, which did or did not before, requires a gradient from now on or does not any more.
+  void flag(const Var& x, bool before);
 
   // x, made within, becomes a leaf that gathers a gradient of its own; what it was stands for it.
   void begin_leaf(const Var& x);
@@ -47,6 +48,8 @@ class Recording {
   const std::vector<Gradient>& gradients() const { return gradients_; }
   // What was assigned: the tensor since then (of a leaf: it gathers the gradient), and the value it holds.
   const std::vector<std::pair<Var, Var>>& renamed() const { return renamed_; }
+  // The tensors from outside whose flags were set, and what they were at the start.
+  const std::vector<std::pair<Var, bool>>& flagged() const { return flagged_; }
 
  private:
   Gradient& slot(const Ref<Node>& leaf);
@@ -55,6 +58,7 @@ class Recording {
   std::vector<Variable> variables_;
   std::vector<Gradient> gradients_;
   std::vector<std::pair<Var, Var>> renamed_;
+  std::vector<std::pair<Var, bool>> flagged_;
   std::vector<Var> inner_leaves_;
   std::unordered_map<const Value*, std::size_t> places_;
   std::unordered_map<const Node*, std::size_t> slots_;

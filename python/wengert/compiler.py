@@ -49,7 +49,7 @@ _MOST_ARGUMENTS = 1 << 16
 _MANY = 8  # recordings between two warnings
 _PARTS = "modules that are arguments"
 _OPTIONS = "attributes or modes of modules, options of optimisers, requires_grad"
-_STALE = 16  # recordings kept of states of modules and options that are not the present one
+_STALE = 16  # recordings kept of other states of modules and options, and of other gradients
 
 
 class Compiled(_core._FastCall):
@@ -200,11 +200,16 @@ class Compiled(_core._FastCall):
         return None
 
     def _add(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> _Recorded:
+        key = self._key(tensors, structure, fixed)
         entry = self._record(tensors, structure, fixed)
         self._misses += 1
-        # The call may have changed options itself: as it left them, so the next one finds them.
         if not entry.once:
-            self._recordings.setdefault(self._key(tensors, structure, fixed), []).append(entry)
+            # As the call left modules, so the next one finds them; flags are set back by others.
+            if not entry.effects.flags:
+                key = self._key(tensors, structure, fixed)
+            alike = self._recordings.setdefault(key, [])
+            alike.append(entry)
+            del alike[:-_STALE]
             self._forget_stale()
         self._warn_of_growth(entry.once)
         return entry
@@ -265,9 +270,12 @@ class Compiled(_core._FastCall):
             return self.__wrapped__(*args, **kwargs)
         out = self._play(entry, tensors, structure, fixed)
         if not (entry.once or entry.effects.carried):
-            after = entry.effects.finish if entry.effects.sets else None
+            effects = entry.effects
+            after = effects.finish if effects.sets or effects.flags else None
             again = self._again(structure, fixed) if entry.replay.has_pull else None
-            _core._add_recording(self, args, kwargs, entry.replay, out, after, again, self.__name__)
+            _core._add_recording(
+                self, args, kwargs, entry.replay, out, after, again, self.__name__, effects.epoch
+            )
         return out
 
     def _again(self, structure: Any, fixed: tuple) -> Callable[[list[Tensor]], list[Any]]:

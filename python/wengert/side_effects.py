@@ -49,6 +49,10 @@ def in_turn() -> Iterator[None]:
 class Watched:
     """The base of modules."""
 
+    # The attributes for who looks for tensors and modules among them: plain values do not count as
+    # read.
+    __parts__ = property(lambda self: object.__getattribute__(self, "__dict__"))
+
 
 _ALL = frozenset(("__dict__", "__getstate__", "__reduce__", "__reduce_ex__"))  # give all attributes
 
@@ -75,12 +79,13 @@ class _Reads:
 
         self._reader = read
 
-    def __contains__(self, attribute: tuple[Any, str]) -> bool:
-        owner, name = attribute
+    def meet(self, owner: Any, name: str, old: Any, new: Any) -> bool:
+        """Whether some recording may have read the attribute that was `old` and is `new`."""
         if not self.told_by(owner):
             return True
         _, names = self._known.get(id(owner), (None, ()))
-        return name in names or "__dict__" in names
+        found = name in names or "__dict__" in names
+        return found or ("__parts__" in names and (_is_part(old) or _is_part(new)))
 
     def told_by(self, owner: Any) -> bool:
         """Whether it tells of all that is read."""
@@ -135,6 +140,10 @@ def _is_plain(value: Any) -> bool:
     return value is None or type(value) in PLAIN
 
 
+def _is_part(value: Any) -> bool:
+    return value is not ABSENT and not _is_plain(value)
+
+
 def written(value: Any) -> str:
     """A plain value, exactly. (Python refuses to write very long integers to base ten.)"""
     if type(value) is tuple:
@@ -162,7 +171,7 @@ def changed(owner: Any, name: str, old: Any, new: Any) -> None:
         for watch in watches:
             watch.note(owner, name, old)
         return
-    if old is new or (owner, name) not in _reads:
+    if old is new or not _reads.meet(owner, name, old, new):
         return
     if old is ABSENT:
         old = getattr(type(owner), name, ABSENT)
@@ -285,14 +294,18 @@ class Watch:
         self._plain: list[_Change] = []  # the call's own, which stay
         self._lost: list[tuple[weakref.ref, str]] = []  # in copies, which arguments are
         self._due: list[_Change] = []
-        self._recording = self._began = 0
+        # Tensors whose flags the call set: to what, and what they were.
+        self.flags: list[tuple[weakref.ref, bool, bool]] = []
+        self.epoch = 0  # of options and flags, as the next such call finds them
+        self._recording = self._changes_before = 0
 
     def note(self, owner: Any, name: str, old: Any) -> None:
         """The attribute changes; it was `old`."""
         key = id(owner), name
         known = self._first.get(key)
         if known is None or known[0]() is not owner:
-            unread = key not in self._read and (key[0], "__dict__") not in self._read
+            looks = [name, "__dict__", *(["__parts__"] if _is_part(old) else [])]
+            unread = not any((key[0], look) in self._read for look in looks)
             self._first[key] = weakref.ref(owner), old, unread and _reads.told_by(owner)
 
     def reads(self, owner: Any, name: str) -> bool:
@@ -311,7 +324,8 @@ class Watch:
     def call(self, f: Callable, arguments: Callable[[], tuple[list[Any], dict]]) -> Any:
         """f(*args, **kwargs), within a recording that is open, with changes of attributes carried
         over to it. Modules among the arguments are read, too, and among the results."""
-        self._recording, self._began = _core._recording_id(), _core._options_epoch()
+        self._recording, self.epoch = _core._recording_id(), _core._options_epoch()
+        self._changes_before = _core._options_changes()
         if not hasattr(_open, "watches"):
             _open.watches = []
         _open.watches.append(self)
@@ -323,6 +337,9 @@ class Watch:
         finally:
             _open.watches.remove(self)
             self._note_hidden()
+            for x, before in _core._flagged():
+                if x.requires_grad != before:
+                    self.flags.append((weakref.ref(x), not before, before))
         # Those that took over another attribute's tensor come first, and then hold it no more.
         self._waiting = sorted(self._changes(), key=lambda c: _has_traced(c.new), reverse=True)
         if not self._waiting:
@@ -373,12 +390,15 @@ class Watch:
                 f"copy within the call, so that this is lost. Let {self.name} close over the "
                 "module, or return the value"
             )
-        # A flag or an option is not as it was when the call began: another call is to begin there.
-        if _core._options_epoch() != self._began:
-            self.once.append("requires_grad or an option, which changed during the call")
+        if _core._options_changes() != self._changes_before:
+            self.once.append("an option or, by another thread, a module, which changed meanwhile")
+        elif self.flags and any(not change.is_set for change in self._plain):
+            self.once.append("flags and attributes, which the call itself changes")
         for change in self._plain:
             change.pass_on()
         self._plain.clear()
+        if not self.flags:  # which replays set
+            self.epoch = _core._options_epoch()
 
     def is_alone(self) -> bool:
         """Whether still nobody else holds what replays change in place."""
@@ -401,6 +421,7 @@ class Watch:
         """Puts attributes back: the call failed, and all else is as it was before."""
         for change in (*self._waiting, *self._plain, *self._changes()):
             change.put(change.old)
+        self._flag(2)
 
     def finish(self) -> None:
         """Binds what could not be changed in place and sets what calls set, after the call."""
@@ -415,6 +436,12 @@ class Watch:
             if change.is_one():
                 change.put(value)
                 change.pass_on()
+        self._flag(1)
+
+    def _flag(self, column: int) -> None:
+        for flag in self.flags:
+            if (x := flag[0]()) is not None:
+                x.requires_grad = flag[column]
 
     def _note_hidden(self) -> None:
         """Notes traced values that were put where ``__setattr__`` does not see it, as those of

@@ -128,18 +128,18 @@ class Module(Watched):
 
     def _members(self) -> dict[str, Any]:
         """Where parameters and children are found by name; containers keep children elsewhere."""
-        return self.__dict__
+        return self.__parts__
 
     def _own_parameters(self) -> Iterator[tuple[str, Tensor]]:
         stand_ins = self._stand_ins
-        for name, value in self.__dict__.items():
+        for name, value in self.__parts__.items():
             if isinstance(value, Parameter) or (name in stand_ins and value is not None):
                 yield name, value
 
     def _own_buffers(self) -> Iterator[tuple[str, Tensor]]:
         for name in self._buffers:
-            if self.__dict__.get(name) is not None:
-                yield name, self.__dict__[name]
+            if (value := self.__parts__.get(name)) is not None:
+                yield name, value
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The direct submodules by attribute name."""
@@ -423,6 +423,8 @@ class _Skeleton:
 
 
 def _flatten(module: Module) -> tuple[list[Tensor], _Skeleton]:
+    for part in module.modules():
+        part.__dict__  # noqa: B018 (what is made of the leaves has all: it counts as read)
     named = list(module.named_parameters())
     values = [value for _, value in named]
     return values, _Skeleton(module, tuple(name for name, _ in named), tuple(map(id, values)))
