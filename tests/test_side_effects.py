@@ -421,7 +421,7 @@ def test_attributes_that_cannot_be_carried_over():
         (history, (x,), r"history binds Model.mean to .*'mean' at .*test_side_effects.py:\d+, whose"
          r" derivative the attribute would lose; write self.mean = value.detach\(\), or return"),
         (parameter, (x,), r"Model.w to a new leaf .*write self.w.assign\(...\) in wg.no_grad"),
-        (body, (x,), r"Model.mean to .*'multiply' at .*traced within .* return the value from"),
+        (body, (x,), r"vmap: .*binds Model.mean, at .*:\d+, to a traced value, .*; return it"),
         (checkpointed, (x,), r"Model.mean to .*traced within .*checkpoint.* return the value from"),
         (copy, (model, x), r"Model.mean to .*copy of the module.* self.mean.assign\(...\)"),
     ]:  # fmt: skip

@@ -120,6 +120,7 @@ void bind_side_effects(py::module_& m) {
   m.def("_recording_progress", [] { return Recording::progress(); });
   m.def("_left_behind", left_behind);
   m.def("_made_by", made_by);
+  m.def("_source_here", [] { return show_source(source_here()); });
   m.def("_is_within", is_within);
   m.def("_is_assigned", is_assigned);
   m.def("_present", present);

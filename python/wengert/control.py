@@ -7,6 +7,7 @@ from typing import Any
 
 from . import _core, arguments, tree
 from ._core import ArgumentError, ArgumentTypeError, DTypeError, ShapeError, Tensor, ops
+from .bodies import traced_once
 from .checked import check_function, checked_call
 from .dtypes import bool_
 from .loop_checkpoints import Binomial, Budget, Checkpoint, TwoLevel
@@ -125,16 +126,17 @@ def scan(
             )
         return result
 
+    body = traced_once("scan", call)
     weak = _weak(init)
 
     def check(result: Any) -> None:
         _check_like("scan", result[0], carry, structure, weak)
 
     try:
-        result, outputs = _core._scan(call, carry, rows, count, tree.leaves, check, kept)
+        result, outputs = _core._scan(body, carry, rows, count, tree.leaves, check, kept)
     except _Settle as settled:
         carry, weak = settled.leaves, [False] * len(carry)
-        result, outputs = _core._scan(call, carry, rows, count, tree.leaves, check, kept)
+        result, outputs = _core._scan(body, carry, rows, count, tree.leaves, check, kept)
     n = len(carry)
     _, y_structure = tree.flatten(result[1])
     return tree.unflatten(structure, outputs[:n]), tree.unflatten(y_structure, outputs[n:])
@@ -167,7 +169,7 @@ def cond(
     leaves, structure = _tensors("cond", operands)
 
     def branch(f: Callable[..., Any]) -> Callable[[list[Tensor]], Any]:
-        return lambda given: f(*tree.unflatten(structure, given))
+        return traced_once("cond", lambda given: f(*tree.unflatten(structure, given)))
 
     def check(yes: Any, no: Any) -> None:
         found, kind = _tensors("cond", yes)
@@ -226,8 +228,8 @@ def while_loop(
     state, structure = _tensors("while_loop", init)
     weak = _weak(init)
 
-    def test(given: list[Tensor]) -> Any:
-        return cond_fn(tree.unflatten(structure, given))
+    def once(f: Callable[[Any], Any]) -> Callable[[list[Tensor]], Any]:
+        return traced_once("while_loop", lambda given: f(tree.unflatten(structure, given)))
 
     def check_test(answer: Any) -> None:
         x = _core.asarray(answer)
@@ -256,9 +258,7 @@ def while_loop(
                 check_state(current)
         state, _ = _tensors("while_loop", current)
 
-    def body(given: list[Tensor]) -> Any:
-        return body_fn(tree.unflatten(structure, given))
-
+    test, body = once(cond_fn), once(body_fn)
     try:
         outputs = _core._while(test, body, state, tree.leaves, check_test, check_state, kept)
     except _Settle as settled:

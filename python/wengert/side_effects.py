@@ -27,7 +27,7 @@ _NUMBERS = (int, float)
 _CONTAINERS = (tuple, list, dict)
 _SHOWN = 3  # of values left behind, in a message
 ABSENT: Any = object()
-_open = threading.local()  # the recordings of each thread
+_open = threading.local()  # the recordings of each thread, and what is traced within (bodies.py)
 _turn = threading.RLock()
 _PATIENCE = 1.0  # seconds
 
@@ -166,6 +166,8 @@ def held(owner: Any, name: str) -> Any:
 def changed(owner: Any, name: str, old: Any, new: Any) -> None:
     """An attribute of a module, which recordings take for constant, was `old` and is `new`; absent
     where they are `ABSENT`."""
+    for body in getattr(_open, "bodies", ()):
+        body.note(owner, name, old)
     watches = getattr(_open, "watches", None)
     if watches:
         for watch in watches:
@@ -187,6 +189,12 @@ def changed(owner: Any, name: str, old: Any, new: Any) -> None:
             _core._changed_options(hash((key, start)) ^ hash((key, end)))
     elif not _same_plain(old, new):
         _core._changed_options()
+
+
+def made(module: Any) -> None:
+    """The module is a copy, whose attributes nobody else sees."""
+    for body in getattr(_open, "bodies", ()):
+        body.made(module)
 
 
 class _Change(NamedTuple):

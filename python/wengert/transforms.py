@@ -15,6 +15,7 @@ from ._core import (
     Tensor,
     is_grad_enabled,
 )
+from .bodies import traced_once
 from .checked import check_function, checked_call, warn
 from .creation import zeros_like
 from .grad_mode import enable_grad
@@ -409,7 +410,9 @@ def vmap(f: Callable, in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]
             return f(*tree.unflatten(structure, values), **kwargs)
 
         mapped = [True] * len(moved)
-        result, found = _core._batch(call, moved, mapped, sizes[0], tree.leaves)
+        result, found = _core._batch(
+            traced_once("vmap", call), moved, mapped, sizes[0], tree.leaves
+        )
         _, out_structure = tree.flatten(result)
         wanted = _axes_of(out_axes, result)
         outputs = []

@@ -16,7 +16,7 @@ from ..checked import checked_call, warn
 from ..creation import zeros_like
 from ..dtypes import as_dtype
 from ..grad_mode import no_grad
-from ..side_effects import ABSENT, PLAIN, Watched, changed, held, written
+from ..side_effects import ABSENT, PLAIN, Watched, changed, held, made, written
 
 M = TypeVar("M", bound="Module")
 
@@ -370,6 +370,7 @@ def _replaced(module: Module, new: dict[int, Any], memo: dict[int, Module]) -> M
     if id(module) in memo:
         return memo[id(module)]
     copy = memo[id(module)] = object.__new__(type(module))
+    made(copy)
     members = copy.__dict__
     members.update(module.__dict__)
     members["_stand_ins"] = frozenset(name for name, _ in module._own_parameters())
