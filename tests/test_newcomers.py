@@ -211,7 +211,12 @@ CALLS = {
     ),
     "texts": (
         lambda: wg.tensor([1, "a"]),
-        r"^tensor: a sequence holds numbers, .*; got \[1, 'a'\]",
+        r"^tensor: a sequence holds real numbers; got text in \[1, 'a'\]",
+    ),
+    "complex": (lambda: wg.tensor([1j, 2.0]), r"got complex ones in \[1j, 2\.0\]\. Keep real and"),
+    "int in a tree": (
+        lambda: wg.grad(lambda p: p["a"] * p["n"])({"a": 1.0, "n": 3}),
+        r"grad: argument 0\['n'\] must .* int64\. Write 3\.0, or leave .* as another argument$",
     ),
     "nothing in it": (lambda: wg.asarray([1, None]), r"^asarray: a sequence holds .* \[1, None\]"),
     # compiled functions
@@ -226,6 +231,10 @@ CALLS = {
     "in place": (
         lambda: wg.compile(lambda x: x.__setitem__(0, 1.0))(X),
         "index assignment: a traced value does not change in place, at .*make a new one",
+    ),
+    "static by name": (
+        lambda: wg.compile(lambda x, mode: x, static_argnums=1)(X, mode="a"),
+        r"got 'a'\. Pass it by position, as an argument of its own, and name that position in",
     ),
     "static list": (
         lambda: wg.compile(lambda x, n: x, static_argnums=1)(X, [1]),

@@ -33,6 +33,14 @@ ADVICE = {
         lambda: wg.compile(lambda t: 1 if t < 100 else t)(1.0),
         r"bool: .*choose with wg\.where, wg\.cond or wg\.while_loop",
     ),
+    "static argument by name": (
+        lambda: wg.compile(lambda x, n: [x for _ in range(n)], static_argnums=1)(1.0, n=3),
+        r"item: .*given by position: static_argnums of wg\.compile$",
+    ),
+    "index": (
+        lambda: wg.compile(lambda i: wg.zeros((3, 2)).__setitem__(i, 1.0))(1),
+        r"index assignment: the index is a traced value, at .*x\.assign\(wg\.where\(",
+    ),
     "max": (
         lambda: wg.compile(lambda t: max(t, 0.1))(1.0),
         r"bool: .*wg\.maximum and wg\.minimum for max and min\. .* static_argnums of wg\.compile$",

@@ -106,6 +106,9 @@ py::array as_numpy(py::handle data) {
   const bool producer = py::hasattr(data, "__dlpack__") && !py::isinstance<py::array>(data);
   py::object object = producer ? numpy().attr("from_dlpack")(data) : numpy().attr("asarray")(data);
   auto array = py::reinterpret_borrow<py::array>(object);
+  if (const char kind = array.dtype().kind(); is_sequence(data.ptr()) && (kind == 'c' || kind == 'U' || kind == 'S'))
+    fail(ErrorKind::dtype, "tensor: a sequence holds real numbers; got ", kind == 'c' ? "complex ones in " : "text in ",
+         show(data), kind == 'c' ? ". Keep real and imaginary parts in tensors of their own" : ". Number the words, or parse them");
   if (is_sequence(data.ptr()) && !known_dtype(array.dtype()))
     fail(ErrorKind::dtype, "tensor: a sequence holds numbers, integers among them that int64 holds; got ",
          show(data), ". Write floats for larger ones: 1e30");

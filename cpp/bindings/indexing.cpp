@@ -4,6 +4,7 @@
 
 #include "bindings/tensor.h"
 #include "graph/recording.h"
+#include "graph/source.h"
 #include "graph/tape.h"
 #include "kernels/copy.h"
 #include "kernels/gather.h"
@@ -351,7 +352,10 @@ void write(const Var& x, PyObject* key, PyObject* object) {
   check_in_place("index assignment", x, value);
   const Selection s = select(x.shape(), key);
   for (const Var& index : s.indices) {
-    if (index.is_abstract()) refuse_traced("index assignment");
+    if (index.is_abstract())
+      fail(ErrorKind::trace, "index assignment: the index is a traced value, at ", show_source(source_here()),
+           "; choose by a mask instead. x[i] = row is, in wg.compile, x.assign(wg.where((wg.arange(len(x)) == i)[:, None], "
+           "row, x))");
     refuse_recorded(index, "index assignment");
   }
   if (Recording* recording = Recording::current();

@@ -438,7 +438,7 @@ void refuse_traced(const char* as) {
        asked == "bool" ? "choose with wg.where, wg.cond or wg.while_loop, or wg.maximum and wg.minimum for max and min"
                        : "keep to the tensor (wg.cos(x) for math.cos(x), wg.where, wg.cond, wg.scan for range), or return "
                          "it and read it outside",
-       Recording::current() ? ". An argument that is a plain number can stay one: static_argnums of wg.compile" : "");
+       Recording::current() ? ". An argument that is a plain number can stay one where it is given by position: static_argnums of wg.compile" : "");
 }
 
 void refuse_recorded(const Var& x, const char* as) {

@@ -46,7 +46,8 @@ Trace* Trace::of(const char* op, std::span<const Var> values) {
     if (!x.is_abstract()) continue;
     if (x->node && x->node->light)
       fail(ErrorKind::trace, op, ": a value made by '", x->node->name(), "', at ", show_source(x->node->source), ", inside a "
-           "function under wg.checkpoint was used outside it; return it from the function");
+           "function under wg.checkpoint was used outside it; return it from the function, or .assign it there to a tensor "
+           "made outside");
     const auto found = std::find_if(traces.begin(), traces.end(), [&](const Trace* t) { return t->id_ == x->trace; });
     if (found == traces.end())
       fail(ErrorKind::trace, op, ": a traced value was used after its trace had ended; return it from the traced "

@@ -131,8 +131,8 @@ def traced(f: str, value: Any) -> Tensor:
         return _core._number(value) if is_number else _core.asarray(value)
     except (ArgumentError, ArgumentTypeError):
         raise ArgumentTypeError(
-            f"compile: {f} takes tensors, arrays and numbers; got {value!r:.60}. Name its position "
-            "in static_argnums"
+            f"compile: {f} takes tensors, arrays and numbers; got {value!r:.60}. Pass it by "
+            "position, as an argument of its own, and name that position in static_argnums"
         ) from None
 
 

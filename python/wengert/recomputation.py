@@ -19,8 +19,9 @@ def checkpoint(f: Callable | None = None, *, policy: Policy | None = None) -> Ca
     A call of the result calls f once and returns what f returns. Kept are the values that f read
     from around it (arguments, parameters, tensors it captured) and those that ``policy`` chooses; a
     reverse sweep carries the recorded operations out again, as far as it needs them. f itself is
-    not called again: it may print, branch on values and change state, and random numbers are the
-    same. Gradients are those of f, to the bit, under every transform and in ``wg.compile``.
+    not called again: it may print, branch on values and change state (in ``wg.compile`` values that
+    f makes by ``t.assign(value)`` only), and random numbers are the same. Gradients are those of f,
+    to the bit, under every transform and in ``wg.compile``.
 
     ``policy(operation) -> bool`` says whether to keep what an operation made; ``wg.policies`` has
     the usual ones. Also a decorator, with or without arguments.

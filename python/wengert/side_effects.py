@@ -540,7 +540,8 @@ def _problem(change: _Change, leaves: list[Any]) -> str | None:
         if _core._present(x) is None:
             return (
                 f"{what}of a function that is traced within it (by vmap, scan, cond, checkpoint) "
-                "and ends before; return the value from that function"
+                "and ends before; return the value from that function, or, in checkpoint, write "
+                f"{write}.assign(...)"
             )
         if _is_copy(change.owner):
             return (

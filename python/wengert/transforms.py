@@ -25,13 +25,15 @@ def _float_leaves(where: str, what: str, argument: Any) -> tuple[list[Tensor], t
     """The leaves of an argument that is differentiated, as float tensors."""
     leaves, structure = tree.flatten(argument)
     out = []
-    for leaf in leaves:
+    for i, leaf in enumerate(leaves):
         x = leaf if isinstance(leaf, Tensor) else _as_leaf(where, leaf)
         if x.dtype.kind != "f":
             remedy = f"Write {leaf}.0" if type(leaf) is int else "Convert with astype"
+            path = tree.paths(argument)[i]
+            if what.startswith("argument"):
+                remedy += ", or leave it out of argnums" + (", as another argument" if path else "")
             raise DTypeError(
-                f"{where}: {what} must be floating point; got {x.dtype}. {remedy}"
-                + (", or leave it out of argnums" if what.startswith("argument") else "")
+                f"{where}: {what}{path} must be floating point; got {x.dtype}. {remedy}"
             )
         out.append(x)
     return out, structure
