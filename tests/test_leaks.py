@@ -9,10 +9,11 @@ import wengert as wg
 X = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
 best = None
 HISTORY = []
+NOTES: list = []
 
 
 class Holder:
-    pass
+    seen = None
 
 
 def leaking(how):
@@ -25,7 +26,7 @@ def leaking(how):
     module = Model()
     module.notes = cache
 
-    def step(x):
+    def step(x, notes=NOTES):
         nonlocal last
         global best
         y = x * 2.0
@@ -43,6 +44,10 @@ def leaking(how):
             HISTORY.append(y)
         elif how == "function":
             history.append(lambda: y + last)
+        elif how == "default":
+            notes.append(y)
+        elif how == "class":
+            Holder.seen = y
         elif how == "nested":
             cache["all"] = [1, (y,)]
         elif how == "argument":
@@ -75,6 +80,8 @@ HOLDERS = {
     "global": r"held by 'best'",
     "global list": r"held by 'HISTORY\[0\]'",
     "function": r"held by the variable 'y' of a function",
+    "default": r"held by 'notes\[0\]'",
+    "class": r"held by 'Holder.seen'",
     "nested": r"held by 'cache\['all'\]\[1\]\[0\]'",
     "argument": r"a value, held by 'history\[0\]'",
     "changed": r"held by 'history\[0\]'",
@@ -98,12 +105,13 @@ def test_traced_values_that_stay_behind_are_refused(how):
         assert "Return them from step" in str(found.value)
         held[0].clear()
         HISTORY.clear()
+        NOTES.clear()
     assert compiled.cache_info() == (0, 0, 0)
     for value in (best, held[1].get("y"), getattr(held[2], "best", None)):
         if value is not None:
             with pytest.raises(wg.TraceError):
                 value + 1.0
-    best = None
+    best = Holder.seen = None
 
 
 def test_garbage_is_no_leak():

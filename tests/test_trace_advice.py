@@ -55,6 +55,10 @@ ADVICE = {
     ),
     "vmap": (lambda: wg.vmap(lambda x: x if x > 0 else -x)(X[0]), BODY),
     "number in vmap": (lambda: wg.vmap(lambda x: math.sin(x))(X[0]), "item: .*read it outside$"),
+    "outside in vmap": (
+        lambda: wg.vmap(wg.zeros(4).assign)(X),
+        r"assign: a tensor from outside cannot hold a traced value, at .*; return the value$",
+    ),
     "scan": (lambda: wg.scan(lambda c, x: (c if c > 0 else x, None), 0.0, X[:, 0]), BODY),
     "trace": (lambda: wg.trace(lambda x: x if x > 0 else -x, 1.0), BODY),
     "sparsity": (

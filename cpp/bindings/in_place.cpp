@@ -144,7 +144,10 @@ void refuse_in_body(const char* where) {
 
 void check_in_place(const char* where, const Var& to, const Var& from) {
   refuse_in_body(where);
-  if (to.is_abstract() || (from.is_abstract() && !Recording::current())) refuse_traced(where);
+  if (to.is_abstract()) refuse_traced(where);
+  if (from.is_abstract() && !Recording::current())
+    fail(ErrorKind::trace, where, ": a tensor from outside cannot hold a traced value, at ", show_source(source_here()),
+         "; return the value");
   if (to->tracked && !to->is_leaf)
     fail(ErrorKind::graph, where, ": only leaves can change in place; this tensor was made by '", to->node->name(),
          "'. Make a new one instead, for example with wg.where");

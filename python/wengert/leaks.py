@@ -30,7 +30,8 @@ def describe(left: list[Tensor], i: int, f: Callable) -> str:
 
 
 def _in_sight(x: Any, f: Callable) -> str | None:
-    """How f itself reaches x: by a variable of a function around it, a global or an attribute."""
+    """How f itself reaches x: by a variable of a function around it, a default, a global or an
+    attribute."""
     for name, value in _variables(f):
         if value is x:
             return f"'{name}'"
@@ -56,7 +57,12 @@ def _variables(f: Any) -> Iterator[tuple[str, Any]]:
             yield name, cell.cell_contents
         except ValueError:  # empty
             continue
-    for name in _global_names(f.__code__):
+    code = f.__code__
+    named = code.co_varnames[: code.co_argcount]
+    defaults = f.__defaults__ or ()
+    yield from zip(named[len(named) - len(defaults) :], defaults)
+    yield from (f.__kwdefaults__ or {}).items()
+    for name in _global_names(code):
         if name in f.__globals__:
             yield name, f.__globals__[name]
 
@@ -76,7 +82,9 @@ def _items(value: Any) -> list[tuple[str, Any]]:
         return [(f"[{i}]", item) for i, item in enumerate(value)]
     if isinstance(value, (set, frozenset)):
         return [("", item) for item in value]
-    if isinstance(value, (ModuleType, type)):
+    if isinstance(value, type):
+        return [(f".{name}", item) for name, item in vars(value).items()]
+    if isinstance(value, ModuleType):
         return []
     return [(f".{name}", item) for name, item in _attributes(value).items()]
 

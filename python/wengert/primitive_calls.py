@@ -278,7 +278,8 @@ class Call:
             )
         if len(result) != len(space):
             raise ArgumentError(
-                f"{says} must return one {what} an {to}; got {len(result)} for {len(space)} "
+                f"{says} must return one {what} an {to}, None where there is none; got "
+                f"{len(result)} for {len(space)} "
                 f"({', '.join(self.label(way, i) for i in range(len(space)))})"
             )
         found: list[Tensor | None] = []
