@@ -89,6 +89,8 @@ def scan(
 
     ``xs`` is a tree of tensors whose first axes have one length, or None with ``length``. f is
     called once, on tensors without values; the loop runs in C++. Its reverse sweep is a scan too.
+    What f would change (a tensor in place, an attribute of a module, a generator by drawing) raises
+    a ``wg.TraceError``: state belongs in the carry.
 
     The reverse sweep needs values of every step. By default they are kept; ``checkpoint`` keeps the
     carry before some steps and runs the others again (`wg.Binomial`, `wg.Budget`, `wg.TwoLevel`).
