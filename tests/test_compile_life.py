@@ -354,3 +354,24 @@ def test_calls_that_a_sweep_may_follow_need_no_python():
         assert not loss(wg.ones(2))["loss"].requires_grad
     p.requires_grad = False
     assert not loss(wg.ones(2))["loss"].requires_grad
+
+
+def test_a_second_derivative_of_a_call_that_would_be_another_by_now():
+    class Scaled(nn.Module):
+        def __init__(self):
+            self.w, self.k = nn.Parameter([1.0]), 2.0
+
+        def forward(self, x):
+            return (self.w * x * x).sum() * self.k
+
+    module, x = Scaled(), wg.tensor([3.0], requires_grad=True)
+    compiled = wg.compile(module)
+    compiled(x).backward(create_graph=True)
+    assert x.grad.item() == 12.0
+    x.grad = None
+    y, again = compiled(x), compiled(x)
+    module.k = 5.0
+    with pytest.raises(wg.GraphError, match="changed since the call"):
+        y.backward(create_graph=True)
+    again.backward()
+    assert x.grad.item() == 12.0

@@ -296,6 +296,7 @@ NUMBERED = {
     "scan that keeps": lambda n, x: wg.scan(
         lambda c, _: (c * n + x, None), n, None, 9, checkpoint=wg.Binomial(slots=2)
     )[0],
+    "sum": lambda n, x: (wg.sum(n) + x, wg.sum(n * 2.0), wg.prod(n), wg.mean(n)),
     "while from a number": lambda n, x: wg.while_loop(lambda c: c < 100.0, lambda c: c * 3.0, n),
     "while that reads": lambda n, x: wg.while_loop(lambda c: c < 50 * n, lambda c: c * 3.0, x),
 }

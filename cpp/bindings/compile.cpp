@@ -143,7 +143,7 @@ py::tuple record(py::function f, const List& arguments, const std::vector<bool>&
   std::size_t cotangents = 0;
   if (!ends.empty()) {
     const GradMode off(false);
-    const Vars adjoints = reverse_sweep(ends, seeds, targets, {.retain_graph = true});
+    const Vars adjoints = reverse_sweep(ends, seeds, targets, {.retain_graph = true, .hooks_of_targets = false});
     for (std::size_t t = 0; t < targets.size(); ++t)
       if (adjoints[t]) {
         found[std::size_t(places[t])] = int(cotangents++);

@@ -281,9 +281,12 @@ std::vector<Var> Replay::run_followed(std::span<const Var> arguments, const std:
     for (const Var& y : run_keeping(arguments, kept.get())) out.push_back(y.array());
     return out;
   };
-  op->joint_adjoint = [self, kept, f = std::move(f)](const Rule& rule) {
+  op->joint_adjoint = [self, kept, f = std::move(f), epoch = options_epoch()](const Rule& rule) {
     const auto followed = [](const Var& g) { return g && (g.is_abstract() || g->tangents); };
     const bool recorded = modes().grad_enabled || std::any_of(rule.gs.begin(), rule.gs.end(), followed);
+    if (recorded && epoch != options_epoch())
+      fail(ErrorKind::graph, rule.op.name, ": modules, options or flags have changed since the call, which a second "
+           "derivative carries out again; ask for it before, or compile the derivative instead");
     return recorded ? self->pull_back_recorded(rule, f) : self->pull_back(rule, *kept);
   };
   op->self = op;

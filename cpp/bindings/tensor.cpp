@@ -295,9 +295,9 @@ PyObject* get_grad(PyObject* self, void*) {
   });
 }
 
-// A number for a change of x and the way back. Mixed, as addresses lie in rows: the differences of four would cancel.
-int64_t change_of(const Value& x) {
-  auto mixed = uint64_t(reinterpret_cast<uintptr_t>(&x)) * 0x9E3779B97F4A7C15u;
+// A number for a change of what has this number, and the way back. Mixed, as addresses lie in rows: the differences of four would cancel.
+int64_t change_of(uint64_t x) {
+  uint64_t mixed = x * 0x9E3779B97F4A7C15u;
   mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9u;
   return int64_t(mixed ^ (mixed >> 27));
 }
@@ -312,7 +312,8 @@ int set_requires_grad(PyObject* self, PyObject* wanted, void*) {
       fail(ErrorKind::dtype, "requires_grad: only floating-point tensors can require gradients; got ", value.array.dtype(),
            ". Convert with astype(wg.float32)");
     const bool before = value.tracked;
-    if (on != before && value.recorded) (Recording::current() ? noted_options : changed_options)(change_of(value));
+    note_met(value);
+    if (on != before && value.recorded) (Recording::current() ? noted_options : changed_options)(change_of(reinterpret_cast<uintptr_t>(&value)));
     if (on && !value.tracked && !value.array.has_data()) {
       Recording* recording = Recording::current();
       if (!recording || !value.node || value.trace != recording->trace().id())
@@ -530,14 +531,14 @@ void bind_tensor(py::module_& m) {
       return out;
     };
     x->node->more().hooks.emplace_back(x->index, Hook{id, run});
-    if (x->recorded) changed_options();
+    if (x->recorded) changed_options(change_of(uint64_t(id)));
     Tape::attend(x->node);
     return id;
   });
   m.def("_remove_hook", [](const Var& x, int64_t id) {
     if (x->node && x->node->extras)
       if (std::erase_if(x->node->extras->hooks, [id](const auto& entry) { return entry.second.id == id; }) && x->recorded)
-        changed_options();
+        changed_options(change_of(uint64_t(id)));
   });
 }
 

@@ -130,6 +130,8 @@ Vars apply_all(const Op& op, std::span<const Var> inputs, Attrs attrs) {
   Vars ins(inputs.begin(), inputs.end());
   if (Recording* recording = Recording::current())
     for (Var& x : ins) x = recording->read(x);
+  // (What a row completes by the dtype of its one argument follows from the settled one.)
+  if (!op.converts && ins.size() == 1) settle_numbers(ins);
   if (op.prepare) op.prepare(ins, attrs);
   if (!op.converts) settle_numbers(ins);
   const std::span<const Var> args{ins.data(), ins.size()};

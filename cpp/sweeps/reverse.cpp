@@ -171,13 +171,11 @@ class Sweep {
 
   void visit(Pending& entry) {
     Node& node = *entry.node;
-    if (node.extras) run_hooks(node, entry.adjoints);
-    bool is_target = false;
+    const bool is_target = std::any_of(targets_.begin(), targets_.end(), [&](const Var& x) { return x->node == entry.node; });
+    if (node.extras && (options_.hooks_of_targets || !is_target)) run_hooks(node, entry.adjoints);
     for (std::size_t t = 0; t < targets_.size(); ++t)
-      if (targets_[t]->node == entry.node) {
-        is_target = true;
+      if (targets_[t]->node == entry.node)
         if (const Var& g = entry.adjoints[targets_[t]->index]) accumulate(results_[t], g);
-      }
     if (is_target) return;
     if (node.is_leaf()) {
       if (options_.accumulate && entry.adjoints[0]) accumulate_leaf(node, std::exchange(entry.adjoints[0], {}));

@@ -10,6 +10,7 @@ namespace wengert {
 struct SweepOptions {
   bool retain_graph = false;  // keep what the nodes saved, for another sweep
   bool accumulate = false;    // add the adjoints of leaves to their `grad` (backward())
+  bool hooks_of_targets = true;  // false where a sweep that passes them again will run these
 };
 
 // The part of the graph that a transform sweeps: the nodes between its outputs and its targets.

@@ -139,6 +139,7 @@ class Compiled(_core._FastCall):
                         f"compile: {self.__name__} must return tensors, arrays and numbers, in "
                         f"containers; got {leaf!r:.60}"
                     )
+            watch.follow(leaves)
             return leaves
 
         limit = None if self._budget is None else (_bytes(self._budget), *_ceilings(), self._disk())
@@ -204,8 +205,7 @@ class Compiled(_core._FastCall):
         entry = self._record(tensors, structure, fixed)
         self._misses += 1
         if not entry.once:
-            # As the call left modules, so the next one finds them; flags are set back by others.
-            if not entry.effects.flags:
+            if not entry.effects.flags:  # as the call left modules, so the next one finds them
                 key = self._key(tensors, structure, fixed)
             alike = self._recordings.setdefault(key, [])
             alike.append(entry)
@@ -266,16 +266,14 @@ class Compiled(_core._FastCall):
         if any(x._is_abstract for x in tensors):  # of a trace that has ended
             return self.__wrapped__(*args, **kwargs)
         entry = self._find(tensors, structure, fixed)
-        if entry.replay.overlaps(tensors):
+        if entry.effects.is_eager or entry.replay.overlaps(tensors):
             return self.__wrapped__(*args, **kwargs)
         out = self._play(entry, tensors, structure, fixed)
         if not (entry.once or entry.effects.carried):
-            effects = entry.effects
-            after = effects.finish if effects.sets or effects.flags else None
+            after = entry.effects.after
             again = self._again(structure, fixed) if entry.replay.has_pull else None
-            _core._add_recording(
-                self, args, kwargs, entry.replay, out, after, again, self.__name__, effects.epoch
-            )
+            known = entry.replay, out, after, again, self.__name__, entry.effects.epoch
+            _core._add_recording(self, args, kwargs, *known)
         return out
 
     def _again(self, structure: Any, fixed: tuple) -> Callable[[list[Tensor]], list[Any]]:
@@ -339,16 +337,18 @@ class Compiled(_core._FastCall):
         misses = self._misses
         entry = self._find(rows, structure, fixed)
         replay = entry.replay
-        if steps is None and self._misses > misses:
+        is_new = self._misses > misses
+        if steps is None and is_new:
             self._warn_of_rows(tensors, structure, fixed)
         stacked = [steps is None] * len(tensors)
-        alone = not replay.overlaps(tensors) and not _core._watching()
-        if replay.repeats and alone and not entry.once:
+        eager = entry.effects.is_eager or _core._watching()
+        alone = not eager and not replay.overlaps(tensors)
+        if replay.repeats and alone and not (entry.once or entry.effects.flags):
             found = replay.run_many(tensors, stacked, count)
             entry.effects.finish()
             return tree.unflatten(entry.structure, found)
         results = []
-        if entry.once and alone:
+        if alone and (entry.once or (is_new and entry.effects.flags)):  # recording it was a call
             results.append(tree.leaves(self._play(entry, rows, structure, fixed)))
         for i in range(len(results), count):
             leaves = [x[i] for x in tensors] if steps is None else tensors

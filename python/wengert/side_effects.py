@@ -304,6 +304,7 @@ class Watch:
         self._due: list[_Change] = []
         # Tensors whose flags the call set: to what, and what they were.
         self.flags: list[tuple[weakref.ref, bool, bool]] = []
+        self.is_eager = False  # f itself serves such calls
         self.epoch = 0  # of options and flags, as the next such call finds them
         self._recording = self._changes_before = 0
 
@@ -363,6 +364,15 @@ class Watch:
         self._lost = [(copy, path) for copy, path in self._lost if copy() is None]  # not returned
         return out
 
+    @property
+    def after(self) -> Callable[[], None] | None:
+        return self.finish if self.sets or self.flags else None
+
+    def follow(self, results: list[Any]) -> None:
+        """A sweep may follow what a call returns that set flags, each for a part of the history."""
+        tensors = [x for x in results if isinstance(x, Tensor)]
+        self.is_eager = bool(_core._flagged()) and any(map(_core._has_open_history, tensors))
+
     def close(self, f: Callable) -> None:
         """The recording of f has ended: raises where traced values outlive it."""
         if _core._left_behind(self._recording):
@@ -398,7 +408,11 @@ class Watch:
                 f"copy within the call, so that this is lost. Let {self.name} close over the "
                 "module, or return the value"
             )
-        if _core._options_changes() != self._changes_before:
+        if self.is_eager:
+            self.undo()
+            for left in (self._plain, self._due, self.sets, self.once, self.flags):
+                left.clear()
+        elif _core._options_changes() != self._changes_before:
             self.once.append("an option or, by another thread, a module, which changed meanwhile")
         elif self.flags and any(not change.is_set for change in self._plain):
             self.once.append("flags and attributes, which the call itself changes")
