@@ -1,5 +1,8 @@
 """What the machine that runs the tests can do."""
 
+import sys
+from pathlib import Path
+
 import wengert as wg
 
 
@@ -14,3 +17,11 @@ def instruction_sets() -> list[str]:
         out.append(name)
     wg._core._set_isa(best)
     return out or [best]
+
+
+def tells_memory() -> bool:
+    """Whether the process's memory is the program's: Linux tells, and no sanitizer keeps some."""
+    maps = Path("/proc/self/maps")
+    return sys.platform.startswith("linux") and not any(
+        name in maps.read_text() for name in ("libasan", "libtsan")
+    )

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import wengert as wg
+from machine import tells_memory
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -78,7 +79,7 @@ assert resident() < start + 2 * live + 8, (start, resident())
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.skipif(not tells_memory(), reason="reads /proc; sanitizers keep memory")
 @pytest.mark.parametrize("story", [THINNED, CHANGING], ids=["thinned", "changing"])
 def test_cached_memory_goes_back_to_the_system(story: str) -> None:
     subprocess.run([sys.executable, "-c", RESIDENT + story], check=True)
@@ -104,7 +105,7 @@ assert float(wg.ones(5_000).sum()) == 5_000
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the address space")
+@pytest.mark.skipif(not tells_memory(), reason="limits the address space")
 def test_blocks_where_no_region_is_to_be_had() -> None:
     """Memory too short for a region serves blocks; what it refuses raises and changes nothing."""
     subprocess.run([sys.executable, "-c", LIMITED], check=True)

@@ -584,9 +584,9 @@ def compile(
     ``wg.FileError`` and leave all tensors as before that call (in ``run``, that step), as what a
     call changes is changed when all is read back.
 
-    >>> step = wg.compile(lambda x: wg.sin(x) * x)
+    >>> step = wg.compile(lambda x: x * x + x)
     >>> step(wg.tensor([0.0, 1.0]))
-    tensor([0.      , 0.841471])
+    tensor([0., 2.])
     """
     if f is None:
         return functools.partial(
