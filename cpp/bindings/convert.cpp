@@ -184,9 +184,6 @@ Item read_items(PyObject* object, int depth) {
   return out;
 }
 
-// The dtype of a tensor of a number that a traced function was given.
-DType settled_dtype(const Var& x) { return is_float(x.dtype()) ? DType::float32 : x.dtype(); }
-
 // The dtype of the tensors and arrays, widened by the kind of the numbers.
 void widen(const Item& item, std::optional<DType>& strong, std::optional<DType>& weak) {
   for (const Item& inner : item.items) widen(inner, strong, weak);

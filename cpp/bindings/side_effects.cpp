@@ -56,11 +56,7 @@ bool is_assigned(const Var& x) {
   return std::any_of(variables.begin(), variables.end(), [&](const auto& v) { return v.outside == x && v.assigned; });
 }
 
-Type settled_type(const Var& x) {
-  Type type = x->array.type();
-  if (x->weak && type.dtype == DType::float64) type.dtype = DType::float32;
-  return type;
-}
+Type settled_type(const Var& x) { return {settled_dtype(x), x.shape()}; }
 
 // Whether one Tensor object alone shows the memory of x, which a traced value has not.
 bool is_unseen(const Var& x) {

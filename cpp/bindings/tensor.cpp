@@ -295,7 +295,8 @@ PyObject* get_grad(PyObject* self, void*) {
   });
 }
 
-// A number for a change of what has this number, and the way back. Mixed, as addresses lie in rows: the differences of four would cancel.
+// A number for a change of what has this number, and the way back. Mixed, as addresses lie in rows: the
+// differences of four would cancel.
 int64_t change_of(uint64_t x) {
   uint64_t mixed = x * 0x9E3779B97F4A7C15u;
   mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9u;
@@ -313,7 +314,8 @@ int set_requires_grad(PyObject* self, PyObject* wanted, void*) {
            ". Convert with astype(wg.float32)");
     const bool before = value.tracked;
     note_met(value);
-    if (on != before && value.recorded) (Recording::current() ? noted_options : changed_options)(change_of(reinterpret_cast<uintptr_t>(&value)));
+    const auto tell = Recording::current() ? noted_options : changed_options;
+    if (on != before && value.recorded) tell(change_of(reinterpret_cast<uintptr_t>(&value)));
     if (on && !value.tracked && !value.array.has_data()) {
       Recording* recording = Recording::current();
       if (!recording || !value.node || value.trace != recording->trace().id())
@@ -536,9 +538,9 @@ void bind_tensor(py::module_& m) {
     return id;
   });
   m.def("_remove_hook", [](const Var& x, int64_t id) {
-    if (x->node && x->node->extras)
-      if (std::erase_if(x->node->extras->hooks, [id](const auto& entry) { return entry.second.id == id; }) && x->recorded)
-        changed_options(change_of(uint64_t(id)));
+    if (!x->node || !x->node->extras) return;
+    const auto is_it = [id](const auto& entry) { return entry.second.id == id; };
+    if (std::erase_if(x->node->extras->hooks, is_it) > 0 && x->recorded) changed_options(change_of(uint64_t(id)));
   });
 }
 

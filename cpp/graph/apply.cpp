@@ -109,7 +109,8 @@ void settle_numbers(Vars& ins) {
 
 }  // namespace
 
-Var settled(const Var& x) { return x->weak && x.dtype() == DType::float64 ? astype(x, DType::float32) : x; }
+DType settled_dtype(const Var& x) { return x->weak && x.dtype() == DType::float64 ? DType::float32 : x.dtype(); }
+Var settled(const Var& x) { return astype(x, settled_dtype(x)); }
 
 KernelHook& kernel_hook() {
   static KernelHook hook;

@@ -67,6 +67,7 @@ class Recording {
 };
 
 // A traced Python float that found no company is float32; until then it has all its digits.
+DType settled_dtype(const Var& x);
 Var settled(const Var& x);
 
 }  // namespace wengert
