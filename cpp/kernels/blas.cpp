@@ -289,8 +289,7 @@ bool tiles_are_panels(const Matrix<const T>& a, int64_t n, Tiles tile) {
 // One thread does not need tiles, of which each copies panels that another has copied.
 template <class T>
 Tiles tiles_of_thread(const Matrix<const T>& a, int64_t n, Tiles tile) {
-  if (!parallel::is_alone()) return tile;
-  return {kernels::lies_near<T>(a) ? a.rows : tile.rows, n};  // each panel reads all of a again
+  return parallel::is_alone() ? Tiles{a.rows, n} : tile;
 }
 
 // Whether the product is long enough to wake a thread for a part of it.

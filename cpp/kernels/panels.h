@@ -1,15 +1,9 @@
-// Matrix products by panels of b: a few columns, copied in the order they are read, serve all rows of
-// a, which is read where it lies. Knows no operation.
+// Matrix products by panels of b: a few columns, copied in the order they are read, serve many rows of a. Knows
+// no operation.
 #pragma once
 #include "kernels/blas.h"
 
 namespace wengert::kernels {
-
-// Whether the second-level cache holds it.
-template <class T>
-bool lies_near(const blas::ConstMatrix<T>& a) {
-  return a.rows * a.cols <= (1 << 20) / int64_t(sizeof(T));
-}
 
 // Whether that is faster here than BLAS, which has its own way with small products.
 template <class T>
