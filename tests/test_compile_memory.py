@@ -106,6 +106,20 @@ def test_a_gradient_comes_later_where_that_saves_memory():
     assert replay_of(step).live_bytes == 4 * (hidden + weights + biases)
 
 
+def test_products_are_made_where_they_are_read():
+    def f(x, *weights):
+        products = [x @ w for w in weights]
+        return sum((p * p).sum() for p in products)
+
+    x = wg.tensor(np.eye(32, dtype=np.float32))
+    weights = [wg.tensor(np.full((32, 32), i, np.float32)) for i in range(40)]
+    compiled = wg.compile(f)
+    assert compiled(x, *weights).item() == f(x, *weights).item()
+    bytes_each = 32 * 32 * 4
+    given = (1 + len(weights)) * bytes_each
+    assert compiled.program(x, *weights).bytes_peak - given < 3 * bytes_each
+
+
 def test_a_count_is_kept_where_it_is():
     """A single number that a group changes is written over the old one."""
     count = wg.tensor(np.array(0, np.int64))

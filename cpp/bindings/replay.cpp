@@ -27,14 +27,15 @@ void leave_gradient(const Ref<Node>& leaf, Var g) {
 
 struct Arranged {
   Rewritten rewritten;
-  int64_t hoisted;  // steps that run earlier than recorded
+  int64_t hoisted;  // steps that run elsewhere than recorded
 };
 
 Arranged arrange(Program& program, const std::vector<Update>& updates, bool exact) {
   Arranged out{rewrite(program, exact), 0};
   std::vector<Renewal> renewals;
   for (const Update& update : updates) renewals.push_back({program.inputs[update.input], program.outputs[update.output]});
-  out.hoisted = hoist_renewals(program, renewals);
+  out.hoisted = sink_steps(program);
+  out.hoisted += hoist_renewals(program, renewals);
   out.hoisted += reorder(program, updates);
   return out;
 }

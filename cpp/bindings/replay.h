@@ -58,7 +58,7 @@ class Replay : public std::enable_shared_from_this<Replay> {
   const Program& program() const { return program_; }
   const Program& before() const { return before_; }
   const Rewritten& rewritten() const { return rewritten_; }
-  int64_t hoisted() const { return hoisted_; }  // steps that run earlier than recorded
+  int64_t hoisted() const { return hoisted_; }  // steps that run elsewhere than recorded
   int64_t stacked() const { return stacked_; }
   bool exact() const { return exact_; }
   const std::optional<Scheduled>& scheduled() const { return scheduled_; }

@@ -7,6 +7,60 @@
 
 namespace wengert {
 
+namespace {
+
+// Steps in the order of their places, which is stable.
+template <class Place>
+void sort_steps(Program& program, const std::vector<Place>& place) {
+  std::vector<std::size_t> order(program.steps.size());
+  std::iota(order.begin(), order.end(), std::size_t(0));
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return place[a] < place[b]; });
+  std::vector<Step> steps;
+  steps.reserve(order.size());
+  for (const std::size_t s : order) steps.push_back(std::move(program.steps[s]));
+  program.steps = std::move(steps);
+}
+
+}  // namespace
+
+int64_t sink_steps(Program& program) {
+  const std::vector<Array> arrays = lay_out(program);
+  const auto home = [&](ValueId id) { return arrays[std::size_t(id)].buffer().get(); };
+  const std::size_t end = program.steps.size();
+  struct Readers {
+    std::size_t first, last;
+  };
+  std::unordered_map<const Buffer*, Readers> readers;
+  std::unordered_set<const Buffer*> made;
+  for (std::size_t s = 0; s < end; ++s) {
+    for (const ValueId id : program.steps[s].ins) readers.try_emplace(home(id), s, s).first->second.last = s;
+    for (const ValueId id : program.steps[s].outs) made.insert(home(id));
+  }
+  for (const ValueId id : program.outputs) readers.try_emplace(home(id), end, end).first->second.last = end;
+
+  std::vector<std::pair<std::size_t, bool>> place(end);  // of what stays, behind what sank to it
+  int64_t count = 0;
+  std::size_t next = end;  // of those that stay
+  for (std::size_t s = end; s-- > 0;) {
+    const Step& step = program.steps[s];
+    const Op& op = *step.op;
+    const bool may = !op.tiles && !op.fold && !op.evaluate && !op.calls_out && !step.own_op && !is_view(step, arrays);
+    std::size_t reader = end;
+    for (const ValueId id : step.outs)
+      if (const auto found = readers.find(home(id)); found != readers.end()) reader = std::min(reader, found->second.first);
+    const auto lives_on = [&](ValueId id) { return !made.contains(home(id)) || readers.at(home(id)).last >= reader; };
+    if (may && next < reader && reader < end && std::all_of(step.ins.begin(), step.ins.end(), lives_on)) {
+      place[s] = {reader, false};
+      ++count;
+    } else {
+      place[s] = {s, true};
+      next = s;
+    }
+  }
+  sort_steps(program, place);
+  return count;
+}
+
 int64_t hoist_renewals(Program& program, std::span<const Renewal> renewals) {
   if (renewals.empty()) return 0;
   const std::vector<Array> arrays = lay_out(program);
@@ -34,37 +88,27 @@ int64_t hoist_renewals(Program& program, std::span<const Renewal> renewals) {
 
   // Steps stay where they are, at their own number, but for those moved, which follow the last step
   // that they wait for; what reads their results comes later anyway.
-  std::vector<std::size_t> place(program.steps.size());
-  std::vector<bool> moved(program.steps.size(), false);
+  std::vector<std::pair<std::size_t, bool>> place;  // and whether it was moved there
   int64_t count = 0;
   for (std::size_t s = 0; s < program.steps.size(); ++s) {
     const Step& step = program.steps[s];
-    place[s] = s;
+    place.emplace_back(s, false);
     const bool renewing = std::any_of(step.outs.begin(), step.outs.end(), [&](ValueId id) { return renews.contains(id); });
     if (renewing && frees(s)) {
       std::size_t after = 0;
       for (const ValueId id : step.ins)
-        if (const auto found = made_at.find(home(id)); found != made_at.end()) after = std::max(after, place[found->second]);
+        if (const auto found = made_at.find(home(id)); found != made_at.end()) after = std::max(after, place[found->second].first);
       for (const ValueId id : step.outs)
         if (const auto found = renews.find(id); found != renews.end())
           for (const Buffer* old : found->second)
             for (const std::size_t reader : readers[old])
-              if (reader < s) after = std::max(after, place[reader]);
-      place[s] = after;
-      moved[s] = true;
+              if (reader < s) after = std::max(after, place[reader].first);
+      place[s] = {after, true};
       count += after + 1 < s;
     }
     for (const ValueId id : step.outs) made_at[home(id)] = s;
   }
-  std::vector<std::size_t> order(program.steps.size());
-  std::iota(order.begin(), order.end(), std::size_t(0));
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return std::pair(place[a], bool(moved[a])) < std::pair(place[b], bool(moved[b]));
-  });
-  std::vector<Step> steps;
-  steps.reserve(order.size());
-  for (const std::size_t s : order) steps.push_back(std::move(program.steps[s]));
-  program.steps = std::move(steps);
+  sort_steps(program, place);
   return count;
 }
 
