@@ -27,10 +27,10 @@ def test_rows_have_the_bits_of_eager_steps(kind, options, dtype):
     run(optimizer, params, range(2), dtype)
     grads = [wg.tensor(g) for g in gradients(2, dtype)]
     row, attributes, names = optimizer._row(optimizer.param_groups[0])
-    states = [optimizer._state_of(0, name) for name in names]
+    states = [optimizer.param_groups[0].state(name) for name in names]
     group = [[p.detach(), g, *own] for p, g, *own in zip(params, grads, *states)]
     lr = options["lr"](2) if callable(options["lr"]) else options["lr"]
-    rate, counts = wg.tensor(lr, dtype=wg.float64), optimizer._counts[0]
+    rate, counts = wg.tensor(lr, dtype=wg.float64), optimizer.param_groups[0].counts
     plain = [x for tensors in group for x in tensors]
     which = range(len(params))
     made = row(rate, counts, *plain, which=which, states=len(names), **attributes)
@@ -62,13 +62,20 @@ def test_compiled_steps_have_the_bits_of_eager_ones(kind, options, dtype):
 
         call = wg.compile(step) if compiled else step
         norms = [float(call(*map(wg.tensor, gradients(i, dtype)))) for i in range(7)]
-        states = [x for own in optimizer._state[0].values() for x in own]
-        found.append((norms, bits([*params, *states]), bits(optimizer._counts), optimizer.steps))
+        states = [x for own in optimizer.param_groups[0].states.values() for x in own]
+        found.append(
+            (
+                norms,
+                bits([*params, *states]),
+                bits([optimizer.param_groups[0].counts]),
+                optimizer.steps,
+            )
+        )
         assert idle.tolist() == [1.0] * 3
         if compiled:
             assert call.cache_info().hits > 0
     assert found[0] == found[1]
-    assert found[0][3] == 7 and optimizer._counts[0].tolist() == [0, 7, 7, 7]
+    assert found[0][3] == 7 and optimizer.param_groups[0].counts.tolist() == [0, 7, 7, 7]
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -319,7 +326,7 @@ def test_an_optimiser_of_the_users_own():
         def __init__(self, params, lr):
             super().__init__(params, {"lr": lr})
 
-        def _update(self, index, group, lr):
+        def _update(self, group, lr):
             with wg.no_grad():
                 for p in group["params"]:
                     p -= lr * wg.sign(p.grad)

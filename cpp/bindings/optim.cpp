@@ -3,9 +3,14 @@
 // python/wengert/optim keeps, and all is checked before anything changes.
 #include "kernels/optimise.h"
 
+#include <pybind11/stl.h>
+
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <optional>
+#include <utility>
+#include <vector>
 
 #include "bindings/replay.h"
 #include "bindings/tensor.h"
@@ -270,6 +275,25 @@ Var make_state(const Var& like) {
   return state;
 }
 
+// Counts of updates, int64: of each pair of a tensor of such and a place in it, and 0 for None.
+Var counts_of(const std::vector<std::optional<std::pair<Var, int64_t>>>& places) {
+  const Array counts = Array::empty(DType::int64, {int64_t(places.size())});
+  int64_t* to = counts.data<int64_t>();
+  for (const auto& place : places) {
+    *to = 0;
+    if (place) {
+      const auto& [from, i] = *place;
+      if (from.dtype() != DType::int64 || !from.array().is_contiguous() || i < 0 || i >= from.array().size())
+        fail(ErrorKind::argument, "_counts_of: takes places in int64 tensors");
+      *to = from.array().data<int64_t>()[i];
+    }
+    ++to;
+  }
+  const Var state(counts);
+  state->trace = 0;
+  return state;
+}
+
 // Whether an integer tensor may hold `value`: false only where it is known not to.
 bool may_hold(const Var& x, int64_t value) {
   if (x.is_abstract() || !is_integer(x.dtype())) return true;
@@ -304,6 +328,7 @@ void bind_optim(py::module_& m) {
   m.def("_may_hold", may_hold);
   m.def("_advance", advance);
   m.def("_make_state", make_state);
+  m.def("_counts_of", counts_of);
   m.def("_changed_options", changed_options, py::arg("from_to") = 0);
   m.def("_options_epoch", [] { return options_epoch(); });
   m.def("_options_changes", [] { return changes; });

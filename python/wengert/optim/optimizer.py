@@ -4,19 +4,14 @@ results are assigned."""
 
 from __future__ import annotations
 
-import difflib
-import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-
-import numpy as np
 
 from .. import _core, arguments, other_names
 from .._core import (
     ArgumentError,
     ArgumentTypeError,
-    GraphError,
     ShapeError,
     Tensor,
     TraceError,
@@ -25,43 +20,9 @@ from .._core import (
 from ..checked import checked_call
 from ..creation import zeros_like
 from ..grad_mode import enable_grad, no_grad
-from ..other_arguments import name_here
-from ..side_effects import written
+from .groups import Group, Groups, is_model, option, parameter_list
 
 Schedule = Callable[[Any], Any]
-
-
-def _is_model(params: Any) -> bool:
-    return hasattr(params, "parameters")
-
-
-def _parameter_list(where: str, params: Any) -> list[Tensor]:
-    if isinstance(params, Tensor):
-        raise ArgumentTypeError(
-            f"{where}: takes an iterable of tensors or of dicts; got one tensor. Use [tensor]"
-        )
-    if not isinstance(params, Iterable) or isinstance(params, Mapping) or _is_model(params):
-        raise ArgumentTypeError(
-            f"{where}: takes an iterable of tensors or of dicts, such as model.parameters(); got "
-            f"a {type(params).__name__}"
-        )
-    found = []
-    for item in params:
-        p = item[1] if isinstance(item, tuple) and len(item) == 2 else item
-        if not isinstance(p, Tensor):
-            remedy = ". Use model.parameters()" if _is_model(p) else ""
-            raise ArgumentTypeError(
-                f"{where}: parameters are tensors; got a {type(p).__name__}{remedy}"
-            )
-        if not p.is_leaf:
-            raise GraphError(
-                f"{where}: parameters are leaves; got the result of an operation. Make a leaf of "
-                "it: x.detach().requires_grad_()"
-            )
-        if p.dtype.kind != "f":
-            raise ArgumentTypeError(f"{where}: parameters are floats; got {p.dtype}")
-        found.append(p)
-    return found
 
 
 _UPDATE_BYTES = 1 << 13
@@ -93,159 +54,6 @@ _NOT_NEGATIVE = ("lr", "weight_decay", "eps", "momentum")
 _ONE = (*_NOT_NEGATIVE, "dampening", "alpha")  # number, while "betas" are several
 
 
-def _option(key: str, value: Any) -> Any:
-    """NumPy's numbers as Python's, several as a tuple."""
-    if key == "betas" and isinstance(value, (np.ndarray, Tensor)) and len(value.shape) == 1:
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return tuple(map(arguments.plain, value))
-    return arguments.plain(value)
-
-
-def _is_rate(value: Any) -> bool:
-    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return plain and 0.0 <= arguments.as_float(value) < math.inf
-
-
-def _showing(name: str) -> Any:
-    """The method of dict, which shows the options."""
-    method = getattr(dict, name)
-
-    @functools.wraps(method)
-    def call(self: Group, *args: Any) -> Any:
-        self._note_read()
-        return method(self, *args)
-
-    return call
-
-
-class Group(dict):
-    """The parameters of a group and their options. A number set as "lr" goes to the tensor
-    ``rate``, which recorded steps read afresh; any other change makes them be recorded anew, and
-    one of "lr" too where a recorded call itself has looked at it."""
-
-    __slots__ = ("checked", "made", "names", "rate", "shown")
-    checked: bool  # whether the optimiser has seen the options and found them good
-    made: bool  # before, there is nobody who knows the options
-    names: frozenset[str]  # of the options there are, where they are known
-    rate: Tensor
-    shown: bool  # whether a recording took "lr" for constant
-
-    own = dict.__getitem__  # an option for the step itself, which does not count as shown
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Group:
-        group = super().__new__(cls)
-        group.rate = _core.tensor(0.0, dtype="float64")
-        group.checked = group.made = group.shown = False
-        group.names = frozenset()
-        return group
-
-    def __init__(self, options: Mapping[str, Any] = {}, names: Iterable[str] = ()) -> None:
-        super().__init__()
-        self.names = frozenset(names)
-        self.update(options)
-        self.made = True
-
-    def _note_read(self) -> None:
-        if _core._recording():
-            self.shown = True
-
-    def __getitem__(self, key: str) -> Any:
-        if key == "lr":
-            self._note_read()
-        return super().__getitem__(key)
-
-    def __iter__(self) -> Iterator[str]:  # so that dict(group) asks __getitem__
-        return super().__iter__()
-
-    get, copy, items, values = map(_showing, ("get", "copy", "items", "values"))
-    __eq__, __ne__, __or__, __ror__ = map(_showing, ("__eq__", "__ne__", "__or__", "__ror__"))
-
-    def _changed(self) -> None:
-        self.checked = False
-        if self.made:
-            _core._changed_options()
-
-    def _refuse_misnamed(self, key: str) -> None:
-        """Groups may hold notes of the user's, but no option by another name."""
-        ours = name_here(key, self.names)
-        close = [ours] if ours else difflib.get_close_matches(key, self.names, cutoff=0.8)
-        if close:
-            raise ArgumentError(f"param_groups: there is no option '{key}'; use {close[0]}")
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        if key != "params":
-            if key not in self.names:
-                self._refuse_misnamed(key)
-            value = _option(key, value)
-        old = dict.get(self, key)
-        super().__setitem__(key, value)
-        if key == "lr" and _is_rate(value):
-            self._note_read()  # a call that sets it begins and ends with certain ones
-            _core._assign(self.rate, float(value))
-            if _is_rate(old):
-                if self.shown and written(old) != written(value):  # there is a way back
-                    start, end = [hash((id(self), written(x))) for x in (old, value)]
-                    _core._changed_options(start ^ end)
-                return
-        self._changed()
-
-    def __delitem__(self, key: str) -> None:
-        super().__delitem__(key)
-        self._changed()
-
-    def __ior__(self, other: Any) -> Group:  # type: ignore[misc]
-        self.update(other)
-        return self
-
-    def update(self, *args: Any, **kwargs: Any) -> None:
-        for key, value in dict(*args, **kwargs).items():
-            self[key] = value
-
-    def setdefault(self, key: str, default: Any = None) -> Any:
-        if key not in self:
-            self[key] = default
-        return self[key]
-
-    def pop(self, *args: Any) -> Any:
-        value = super().pop(*args)
-        self._changed()
-        return value
-
-    def popitem(self) -> tuple[str, Any]:
-        item = super().popitem()
-        self._changed()
-        return item
-
-    def clear(self) -> None:
-        super().clear()
-        self._changed()
-
-
-class _Groups(list[Group]):
-    """Groups that recordings may know: a change of the list makes them be recorded anew."""
-
-
-def _telling(name: str) -> Callable:
-    change = getattr(list, name)
-
-    @functools.wraps(change)
-    def told(self: _Groups, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return change(self, *args, **kwargs)
-        finally:
-            _core._changed_options()
-
-    return told
-
-
-for _name in (
-    *("append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse"),
-    *("__setitem__", "__delitem__", "__iadd__", "__imul__"),
-):
-    setattr(_Groups, _name, _telling(_name))
-
-
 class Optimizer:
     """The base of optimisers. Subclasses give their options, the names of their states, and
     ``_update``, and ``_row`` where an operation does the same.
@@ -261,9 +69,8 @@ class Optimizer:
         self._options = options
         self._steps = _core.tensor(0, dtype="int64")
         self.param_groups: list[Group] = []  # which nobody knows yet
-        self._counts: list[Tensor] = []
-        self._state: list[dict[str, list[Tensor]]] = []
-        single = isinstance(params, (Tensor, Mapping)) or _is_model(params)
+        self._known: list[Group] = []  # whose counts and states groups made later may need
+        single = isinstance(params, (Tensor, Mapping)) or is_model(params)
         if isinstance(params, Iterable) and not single:
             params = list(params)
         groups = params
@@ -271,7 +78,7 @@ class Optimizer:
             groups = [{"params": params}]
         for group in groups:
             self.add_param_group(group)
-        self.__dict__["param_groups"] = _Groups(self.param_groups)
+        self.__dict__["param_groups"] = Groups(self.param_groups, self._options)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.__dict__.get("_options", ()):
@@ -280,7 +87,7 @@ class Optimizer:
                 f"param_groups[0]['{name}']"
             )
         if name == "param_groups" and name in self.__dict__:
-            value = _Groups(value)
+            value = Groups(value, self._options)
             _core._changed_options()
         super().__setattr__(name, value)
 
@@ -303,7 +110,7 @@ class Optimizer:
             raise ArgumentError(
                 f"{name}: unknown options {', '.join(unknown)}; it has {', '.join(self._options)}"
             )
-        params = _parameter_list(name, group["params"])
+        params = parameter_list(name, group["params"])
         if not params:
             raise ArgumentError(
                 f"{name}: got no parameters; a generator, such as model.parameters(), gives them "
@@ -313,12 +120,13 @@ class Optimizer:
         if len({id(p) for p in params} - taken) < len(params):
             raise ArgumentError(f"{name}: a parameter appears more than once")
         options = {
-            key: _option(key, group.get(key, default)) for key, default in self._options.items()
+            key: option(key, group.get(key, default)) for key, default in self._options.items()
         }
         self._check(options)
-        self.param_groups.append(Group({"params": params, **options}, self._options))
-        self._counts.append(_core.tensor(np.zeros(len(params), np.int64)))
-        self._state.append({})
+        made = Group({"params": params, **options}, self._options)
+        made.hold(params, _core._counts_of([None] * len(params)), {})
+        self._known.append(made)
+        self.param_groups.append(made)
 
     def _check(self, options: dict[str, Any]) -> None:
         """Raises for options out of range."""
@@ -332,14 +140,43 @@ class Optimizer:
                 for x in [value] if single else value:
                     arguments.real(where, name, x, least, tensor=True, single=True)
 
-    def _state_of(self, index: int, name: str) -> list[Tensor]:
-        """State tensors of a group, zeros like its parameters at first."""
-        state = self._state[index]
-        if name not in state:
-            state[name] = [_core._make_state(p) for p in self.param_groups[index]["params"]]
-        return state[name]
+    def _groups(self) -> list[Group]:
+        """The groups, each with the counts and states of its parameters."""
+        if not all(group.fits for group in self.param_groups):
+            self._realign()
+        return self.param_groups
 
-    def _update(self, index: int, group: Group, lr: Any) -> None:
+    def _realign(self) -> None:
+        """Takes counts and states to where their parameters are now; new ones begin."""
+        name = type(self).__name__
+        if _core._recording() and any(_core._is_assigned(group.counts) for group in self._known):
+            raise TraceError(
+                f"{name}: the parameters of a group change behind a step in the same compiled "
+                "function; change param_groups between its calls"
+            )
+        lists = [parameter_list(name, group.own("params")) for group in self.param_groups]
+        every = [id(p) for params in lists for p in params]
+        if len(set(every)) < len(every):
+            raise ArgumentError(f"{name}: a parameter appears more than once")
+        counts: dict[int, tuple[Tensor, int]] = {}
+        states: dict[tuple[int, str], Tensor] = {}
+        for group in self._known:
+            counts.update((id(p), (group.counts, i)) for i, p in enumerate(group.held))
+            for key, tensors in group.states.items():
+                states.update(((id(p), key), x) for p, x in zip(group.held, tensors))
+
+        def state(p: Tensor, key: str) -> Tensor:
+            found = states.get((id(p), key))
+            return _core._make_state(p) if found is None else found
+
+        for group, params in zip(self.param_groups, lists):
+            begun = [key for key in self._states if any((id(p), key) in states for p in params)]
+            own = {key: [state(p, key) for p in params] for key in begun}
+            group["params"] = params
+            group.hold(params, _core._counts_of([counts.get(id(p)) for p in params]), own)
+        self._known = list(self.param_groups)
+
+    def _update(self, group: Group, lr: Any) -> None:
         raise ArgumentTypeError(f"{type(self).__name__}: an optimiser defines _update")
 
     def _row(self, group: Group) -> tuple[Any, dict[str, Any], tuple[str, ...]] | None:
@@ -353,9 +190,7 @@ class Optimizer:
         loss = None if closure is None else self._loss_of(closure)
         recording = _core._recording()
         rates = []
-        for i, group in enumerate(self.param_groups):  # checked for all before anything changes
-            if type(group) is not Group:
-                group = self.param_groups[i] = Group(group, self._options)
+        for group in self._groups():  # checked for all before anything changes
             if recording:
                 self._require_numbers(group)
             lr = group.own("lr")
@@ -368,8 +203,8 @@ class Optimizer:
         if recording:
             self._record(rates)
             return loss
-        for index, (group, lr) in enumerate(zip(self.param_groups, rates)):
-            self._update(index, group, lr)
+        for group, lr in zip(self.param_groups, rates):
+            self._update(group, lr)
         _core._advance(self._steps)
         return loss
 
@@ -405,29 +240,28 @@ class Optimizer:
 
     def _record(self, rates: list[Any]) -> None:
         with no_grad():
-            for index, (group, lr) in enumerate(zip(self.param_groups, rates)):
+            for group, lr in zip(self.param_groups, rates):
                 if lr is group.own("lr") and not isinstance(lr, Tensor):
                     rate = group.rate
                 else:
                     rate = ops.reshape(_core.asarray(lr, dtype="float64"), ())
                 row = self._row(group)
                 if row is None:
-                    self._update(index, group, rate)
+                    self._update(group, rate)
                 else:
-                    self._record_update(index, group, rate, *row)
+                    self._record_update(group, rate, *row)
             _core._assign(self._steps, ops.add(self._steps, 1))
 
     def _record_update(
         self,
-        index: int,
         group: Group,
         rate: Tensor,
         row: Any,
         attributes: dict[str, Any],
         names: tuple[str, ...],
     ) -> None:
-        states = [self._state_of(index, name) for name in names]
-        params, counts = group["params"], self._counts[index]
+        states = [group.state(name) for name in names]
+        params, counts = group["params"], group.counts
         for which in _together(params):
             tensors, targets = [], [counts]
             for i in which:
@@ -449,13 +283,13 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """Options, counts and states, in a form that ``wg.save`` takes. Schedules are left out."""
         groups = []
-        for group, counts, state in zip(self.param_groups, self._counts, self._state):
+        for group in self._groups():
             options = {
                 name: value
                 for name, value in group.items()
                 if name != "params" and not callable(value)
             }
-            groups.append({"options": options, "counts": counts, "state": state})
+            groups.append({"options": options, "counts": group.counts, "state": group.states})
         return {"steps": self.steps, "groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -469,7 +303,7 @@ class Optimizer:
             raise ArgumentError(
                 f"{name}: load_state_dict takes what state_dict gave; {error!r} is wrong"
             ) from None
-        sizes = [len(group["params"]) for group in self.param_groups]
+        sizes = [len(group.held) for group in self._groups()]
         found = [len(counts) for _, counts, _ in parts]
         if found != sizes:
             raise ArgumentError(
@@ -490,15 +324,12 @@ class Optimizer:
                         f"{expected}"
                     )
         with no_grad():
-            for i, (options, counts, state) in enumerate(parts):
-                _core._assign(self._counts[i], counts)
-                self._state[i] = {key: self._state[i].get(key, []) for key in state}
+            for group, (options, counts, state) in zip(self.param_groups, parts):
+                _core._assign(group.counts, counts)
+                group.states = {key: group.state(key) for key in state}
                 for key, tensors in state.items():
-                    if not self._state[i][key]:
-                        del self._state[i][key]
-                    for to, value in zip(self._state_of(i, key), tensors):
+                    for to, value in zip(group.states[key], tensors):
                         _core._assign(to, value)
-                group = self.param_groups[i]
                 group.update(
                     (key, tuple(value) if isinstance(value, list) else value)
                     for key, value in options.items()
@@ -530,7 +361,7 @@ def clip_grad_norm(params: Tensor | Iterable[Tensor], max_norm: float) -> Any:
     >>> wg.optim.clip_grad_norm([w], 1.0)
     5.0
     """
-    tensors = [params] if isinstance(params, Tensor) else _parameter_list("clip_grad_norm", params)
+    tensors = [params] if isinstance(params, Tensor) else parameter_list("clip_grad_norm", params)
     max_norm = arguments.real(
         "clip_grad_norm", "max_norm", max_norm, finite=False, tensor=True, single=True
     )

@@ -7,7 +7,8 @@ from typing import Any
 
 from .. import arguments
 from .._core import ArgumentError, _adam_step, _rmsprop_step, _sgd_step, ops
-from .optimizer import Group, Optimizer, Schedule
+from .groups import Group
+from .optimizer import Optimizer, Schedule
 
 
 class SGD(Optimizer):
@@ -53,12 +54,12 @@ class SGD(Optimizer):
                 f"{options['momentum']}, dampening={options['dampening']}"
             )
 
-    def _update(self, index: int, group: Group, lr: float) -> None:
+    def _update(self, group: Group, lr: float) -> None:
         momentum = group.own("momentum")
         _sgd_step(
             group.own("params"),
-            self._state_of(index, "momentum") if momentum else [],
-            self._counts[index],
+            group.state("momentum") if momentum else [],
+            group.counts,
             lr,
             momentum,
             group.own("dampening"),
@@ -125,14 +126,14 @@ class Adam(Optimizer):
                 f"{type(self).__name__}: 'betas' must be two numbers in [0, 1); got {betas}"
             )
 
-    def _update(self, index: int, group: Group, lr: float) -> None:
+    def _update(self, group: Group, lr: float) -> None:
         beta1, beta2 = group.own("betas")
         _adam_step(
             group.own("params"),
-            self._state_of(index, "mean"),
-            self._state_of(index, "square"),
-            self._state_of(index, "largest") if group.own("amsgrad") else [],
-            self._counts[index],
+            group.state("mean"),
+            group.state("square"),
+            group.state("largest") if group.own("amsgrad") else [],
+            group.counts,
             lr,
             beta1,
             beta2,
@@ -225,13 +226,13 @@ class RMSProp(Optimizer):
         super()._check(options)
         arguments.real("RMSProp", "alpha", options["alpha"], 0.0, 1.0, tensor=True, single=True)
 
-    def _update(self, index: int, group: Group, lr: float) -> None:
+    def _update(self, group: Group, lr: float) -> None:
         _rmsprop_step(
             group.own("params"),
-            self._state_of(index, "square"),
-            self._state_of(index, "mean") if group.own("centered") else [],
-            self._state_of(index, "momentum") if group.own("momentum") else [],
-            self._counts[index],
+            group.state("square"),
+            group.state("mean") if group.own("centered") else [],
+            group.state("momentum") if group.own("momentum") else [],
+            group.counts,
             lr,
             group.own("alpha"),
             group.own("eps"),
