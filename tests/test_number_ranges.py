@@ -320,3 +320,25 @@ def test_numbers_that_are_arguments(f, number):
             for g in (f, compiled)
         ]
         assert slopes[1].item() == pytest.approx(slopes[0].item())
+
+
+DIFFERENTIATED = {
+    "grad": lambda n, x: wg.grad(lambda t: (t * x * t).sum())(n),
+    "jvp": lambda n, x: wg.jvp(lambda t: t * t, (n,), (1.0,)),
+    "jvp of a product": lambda n, x: wg.jvp(lambda t: t * x * t, (n,), (n,)),
+    "linearize": lambda n, x: wg.linearize(lambda t: t * x * t, n)[1](n),
+    "vjp": lambda n, x: wg.vjp(lambda t: t * t, n)[1](1.0),
+    "hessian": lambda n, x: wg.hessian(lambda t: (t * x * t * t).sum())(n),
+    "jacfwd": lambda n, x: wg.jacfwd(lambda t: t * t)(n),
+    "jacrev": lambda n, x: wg.jacrev(lambda t: t * x * t)(n),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", DIFFERENTIATED)
+def test_derivatives_by_numbers_that_are_arguments(name, dtype):
+    f, x = DIFFERENTIATED[name], wg.tensor([1.5, 2.0], dtype=dtype)
+    compiled = wg.compile(f)
+    for n in (2.7, -0.3):
+        found, expected = wg.tree.leaves(compiled(n, x)), wg.tree.leaves(f(n, x))
+        assert [(y.dtype, y.tolist()) for y in found] == [(y.dtype, y.tolist()) for y in expected]

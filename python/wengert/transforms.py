@@ -26,7 +26,8 @@ def _float_leaves(where: str, what: str, argument: Any) -> tuple[list[Tensor], t
     leaves, structure = tree.flatten(argument)
     out = []
     for i, leaf in enumerate(leaves):
-        x = leaf if isinstance(leaf, Tensor) else _as_leaf(where, leaf)
+        is_tensor = isinstance(leaf, Tensor) and not _core._is_number(leaf)
+        x = leaf if is_tensor else _as_leaf(where, leaf)
         if x.dtype.kind != "f":
             remedy = f"Write {leaf}.0" if type(leaf) is int else "Convert with astype"
             path = tree.paths(argument)[i]
