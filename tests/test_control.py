@@ -4,6 +4,7 @@ Python loop."""
 import numpy as np
 import pytest
 import wengert as wg
+from wengert import nn
 
 RNG = np.random.default_rng(0)
 W, U = RNG.normal(size=(3, 3)) * 0.5, RNG.normal(size=(2, 3))
@@ -188,3 +189,66 @@ def test_bodies_change_nothing_in_place(call, state):
         call(state)
     if isinstance(state, wg.Tensor):
         assert state.item() == 0.0
+
+
+ROWS = wg.tensor([1.0, 2.0, 3.0])
+NOT_TAKEN = {
+    "quotient": lambda n: wg.cond(n != 0, lambda: 10 // n, lambda: n),
+    "rest in a product": lambda n: wg.cond(n != 0, lambda: ROWS * (10 % n), lambda: ROWS),
+    "branch in a branch": lambda n: wg.cond(
+        n != 0, lambda: wg.cond(n > 1, lambda: 10 // n, lambda: 5 // n), lambda: n
+    ),
+    "loop in a branch": lambda n: wg.cond(
+        n != 0, lambda: wg.scan(lambda c, _: (c + 10 // n, None), 0, None, 3)[0], lambda: n
+    ),
+    "endless loop": lambda n: wg.cond(
+        n != 0, lambda: wg.while_loop(lambda c: c < 10, lambda c: c + n, 0), lambda: n
+    ),
+    "branch in a loop": lambda n: wg.scan(
+        lambda c, _: (c + wg.cond(n != 0, lambda: 10 // n, lambda: 0), None), 0, None, 3
+    )[0],
+    "row": lambda n: wg.cond(n != 0, lambda: ROWS[wg.asarray(3 // n - 1)], lambda: ROWS[0]),
+    "class": lambda n: wg.cond(
+        n != 0,
+        lambda: nn.cross_entropy(ROWS.reshape(1, 3), wg.asarray(3 // n - 1).reshape(1)),
+        lambda: wg.tensor(0.0),
+    ),
+    "under vmap": lambda n: wg.vmap(lambda x: wg.cond(n != 0, lambda: x * (10 // n), lambda: x))(
+        ROWS
+    ),
+    "under grad": lambda n: wg.grad(
+        lambda x: wg.cond(n != 0, lambda: x * x * (10 // n), lambda: x)
+    )(3.0),
+}
+
+
+@pytest.mark.parametrize("f", NOT_TAKEN.values(), ids=NOT_TAKEN)
+def test_what_is_not_taken_is_not_carried_out(f):
+    """Though it reads values from around the branch alone."""
+    compiled = wg.compile(f)
+    for n in (1, 3, 0, 2):
+        assert wg.asarray(compiled(n)).tolist() == wg.asarray(f(n)).tolist()
+    assert compiled.cache_info().misses == 1
+
+
+def test_python_is_not_called_in_a_branch_that_is_not_taken():
+    calls = []
+
+    @wg.primitive
+    def noted(x):
+        calls.append(1)
+        return x
+
+    @wg.compile
+    def f(x):
+        return wg.cond(x.sum() > 0.0, lambda: noted(x), lambda: -x)
+
+    assert f(wg.tensor([1.0])).tolist() == [1.0]
+    calls.clear()
+    assert f(wg.tensor([-1.0])).tolist() == [1.0] and not calls
+    assert f(wg.tensor([2.0])).tolist() == [2.0] and len(calls) == 1
+
+
+def test_a_loop_of_no_steps_carries_nothing_out():
+    f = wg.compile(lambda n: wg.scan(lambda c, _: (c + 10 // n, None), 0, None, 0)[0])
+    assert f(2).item() == 0 and f(0).item() == 0

@@ -30,8 +30,8 @@ struct Traced {
   py::object result;
 };
 
-Traced trace_body(py::function f, const List& arguments, py::function flatten) {
-  Trace trace;
+Traced trace_body(py::function f, const List& arguments, py::function flatten, bool conditional) {
+  Trace trace(conditional);
   Traced out;
   List inputs, outputs;
   py::list given;
@@ -86,7 +86,7 @@ py::tuple run(py::function f, const List& carry, const List& rows, int64_t lengt
     type.shape.erase(0);
     arguments.push_back(Var(Array(type)));
   }
-  Traced traced = trace_body(std::move(f), arguments, std::move(flatten));
+  Traced traced = trace_body(std::move(f), arguments, std::move(flatten), length == 0);
   check(traced.result);
   ScanBody body{std::move(traced.program), traced.constants.size(), carry.size(), rows.size()};
   inputs = traced.constants;
@@ -113,7 +113,7 @@ std::vector<Var> unite(Traced& a, Traced& b) {
 
 py::tuple run_branch(const Var& choice, py::function yes, py::function no, const List& operands,
                      py::function flatten, py::function check) {
-  Traced a = trace_body(std::move(yes), operands, flatten), b = trace_body(std::move(no), operands, flatten);
+  Traced a = trace_body(std::move(yes), operands, flatten, true), b = trace_body(std::move(no), operands, flatten, true);
   check(a.result, b.result);
   List inputs = unite(a, b);
   inputs.insert(inputs.end(), operands.begin(), operands.end());
@@ -123,7 +123,7 @@ py::tuple run_branch(const Var& choice, py::function yes, py::function no, const
 
 List run_while(py::function test, py::function body, const List& state, py::function flatten,
                py::function check_test, py::function check_body, const py::object& checkpoint) {
-  Traced a = trace_body(std::move(test), state, flatten), b = trace_body(std::move(body), state, flatten);
+  Traced a = trace_body(std::move(test), state, flatten, false), b = trace_body(std::move(body), state, flatten, true);
   check_test(a.result);
   check_body(b.result);
   List inputs = unite(a, b);

@@ -20,7 +20,9 @@ uint32_t next_id() {
 
 }  // namespace
 
-Trace::Trace() : id_(next_id()), depth_(open_traces().size()) { open_traces().push_back(this); }
+Trace::Trace(bool conditional) : id_(next_id()), depth_(open_traces().size()), conditional_(conditional) {
+  open_traces().push_back(this);
+}
 Trace::~Trace() {
   close();
   // Gradients that were kept depend on the nodes that keep them.
@@ -55,6 +57,13 @@ Trace* Trace::of(const char* op, std::span<const Var> values) {
     if (!innermost || (*found)->depth_ > innermost->depth_) innermost = *found;
   }
   return innermost;
+}
+
+Trace* Trace::or_conditional() {
+  Trace* out = this;
+  for (Trace* trace : open_traces())
+    if (trace->conditional_ && trace->depth_ > out->depth_) out = trace;
+  return out;
 }
 
 std::vector<Ref<Node>> Trace::cut(std::size_t from) {

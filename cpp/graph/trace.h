@@ -7,7 +7,7 @@ namespace wengert {
 
 class Trace {
  public:
-  Trace();
+  explicit Trace(bool conditional = false);
   ~Trace();  // closes, if it is still open
   Trace(const Trace&) = delete;
   void close();
@@ -21,6 +21,7 @@ class Trace {
 
   // The innermost open trace of this thread that one of the values belongs to; null if all have data.
   static Trace* of(const char* op, std::span<const Var> values);
+  Trace* or_conditional();  // the innermost open conditional one, if that is within this one
   static std::size_t open_count();
   static Trace* innermost();  // of those open on this thread, or null
 
@@ -29,6 +30,7 @@ class Trace {
   uint32_t id_;
   std::size_t depth_;
   bool open_ = true;
+  bool conditional_;  // what is traced may never be carried out
 };
 
 }  // namespace wengert

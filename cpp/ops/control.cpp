@@ -90,7 +90,7 @@ Op from_number_row() {
                    },
                    .adjoints = {{.rule = [](const Rule& r) { return astype(r.g(), r.dtype()); }}},
                    .batch = [](const Batched& b) { return apply_all(b.op, b.ins, b.attrs); }});
-  row.converts = true;
+  row.converts = row.may_raise = true;
   return row;
 }
 

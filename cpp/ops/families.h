@@ -175,6 +175,11 @@ Var call(const Op& op, std::initializer_list<Var> inputs, const Attrs& attrs);
 // Linear in the inputs of the bit mask `linear_in`; the others (indices) pass through unchanged.
 // The tangent is the op itself, applied to the tangents.
 Op linear(Op row, uint32_t linear_in = saves_all);
+// A row that raises for indices out of bounds.
+inline Op bounded(Op row) {
+  row.may_raise = true;
+  return row;
+}
 // A kernel plus its meaning in other operations: transforms that the row leaves out follow from the
 // meaning (its adjoint and tangent sweep the decomposition).
 Op fused(Op row, std::function<Var(std::span<const Var>, const Attrs&)> meaning);

@@ -260,8 +260,8 @@ std::vector<Op> fused_rows() {
           softmax_grad_row(),
           log_softmax_row(),
           log_softmax_grad_row(),
-          cross_entropy_row(),
-          cross_entropy_grad_row()};
+          bounded(cross_entropy_row()),
+          bounded(cross_entropy_grad_row())};
 }
 
 }  // namespace wengert

@@ -387,12 +387,12 @@ Op argsort_row() {
 
 std::vector<Op> indexing_rows() {
   return {
-      take_row(),
-      gather_row(),
-      scatter_add_row(),
-      take_along_axis_row(),
-      scatter_add_along_axis_row(),
-      one_hot_row(),
+      bounded(take_row()),
+      bounded(gather_row()),
+      bounded(scatter_add_row()),
+      bounded(take_along_axis_row()),
+      bounded(scatter_add_along_axis_row()),
+      bounded(one_hot_row()),
       sort_row(),
       argsort_row(),
   };

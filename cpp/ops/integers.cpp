@@ -126,7 +126,8 @@ Op of_integers_row() {
           .batch = [](const Batched& b) {
             const Vars args = all_batched(b);
             return apply_all(b.op, {args.data(), args.size()}, b.attrs);
-          }};
+          },
+          .may_raise = true};
 }
 
 }  // namespace wengert

@@ -137,8 +137,11 @@ struct Op {
   bool packs = false;                 // copies single numbers side by side; a run may do so by their addresses
   bool is_long = false;     // a loop: takes long, however few numbers it reads
   bool calls_out = false;   // a loop whose body computes in Python
+  bool may_raise = false;   // for some numbers
   const Program* body = nullptr;      // of an op that stands for a program; where it runs, its steps take its place
 
+  // Not to be carried out where its result is not wanted.
+  bool stays() const { return may_raise || is_long || calls_out || evaluate; }
   bool variadic() const { return !inputs.empty() && inputs.back()[0] == '*'; }
   bool differentiable() const { return joint_adjoint || !adjoints.empty(); }
   const Adjoint& adjoint(std::size_t i) const { return adjoints[std::min(i, adjoints.size() - 1)]; }

@@ -166,6 +166,7 @@ Vars apply_branch(std::shared_ptr<Branch> op, const Var& choice, std::span<const
   };
   op->is_long = op->yes.is_long(1) || op->no.is_long(1);
   op->calls_out = op->yes.calls_out() || op->no.calls_out();
+  op->may_raise = true;  // as it keeps what may
   if (op->pulled_yes) op->joint_adjoint = [self](const Rule& r) { return branch_adjoint(*self, r); };
   else op->followed = [self](std::span<const Var> in) { return branch(self->yes, self->no, in[0], in.subspan(1)); };
   op->tangent = [self](const Rule& r) { return branch_tangent(*self, r); };

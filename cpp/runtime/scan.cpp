@@ -77,6 +77,7 @@ Vars apply_scan(std::shared_ptr<Scan> op, std::span<const Var> inputs) {
   };
   op->is_long = op->body.program.is_long(op->length);
   op->calls_out = op->body.program.calls_out();
+  op->may_raise = true;  // as it keeps what may
   if (op->pulled) op->joint_adjoint = [self](const Rule& r) { return joint_adjoint(*self, r); };
   else op->followed = [self](std::span<const Var> in) {
     return scan(self->body, in, self->length, self->backwards, self->checkpoint);

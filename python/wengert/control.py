@@ -21,6 +21,12 @@ def _tensors(where: str, values: Any) -> tuple[list[Tensor], tree.Structure]:
         raise ArgumentTypeError(f"{where}: takes trees of tensors, arrays and numbers") from error
 
 
+def _settled(where: str, values: Any) -> Any:
+    """What a body returns, of tensors: numbers among it are of use in its trace only."""
+    leaves, structure = _tensors(where, values)
+    return tree.unflatten(structure, leaves)
+
+
 class _Settle(Exception):
     """The body gives Python numbers of the start another dtype: begin again with these leaves."""
 
@@ -126,7 +132,7 @@ def scan(
             raise ArgumentTypeError(
                 f"scan: f must return (carry, y), y None where there is none; got {result!r:.60}"
             )
-        return result
+        return _settled("scan", result)
 
     body = traced_once("scan", call)
     weak = _weak(init)
@@ -171,7 +177,9 @@ def cond(
     leaves, structure = _tensors("cond", operands)
 
     def branch(f: Callable[..., Any]) -> Callable[[list[Tensor]], Any]:
-        return traced_once("cond", lambda given: f(*tree.unflatten(structure, given)))
+        return traced_once(
+            "cond", lambda given: _settled("cond", f(*tree.unflatten(structure, given)))
+        )
 
     def check(yes: Any, no: Any) -> None:
         found, kind = _tensors("cond", yes)
@@ -231,7 +239,9 @@ def while_loop(
     weak = _weak(init)
 
     def once(f: Callable[[Any], Any]) -> Callable[[list[Tensor]], Any]:
-        return traced_once("while_loop", lambda given: f(tree.unflatten(structure, given)))
+        return traced_once(
+            "while_loop", lambda given: _settled("while_loop", f(tree.unflatten(structure, given)))
+        )
 
     def check_test(answer: Any) -> None:
         x = _core.asarray(answer)
