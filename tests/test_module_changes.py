@@ -2,6 +2,7 @@
 gets them as arguments, copies or returns them."""
 
 import copy
+import enum
 import random
 
 import numpy as np
@@ -125,3 +126,49 @@ def test_changes_between_calls(how, seed):
         found, expected = f(X), eager(X)
         assert found.dtype == expected.dtype and found.requires_grad == expected.requires_grad
         np.testing.assert_allclose(found.detach(), expected.detach(), rtol=1e-5, atol=1e-6)
+
+
+class Mode(enum.Enum):
+    ONE = 1
+    TWO = 2
+
+
+FIXED = {
+    "enum": Mode,
+    "number of NumPy": np.int64,
+    "complex": complex,
+    "bytes": lambda n: bytes([n]),
+    "range": range,
+    "slice": slice,
+    "frozenset": lambda n: frozenset([n]),
+    "dtype": lambda n: (wg.float32, wg.float64)[n - 1],
+    "class": lambda n: (nn.ReLU, nn.Tanh)[n - 1],
+}
+CHANGEABLE = {
+    "list": lambda n: [n],
+    "dict": lambda n: {"n": n},
+    "set": lambda n: {n},
+    "array": np.zeros,
+    "tuple of a list": lambda n: (n, [n]),
+}
+
+
+@pytest.mark.parametrize("name", [*FIXED, *CHANGEABLE])
+def test_what_a_call_sets_is_set_by_replays_or_recorded(name):
+    make = (FIXED | CHANGEABLE)[name]
+
+    class Noting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = None
+
+        def forward(self, x):
+            self.last = make(x.shape[0])
+            return x * 2.0
+
+    module = Noting()
+    compiled = wg.compile(module)
+    for n in (1, 2, 1, 2, 2):
+        compiled(wg.ones(n))
+        assert repr(module.last) == repr(make(n))
+    assert compiled.cache_info().misses == (2 if name in FIXED else 5)

@@ -11,7 +11,8 @@ from typing import Any
 
 from . import _core
 from ._core import Tensor, TraceError
-from .side_effects import _Change, _flat, _is_plain, _open, held
+from .plain_values import is_plain
+from .side_effects import _Change, _flat, _open, held
 
 
 class Body:
@@ -51,7 +52,7 @@ def _is_state(value: Any) -> bool:
     first use."""
     if value is None:
         return False
-    return _is_plain(value) or any(isinstance(x, Tensor) for x in _flat(value)[0])
+    return is_plain(value) or any(isinstance(x, Tensor) for x in _flat(value)[0])
 
 
 def _holds(value: Any, is_one: Callable[[Tensor], bool]) -> bool:

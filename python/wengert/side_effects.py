@@ -21,8 +21,8 @@ from . import _core, tree
 from ._core import ArgumentError, Tensor, TraceError
 from .arguments import shown
 from .checked import warn
+from .plain_values import is_fixed, is_plain, same_value, written
 
-PLAIN = (bool, int, float, str)
 _NUMBERS = (int, float)
 _CONTAINERS = (tuple, list, dict)
 _SHOWN = 3  # of values left behind, in a message
@@ -125,30 +125,8 @@ def _begin_child() -> None:
 os.register_at_fork(after_in_child=_begin_child)
 
 
-def _same_plain(a: Any, b: Any) -> bool:
-    """Also in the sign of a zero; empty lists and dicts are plain."""
-    if type(a) is not type(b):
-        return False
-    if type(a) in (list, dict):
-        return not a and not b
-    return _is_plain(a) and _is_plain(b) and written(a) == written(b)
-
-
-def _is_plain(value: Any) -> bool:
-    if type(value) is tuple:
-        return all(type(x) in PLAIN for x in value)  # such as a shape
-    return value is None or type(value) in PLAIN
-
-
 def _is_part(value: Any) -> bool:
-    return value is not ABSENT and not _is_plain(value)
-
-
-def written(value: Any) -> str:
-    """A plain value, exactly. (Python refuses to write very long integers to base ten.)"""
-    if type(value) is tuple:
-        return f"({', '.join(map(written, value))})"
-    return hex(value) if type(value) is int else repr(value)
+    return value is not ABSENT and not is_plain(value)
 
 
 def held(owner: Any, name: str) -> Any:
@@ -181,13 +159,13 @@ def changed(owner: Any, name: str, old: Any, new: Any) -> None:
         new = getattr(type(owner), name, ABSENT)
     if old is new:
         return
-    if _is_plain(old) and _is_plain(new):
+    if is_plain(old) and is_plain(new):
         # There is a way back, as from train to eval and to train. (-1 and -2 have one hash.)
         start, end = written(old), written(new)
         if start != end:
             key = id(owner), name
             _core._changed_options(hash((key, start)) ^ hash((key, end)))
-    elif not _same_plain(old, new):
+    elif not same_value(old, new):
         _core._changed_options()
 
 
@@ -204,7 +182,7 @@ class _Change(NamedTuple):
     name: str
     old: Any
     new: Any
-    is_set: bool = False  # to a plain value, whatever it was before
+    unread: bool = False  # by the call, which sets it whatever it was
 
     @property
     def path(self) -> str:
@@ -223,9 +201,14 @@ class _Change(NamedTuple):
     def seen(self, value: Any) -> Any:
         return getattr(type(self.owner), self.name, value) if value is ABSENT else value
 
+    @property
+    def is_set(self) -> bool:
+        """Whether replays can do it too."""
+        return self.unread and is_fixed(self.new)
+
     def is_one(self) -> bool:
         old, new = self.seen(self.old), self.seen(self.new)
-        return old is not new and not _same_plain(old, new)
+        return old is not new and not same_value(old, new)
 
     def counts(self) -> bool:
         """Whether it is a number that became another one."""
@@ -235,8 +218,8 @@ class _Change(NamedTuple):
 
     def settles(self) -> bool:
         """Whether the next call is taken to do what this one did: parts made at the first use."""
-        if self.is_set:
-            return True
+        if self.unread:
+            return self.is_set
         missing = self.seen(self.old)
         return (missing is None or missing is ABSENT) and not _flat(self.new)[0]
 
@@ -287,7 +270,8 @@ class Watch:
     was no such tensor, the recording serves one call: `finish` binds the attribute to a tensor of
     its own, which the next recording finds.
 
-    Replays set what the call sets to a plain value, such as a shape, without having read it.
+    Replays set what the call sets to a value that nobody can change, such as a shape, without
+    having read it.
     """
 
     def __init__(self, name: str) -> None:
@@ -480,10 +464,9 @@ class Watch:
         for (_, name), (owner, old, unread) in self._first.items():
             if (alive := owner()) is not None:
                 new = held(alive, name)
-                is_set = unread and _is_plain(new)
-                if is_set:
+                change = _Change(alive, name, old, new, unread)
+                if change.is_set:
                     self.sets.append((owner, name, new))
-                change = _Change(alive, name, old, new, is_set)
                 if change.is_one():
                     found.append(change)
         self._first.clear()
@@ -586,7 +569,7 @@ def _takes(
         if x is kept[i]:
             continue
         if not isinstance(x, Tensor) or not isinstance(kept[i], Tensor):
-            if not _same_plain(x, kept[i]):
+            if not same_value(x, kept[i]):
                 return False
             continue
         alone = _references(kept, i) == _ONE + 1 + moves.returned[id(kept[i])]

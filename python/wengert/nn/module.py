@@ -16,7 +16,8 @@ from ..checked import checked_call, warn
 from ..creation import zeros_like
 from ..dtypes import as_dtype
 from ..grad_mode import no_grad
-from ..side_effects import ABSENT, PLAIN, Watched, changed, held, made, written
+from ..plain_values import PLAIN, written
+from ..side_effects import ABSENT, Watched, changed, held, made
 
 M = TypeVar("M", bound="Module")
 

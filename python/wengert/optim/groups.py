@@ -14,7 +14,7 @@ import numpy as np
 from .. import _core, arguments
 from .._core import ArgumentError, ArgumentTypeError, GraphError, Tensor
 from ..other_arguments import name_here
-from ..side_effects import written
+from ..plain_values import written
 
 
 def is_model(params: Any) -> bool:
