@@ -123,21 +123,29 @@ T* room_for_rows() {
   return room->numbers;
 }
 
+// A copy of the rows costs what two panels gain by it.
+template <class T>
+bool copy_pays(int64_t n) {
+  return n > 2 * columns<T>;
+}
+
 }  // namespace
 
 // Measured with one thread: on Zen 4 105-112 of 118 Gflop/s where BLAS has 92-103, on Emerald Rapids 145-165 of 176
-// where it has 125-155; less where a panel serves few rows.
+// where it has 125-155; less where a panel serves few rows, or where an `a` read across its rows, in place, does not
+// fit the second-level cache.
 template <class T>
 bool panels_pay(const blas::ConstMatrix<T>& a, int64_t n) {
-  return isa() == Isa::avx512 && a.rows >= 64 && n >= columns<T> && a.rows * n * a.cols > 1 << 20;
+  const bool near = a.rows * a.cols <= (1 << 20) / int64_t(sizeof(T));
+  return isa() == Isa::avx512 && a.rows >= 64 && n >= columns<T> && a.rows * n * a.cols > 1 << 20 &&
+         (a.col_stride == 1 || copy_pays<T>(n) || near);
 }
 
 template <class T>
 void panel_product(const blas::ConstMatrix<T>& a, const blas::ConstMatrix<T>& b, bool add, const T* row, bool rectify,
                    const blas::Matrix<T>& c) {
   alignas(64) T panel[most_terms * columns<T>];
-  // A copy costs what two panels gain by it.
-  T* copied = c.cols > 2 * columns<T> && (a.row_stride == 1 || a.col_stride == 1) ? room_for_rows<T>() : nullptr;
+  T* copied = copy_pays<T>(c.cols) && (a.row_stride == 1 || a.col_stride == 1) ? room_for_rows<T>() : nullptr;
   ask(lines_of_panel<T>(b, 0, 0));  // nobody has asked for the first
   for (int64_t top = 0; top < a.rows; top += most_rows<T>) {
     const int64_t rows = std::min(most_rows<T>, a.rows - top);
