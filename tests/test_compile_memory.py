@@ -106,10 +106,22 @@ def test_a_gradient_comes_later_where_that_saves_memory():
     assert replay_of(step).live_bytes == 4 * (hidden + weights + biases)
 
 
-def test_products_are_made_where_they_are_read():
+PRODUCTS = {
+    "plain": lambda x, w: x @ w,
+    "of a transpose": lambda x, w: x @ w.T,
+    "seen as a row": lambda x, w: (x @ w).reshape(-1),
+    "seen transposed": lambda x, w: (x @ w).T,
+    "seen in part": lambda x, w: (x @ w)[:16],
+    "of a batch": lambda x, w: (x.reshape(2, 16, 32) @ w).reshape(32, 32),
+}
+
+
+@pytest.mark.parametrize("product", PRODUCTS.values(), ids=PRODUCTS)
+def test_products_are_made_where_they_are_read(product):
     def f(x, *weights):
-        products = [x @ w for w in weights]
-        return sum((p * p).sum() for p in products)
+        first = x[0].sum()
+        products = [product(x, w) for w in weights]
+        return first + sum((p * p).sum() for p in products)
 
     x = wg.tensor(np.eye(32, dtype=np.float32))
     weights = [wg.tensor(np.full((32, 32), i, np.float32)) for i in range(40)]

@@ -1,6 +1,9 @@
 """Which parameters an optimiser has, and which counts and states go with them: changed between
 steps, eagerly and in compiled ones."""
 
+import copy
+import gc
+
 import numpy as np
 import pytest
 import wengert as wg
@@ -94,8 +97,14 @@ def test_a_new_parameter_begins(compiled):
     step()
     assert (p.tolist(), q.tolist()) == ([0.5], [0.5])
     optimizer.param_groups[0]["params"] = [p, q]
-    step()  # the momentum of p was given up with it; that of q is 2
-    assert (p.tolist(), q.tolist()) == ([0.0], [-0.25])
+    step()  # the momentum of both is 2
+    assert (p.tolist(), q.tolist()) == ([-0.25], [-0.25])
+    optimizer.param_groups.clear()
+    step()
+    assert (p.tolist(), q.tolist()) == ([-0.25], [-0.25])
+    optimizer.add_param_group({"params": [q]})
+    step()  # 3.5
+    assert (p.tolist(), q.tolist()) == ([-0.25], [-1.125])
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -117,12 +126,17 @@ def test_what_is_no_parameter_is_refused(compiled):
         with pytest.raises(wg.Error, match="a dict with 'params'"):
             change()
     assert optimizer.param_groups == [group]
+    optimizer.param_groups[0] = {"params": [p]}
+    with pytest.raises(wg.Error, match="a group lacks lr, momentum"):
+        step()
+    assert repr(optimizer).startswith("SGD(")
+    optimizer.param_groups[0] = group
     group["params"].append(p)
     with pytest.raises(wg.Error, match="more than once"):
         step()
-    group["params"][1] = "w"
     with pytest.raises(wg.Error, match="got a str"):
-        step()
+        group["params"][1] = "w"
+    assert group["params"] == [p, p]
     assert p.tolist() == [1.0] and optimizer.steps == 0
     del group["params"][1]
     step()
@@ -144,3 +158,119 @@ def test_parameters_moved_behind_a_step_of_the_same_call():
 
     with pytest.raises(wg.TraceError, match="between its calls"):
         twice()
+
+
+def trained(optimizer, params, times):
+    for _ in range(times):
+        for p in params:
+            p.grad = wg.ones_like(p)
+        optimizer.step()
+
+
+def test_a_group_that_comes_back_goes_on_from_where_its_parameters_are():
+    p, q = nn.Parameter([1.0]), nn.Parameter([1.0])
+    optimizer, plain = optim.Adam([p], lr=0.1), optim.Adam([q], lr=0.1)
+    group = optimizer.param_groups[0]
+    trained(optimizer, [p], 3)
+    optimizer.param_groups[0] = dict(group, lr=0.01)
+    trained(optimizer, [p], 3)
+    optimizer.param_groups[0] = group
+    trained(optimizer, [p], 1)
+    for lr, times in ((0.1, 3), (0.01, 3), (0.1, 1)):
+        plain.param_groups[0]["lr"] = lr
+        trained(plain, [q], times)
+    assert p.tolist() == q.tolist() and group.counts.tolist() == [7]
+
+
+def test_a_parameter_taken_out_and_added_again_goes_on():
+    p, q = nn.Parameter([1.0]), nn.Parameter([1.0])
+    optimizer = optim.SGD([p, q], lr=0.25, momentum=0.5)
+    trained(optimizer, [p, q], 2)
+    optimizer.param_groups[0]["params"].pop()
+    trained(optimizer, [p], 1)
+    optimizer.param_groups[0]["params"].reverse()
+    optimizer.add_param_group({"params": [q]})
+    trained(optimizer, [p, q], 1)
+    assert [group.counts.tolist() for group in optimizer.param_groups] == [[4], [3]]
+    assert q.tolist() == [1.0 - 0.25 * (1.0 + 1.5 + 1.75)]
+
+
+def test_a_copy_of_a_group_has_its_own_rate():
+    p, q = nn.Parameter([1.0]), nn.Parameter([1.0])
+    optimizer = optim.SGD([p], lr=0.25)
+    step = wg.compile(optimizer.step)
+    other = copy.copy(optimizer.param_groups[0])
+    other["params"], other["lr"] = [q], 0.5
+    optimizer.param_groups.append(other)
+    p.grad = q.grad = wg.ones(1)
+    step()
+    assert (p.tolist(), q.tolist()) == ([0.75], [0.5])
+
+
+def test_a_group_twice_is_refused():
+    p = nn.Parameter([1.0])
+    optimizer = optim.SGD([p], lr=0.25)
+    trained(optimizer, [p], 1)
+    optimizer.param_groups.append(optimizer.param_groups[0])
+    with pytest.raises(wg.Error, match="more than once"):
+        trained(optimizer, [p], 1)
+    with pytest.raises(wg.Error, match="takes a list of dicts"):
+        optimizer.param_groups = None
+
+
+def test_a_list_of_parameters_stays_the_group_s():
+    p, q, r = (nn.Parameter([1.0]) for _ in range(3))
+    optimizer = optim.SGD([p], lr=0.25)
+    params = optimizer.param_groups[0]["params"]
+    for new in (q, ("r", r)):
+        params.append(new)
+        trained(optimizer, [p, q, r], 1)
+    assert [x.item() for x in (p, q, r)] == [0.5, 0.5, 0.75]
+
+
+def test_what_is_gone_is_not_kept():
+    p = nn.Parameter(np.zeros(10))
+    optimizer = optim.Adam([p], lr=0.25)
+
+    def with_another():
+        optimizer.add_param_group({"params": [nn.Parameter(np.zeros(1000))]})
+        trained(optimizer, optimizer.param_groups[1]["params"], 1)
+        optimizer.param_groups.pop()
+        trained(optimizer, [p], 1)
+        gc.collect()
+        return wg.memory.live_bytes()
+
+    assert with_another() == with_another()
+
+
+def test_states_of_the_users_own_follow_too():
+    class Slow(optim.Optimizer):
+        def __init__(self, params):
+            super().__init__(params, {"lr": 0.25})
+
+        def _update(self, group, lr):
+            with wg.no_grad():
+                for p, seen in zip(group["params"], group.state("seen")):
+                    seen += p.grad
+                    p -= lr * seen
+
+    p, q = nn.Parameter([0.0]), nn.Parameter([0.0])
+    optimizer = Slow([p, q])
+    trained(optimizer, [p, q], 2)
+    optimizer.param_groups[0]["params"].reverse()
+    trained(optimizer, [p, q], 1)
+    assert p.item() == q.item() == -0.25 * (1 + 2 + 3)
+
+
+@pytest.mark.parametrize("changes", [replaced, moved, turned])
+def test_a_change_records_once(changes):
+    params = [nn.Parameter([1.0, 2.0]) for _ in range(3)]
+    optimizer = RULES["adam"]([{"params": params[:1]}, {"params": params[1:]}])
+    step = wg.compile(optimizer.step)
+    for p in params:
+        p.grad = wg.ones(2)
+    step()
+    changes(optimizer, params)
+    for _ in range(3):
+        step()
+    assert step.cache_info().misses == 2

@@ -30,33 +30,40 @@ int64_t sink_steps(Program& program) {
   struct Readers {
     std::size_t first, last;
   };
-  std::unordered_map<const Buffer*, Readers> readers;
-  std::unordered_set<const Buffer*> made;
+  std::unordered_map<const Buffer*, Readers> readers;  // views, which cost nothing, are none
+  std::unordered_map<const Buffer*, std::size_t> maker;
   for (std::size_t s = 0; s < end; ++s) {
+    if (is_view(program.steps[s], arrays)) continue;
     for (const ValueId id : program.steps[s].ins) readers.try_emplace(home(id), s, s).first->second.last = s;
-    for (const ValueId id : program.steps[s].outs) made.insert(home(id));
+    for (const ValueId id : program.steps[s].outs) maker[home(id)] = s;
   }
   for (const ValueId id : program.outputs) readers.try_emplace(home(id), end, end).first->second.last = end;
 
-  std::vector<std::pair<std::size_t, bool>> place(end);  // of what stays, behind what sank to it
+  // Of each step the one that it comes before, and whether that is itself: then it stays.
+  std::vector<std::pair<std::size_t, bool>> place(end);
   int64_t count = 0;
   std::size_t next = end;  // of those that stay
   for (std::size_t s = end; s-- > 0;) {
+    place[s] = {s, true};
     const Step& step = program.steps[s];
+    if (is_view(step, arrays)) continue;
     const Op& op = *step.op;
-    const bool may = !op.tiles && !op.fold && !op.evaluate && !op.calls_out && !step.own_op && !is_view(step, arrays);
+    const bool may = !op.tiles && !op.fold && !op.evaluate && !op.calls_out && !step.own_op;
     std::size_t reader = end;
     for (const ValueId id : step.outs)
       if (const auto found = readers.find(home(id)); found != readers.end()) reader = std::min(reader, found->second.first);
-    const auto lives_on = [&](ValueId id) { return !made.contains(home(id)) || readers.at(home(id)).last >= reader; };
+    const auto lives_on = [&](ValueId id) { return !maker.contains(home(id)) || readers.at(home(id)).last >= reader; };
     if (may && next < reader && reader < end && std::all_of(step.ins.begin(), step.ins.end(), lives_on)) {
       place[s] = {reader, false};
       ++count;
     } else {
-      place[s] = {s, true};
       next = s;
     }
   }
+  for (std::size_t s = 0; s < end; ++s)  // views go with what they show
+    if (is_view(program.steps[s], arrays))
+      if (const auto found = maker.find(home(program.steps[s].ins[0])); found != maker.end())
+        if (const auto& sunk = place[found->second]; !sunk.second) place[s] = std::max(place[s], sunk);
   sort_steps(program, place);
   return count;
 }

@@ -4,8 +4,8 @@
 
 namespace wengert {
 
-// Runs what no group takes, products above all, right before the first step that reads its result, where that keeps
-// nothing else alive for longer. Returns how many steps it moved.
+// Runs what no group takes, products above all, right before the first step that reads its result, where all that it
+// reads lives that long anyway. Returns how many steps it moved.
 int64_t sink_steps(Program& program);
 
 // An input, and the value that takes its memory over in the end.

@@ -107,6 +107,9 @@ class Group(dict):
         self.update(options)
         self.made = True
 
+    def __copy__(self) -> Group:
+        return Group(dict.copy(self), self.names)
+
     def hold(self, params: list[Tensor], counts: Tensor, states: dict[str, list[Tensor]]) -> None:
         self.held, self.counts, self.states = list(params), counts, states
 
@@ -155,7 +158,7 @@ class Group(dict):
                 self._refuse_misnamed(key)
             value = option(key, value)
         else:
-            value = Known(parameter_list("param_groups", value))
+            value = Parameters(parameter_list("param_groups", value))
         old = dict.get(self, key)
         super().__setitem__(key, value)
         if key == "lr" and _is_rate(value):
@@ -205,6 +208,11 @@ class Known(list[Any]):
 
     def settle(self) -> None:
         """Makes of new items what the list holds, or raises."""
+
+
+class Parameters(Known):
+    def settle(self) -> None:
+        list.__setitem__(self, slice(None), parameter_list("param_groups", self))
 
 
 class Groups(Known):

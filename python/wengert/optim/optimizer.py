@@ -5,8 +5,10 @@ results are assigned."""
 from __future__ import annotations
 
 import math
+import operator
+import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import _core, arguments, other_names
 from .._core import (
@@ -54,6 +56,15 @@ _NOT_NEGATIVE = ("lr", "weight_decay", "eps", "momentum")
 _ONE = (*_NOT_NEGATIVE, "dampening", "alpha")  # number, while "betas" are several
 
 
+class _Kept(NamedTuple):
+    """Of a parameter that is in no group, but may come back: the tensor of counts and its place
+    there, and its states."""
+
+    parameter: weakref.ref
+    counted: tuple[Tensor, int]
+    states: dict[str, Tensor]
+
+
 class Optimizer:
     """The base of optimisers. Subclasses give their options, the names of their states, and
     ``_update``, and ``_row`` where an operation does the same.
@@ -69,7 +80,8 @@ class Optimizer:
         self._options = options
         self._steps = _core.tensor(0, dtype="int64")
         self.param_groups: list[Group] = []  # which nobody knows yet
-        self._known: list[Group] = []  # whose counts and states groups made later may need
+        self._known: list[Group] = []  # the groups, as the last step found them
+        self._left: list[_Kept] = []
         single = isinstance(params, (Tensor, Mapping)) or is_model(params)
         if isinstance(params, Iterable) and not single:
             params = list(params)
@@ -87,6 +99,8 @@ class Optimizer:
                 f"param_groups[0]['{name}']"
             )
         if name == "param_groups" and name in self.__dict__:
+            if not isinstance(value, Iterable):
+                raise ArgumentTypeError(f"param_groups: takes a list of dicts; got {value!r:.60}")
             value = Groups(value, self._options)
             _core._changed_options()
         super().__setattr__(name, value)
@@ -123,10 +137,7 @@ class Optimizer:
             key: option(key, group.get(key, default)) for key, default in self._options.items()
         }
         self._check(options)
-        made = Group({"params": params, **options}, self._options)
-        made.hold(params, _core._counts_of([None] * len(params)), {})
-        self._known.append(made)
-        self.param_groups.append(made)
+        self.param_groups.append(Group({"params": params, **options}, self._options))
 
     def _check(self, options: dict[str, Any]) -> None:
         """Raises for options out of range."""
@@ -142,9 +153,11 @@ class Optimizer:
 
     def _groups(self) -> list[Group]:
         """The groups, each with the counts and states of its parameters."""
-        if not all(group.fits for group in self.param_groups):
+        groups, known = self.param_groups, self._known
+        same = len(groups) == len(known) and all(map(operator.is_, groups, known))
+        if not same or not all(group.fits for group in groups):
             self._realign()
-        return self.param_groups
+        return groups
 
     def _realign(self) -> None:
         """Takes counts and states to where their parameters are now; new ones begin."""
@@ -154,27 +167,27 @@ class Optimizer:
                 f"{name}: the parameters of a group change behind a step in the same compiled "
                 "function; change param_groups between its calls"
             )
-        lists = [parameter_list(name, group.own("params")) for group in self.param_groups]
-        every = [id(p) for params in lists for p in params]
+        every = [id(p) for group in self.param_groups for p in group.own("params")]
         if len(set(every)) < len(every):
             raise ArgumentError(f"{name}: a parameter appears more than once")
-        counts: dict[int, tuple[Tensor, int]] = {}
-        states: dict[tuple[int, str], Tensor] = {}
+        kept = {id(p): own for own in self._left if (p := own.parameter()) is not None}
         for group in self._known:
-            counts.update((id(p), (group.counts, i)) for i, p in enumerate(group.held))
-            for key, tensors in group.states.items():
-                states.update(((id(p), key), x) for p, x in zip(group.held, tensors))
-
-        def state(p: Tensor, key: str) -> Tensor:
-            found = states.get((id(p), key))
-            return _core._make_state(p) if found is None else found
-
-        for group, params in zip(self.param_groups, lists):
-            begun = [key for key in self._states if any((id(p), key) in states for p in params)]
-            own = {key: [state(p, key) for p in params] for key in begun}
-            group["params"] = params
-            group.hold(params, _core._counts_of([counts.get(id(p)) for p in params]), own)
-        self._known = list(self.param_groups)
+            for i, p in enumerate(group.held):
+                own = {key: tensors[i] for key, tensors in group.states.items()}
+                kept[id(p)] = _Kept(weakref.ref(p), (group.counts, i), own)
+        for group in self.param_groups:
+            params = group.own("params")
+            found = [kept.pop(id(p), None) for p in params]
+            states = {
+                key: [
+                    was.states[key] if was and key in was.states else _core._make_state(p)
+                    for p, was in zip(params, found)
+                ]
+                for key in dict.fromkeys(key for was in found if was for key in was.states)
+            }
+            counts = _core._counts_of([was.counted if was else None for was in found])
+            group.hold(params, counts, states)
+        self._known, self._left = list(self.param_groups), list(kept.values())
 
     def _update(self, group: Group, lr: Any) -> None:
         raise ArgumentTypeError(f"{type(self).__name__}: an optimiser defines _update")
@@ -193,9 +206,9 @@ class Optimizer:
         for group in self._groups():  # checked for all before anything changes
             if recording:
                 self._require_numbers(group)
-            lr = group.own("lr")
-            if not group.checked or isinstance(lr, Tensor):
+            if not group.checked or isinstance(group.own("lr"), Tensor):
                 self._check_group(group)
+            lr = group.own("lr")
             if callable(lr):
                 lr = lr(self._steps if recording else self.steps)
                 lr = arguments.real(type(self).__name__, "lr", lr, tensor=True, single=True)
@@ -340,7 +353,7 @@ class Optimizer:
     def __repr__(self) -> str:
         lines = []
         for i, group in enumerate(self.param_groups):
-            options = ", ".join(f"{key}={group[key]}" for key in self._options)
+            options = ", ".join(f"{key}={group[key]}" for key in self._options if key in group)
             lines.append(f"  group {i}: {len(group['params'])} parameters, {options}")
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
 
