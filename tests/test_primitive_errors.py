@@ -244,3 +244,62 @@ def test_a_backward_pass_may_use_closures():
     first, x.grad = x.grad, None
     first.sum().backward()
     assert w.grad.item() == 4.0
+
+
+def in_scan(f):
+    return lambda x: wg.scan(lambda c, _: (c + wg.sum(f(c)[0]), None), x, None, length=2)[0]
+
+
+@pytest.mark.parametrize("where", [wg.compile, in_scan])
+def test_results_of_other_types_than_recorded(where):
+    """Their types are learnt from made-up arguments."""
+
+    @wg.primitive
+    def positive(x):
+        return x[np.asarray(x) > 0]
+
+    @wg.primitive
+    def one_or_two(x):
+        x = np.asarray(x)
+        return (x, x) if x.sum() > 2.5 else (x,)
+
+    @wg.primitive
+    def narrow(x):
+        x = np.asarray(x)
+        return x.astype(np.float32 if x.sum() > 2.5 else np.float64)
+
+    x = wg.tensor([0.5, -2.0], dtype=wg.float64)
+    with pytest.raises(wg.ShapeError, match=r"positive: gave float64 \(1,\), but float64 \(2,\)"):
+        where(positive)(x)
+    with pytest.raises(wg.ShapeError, match="one_or_two: gave 2 results, but 1"):
+        where(one_or_two)(x + 3.0)
+    with pytest.raises(wg.DTypeError, match=r"narrow: gave float32 \(2,\), but float64"):
+        where(narrow)(x + 3.0)
+
+
+def test_matrices_that_are_made_up_are_regular():
+    """As of a primitive around numpy.linalg.inv."""
+
+    @wg.primitive
+    def inverse(a):
+        return np.linalg.inv(a)
+
+    @inverse.def_vjp
+    def _(ct, y, a):
+        return (-(y.mT @ ct @ y.mT),)
+
+    a = wg.tensor([[2.0, 1.0], [0.0, 3.0]], dtype=wg.float64)
+    expected = np.linalg.inv(a.numpy())
+    np.testing.assert_allclose(wg.compile(inverse)(a), expected)
+    np.testing.assert_allclose(wg.vmap(inverse)(wg.stack([a, a]))[1], expected)
+    slope = wg.grad(lambda a: inverse(a).sum())
+    np.testing.assert_allclose(wg.compile(slope)(a), slope(a))
+
+    @wg.primitive
+    def picky(x):
+        if x[0] < 5:
+            raise ValueError("too small")
+        return x
+
+    with pytest.raises(wg.ArgumentError, match=r"picky: fails for made-up.*ValueError: too small"):
+        wg.compile(picky)(wg.tensor([7.0]))

@@ -102,6 +102,19 @@ void Executor::run_disk(const DiskMove& move) {
   else carrier_->wait(asked_[move.slot]);
 }
 
+// What Python computes has the types that it was recorded with, or it ends here.
+static void check_types(const Op& op, std::span<const Array> made, std::span<const Array> expected) {
+  if (made.size() != expected.size())
+    fail(ErrorKind::shape, op.name, ": gave ", made.size(), " results, but ", expected.size(),
+         " when it was recorded: in compiled functions, loops and branches their number depends on the types of the "
+         "arguments alone");
+  for (std::size_t i = 0; i < made.size(); ++i)
+    if (!(made[i].type() == expected[i].type()))
+      fail(made[i].shape() == expected[i].shape() ? ErrorKind::dtype : ErrorKind::shape, op.name, ": gave ", made[i].type(), ", but ", expected[i].type(),
+           " when it was recorded: in compiled functions, loops and branches the types of results depend on those of "
+           "the arguments alone");
+}
+
 void Executor::run_unit(const Unit& unit) {
   if (unit.kind == Unit::group) return groups_[unit.index].run();
   if (unit.kind == Unit::pack) {
@@ -121,6 +134,7 @@ void Executor::run_kernel(Kernel& kernel) {
     Arrays given;  // Python may keep them
     for (const Array& in : kernel.ins) given.push_back(kernels::contiguous_copy(in));
     const Arrays made = kernel.op->evaluate({given.data(), given.size()});
+    check_types(*kernel.op, made, kernel.outs);
     for (std::size_t i = 0; i < made.size(); ++i) kernels::copy(made[i], kernel.outs[i]);
   } else {
     kernel.op->kernel({.in = kernel.ins, .out = kernel.outs, .attrs = *kernel.attrs});

@@ -101,6 +101,13 @@ class Function:
         return result
 
 
+def _regular(dtype: Any, shape: Sequence[int]) -> Tensor:
+    """Ones, but symmetric positive definite matrices where they are square."""
+    if len(shape) < 2 or shape[-1] != shape[-2] or np.dtype(dtype).kind != "f":
+        return ones(shape, dtype=dtype)
+    return _core.asarray(np.ones(shape, dtype) + shape[-1] * np.eye(shape[-1], dtype=dtype))
+
+
 class Call:
     """The rules of one call of a primitive."""
 
@@ -146,7 +153,19 @@ class Call:
         except Exception:
             self.traces = False
         with no_grad():
-            return _types(self.forward(*[ones(shape, dtype=dtype) for dtype, shape in types]))
+            try:
+                return _types(self.forward(*[ones(shape, dtype=dtype) for dtype, shape in types]))
+            except Exception:  # of a singular matrix, perhaps
+                given = [_regular(dtype, shape) for dtype, shape in types]
+                try:
+                    return _types(self.forward(*given))
+                except Exception as error:
+                    raise ArgumentError(
+                        f"{self.name}: fails for made-up arguments, of which the types of its "
+                        "results are learnt (all numbers 1, and then well-conditioned matrices): "
+                        f"{type(error).__name__}: {error}. Let it give results of the right types "
+                        "for these too"
+                    ) from error
 
     def adjoint(
         self, _: None, cts: Maybe, outs: Sequence[Tensor], ins: Sequence[Tensor], plain: bool

@@ -154,7 +154,10 @@ def primitive(f: Callable) -> Primitive:
     being differentiated. Rules in NumPy serve first derivatives and raise ``wg.GraphError``
     beyond; the direction that follows from one of them costs a call a number. To learn how a
     function is written, or the types of what it returns, it may be called once more, with abstract
-    values or with ones; under ``vmap`` one in NumPy is called for each example.
+    values, with ones or with well-conditioned matrices. Where it is recorded, in compiled
+    functions, loops and branches, these types must not depend on the numbers that it gets:
+    ``wg.ShapeError`` or ``wg.DTypeError`` where they do. Under ``vmap`` one in NumPy is called for
+    each example.
 
     >>> @wg.primitive
     ... def swish(x, beta):
