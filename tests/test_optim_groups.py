@@ -126,6 +126,9 @@ def test_what_is_no_parameter_is_refused(compiled):
         with pytest.raises(wg.Error, match="a dict with 'params'"):
             change()
     assert optimizer.param_groups == [group]
+    for change in (lambda: group.pop("params"), group.clear, lambda: group.__delitem__("params")):
+        with pytest.raises(wg.Error, match="keeps its 'params'"):
+            change()
     optimizer.param_groups[0] = {"params": [p]}
     with pytest.raises(wg.Error, match="a group lacks lr, momentum"):
         step()

@@ -58,7 +58,9 @@ def missing(names: str, name: str, owner: str | None = None) -> NoReturn:
         instead = _elsewhere(names, name)
     use = f"; use {instead}" if instead else ""
     if not instead and searched:
-        close = difflib.get_close_matches(name, dir(sys.modules[names]), 1, 0.8)
+        there = dir(sys.modules[names])
+        close = [x for x in there if x.lower() == name.lower()]
+        close = close or difflib.get_close_matches(name, there, 1, 0.8)
         use = f"; did you mean '{close[0]}'?" if close else ""
     if asks.f_lasti >= 0 and asks.f_code.co_code[asks.f_lasti] == _IMPORT_FROM:
         raise _MissingImport(f"cannot import name '{name}' from '{names}'{use}")

@@ -171,7 +171,14 @@ class Group(dict):
                 return
         self._changed()
 
+    def _refuse_without_params(self) -> None:
+        raise ArgumentError(
+            "param_groups: a group keeps its 'params'; to end it, take it out of param_groups"
+        )
+
     def __delitem__(self, key: str) -> None:
+        if key == "params":
+            self._refuse_without_params()
         super().__delitem__(key)
         self._changed()
 
@@ -189,18 +196,18 @@ class Group(dict):
         return self[key]
 
     def pop(self, *args: Any) -> Any:
+        if args[:1] == ("params",):
+            self._refuse_without_params()
         value = super().pop(*args)
         self._changed()
         return value
 
     def popitem(self) -> tuple[str, Any]:
-        item = super().popitem()
-        self._changed()
-        return item
+        last = next(reversed(dict.keys(self)))
+        return last, self.pop(last)
 
     def clear(self) -> None:
-        super().clear()
-        self._changed()
+        self._refuse_without_params()
 
 
 class Known(list[Any]):

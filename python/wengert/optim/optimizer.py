@@ -346,7 +346,7 @@ class Optimizer:
                 group.update(
                     (key, tuple(value) if isinstance(value, list) else value)
                     for key, value in options.items()
-                    if not callable(group[key])
+                    if not callable(group.get(key))
                 )
         self.steps = steps
 
