@@ -34,8 +34,9 @@ Arranged arrange(Program& program, const std::vector<Update>& updates, bool exac
   Arranged out{rewrite(program, exact), 0};
   std::vector<Renewal> renewals;
   for (const Update& update : updates) renewals.push_back({program.inputs[update.input], program.outputs[update.output]});
-  out.hoisted = sink_steps(program);
-  out.hoisted += hoist_renewals(program, renewals);
+  const std::vector<Array> arrays = lay_out(program);
+  out.hoisted = sink_steps(program, arrays);
+  out.hoisted += hoist_renewals(program, arrays, renewals);
   out.hoisted += reorder(program, updates);
   return out;
 }

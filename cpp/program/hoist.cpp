@@ -23,8 +23,7 @@ void sort_steps(Program& program, const std::vector<Place>& place) {
 
 }  // namespace
 
-int64_t sink_steps(Program& program) {
-  const std::vector<Array> arrays = lay_out(program);
+int64_t sink_steps(Program& program, const std::vector<Array>& arrays) {
   const auto home = [&](ValueId id) { return arrays[std::size_t(id)].buffer().get(); };
   const std::size_t end = program.steps.size();
   struct Readers {
@@ -68,9 +67,8 @@ int64_t sink_steps(Program& program) {
   return count;
 }
 
-int64_t hoist_renewals(Program& program, std::span<const Renewal> renewals) {
+int64_t hoist_renewals(Program& program, const std::vector<Array>& arrays, std::span<const Renewal> renewals) {
   if (renewals.empty()) return 0;
-  const std::vector<Array> arrays = lay_out(program);
   const auto home = [&](ValueId id) { return arrays[std::size_t(id)].buffer().get(); };
   std::unordered_map<ValueId, std::vector<const Buffer*>> renews;
   for (const Renewal& renewal : renewals) renews[renewal.value].push_back(home(renewal.input));

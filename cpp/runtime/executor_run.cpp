@@ -110,7 +110,8 @@ static void check_types(const Op& op, std::span<const Array> made, std::span<con
          "arguments alone");
   for (std::size_t i = 0; i < made.size(); ++i)
     if (!(made[i].type() == expected[i].type()))
-      fail(made[i].shape() == expected[i].shape() ? ErrorKind::dtype : ErrorKind::shape, op.name, ": gave ", made[i].type(), ", but ", expected[i].type(),
+      fail(made[i].shape() == expected[i].shape() ? ErrorKind::dtype : ErrorKind::shape, op.name, ": gave ",
+           made[i].type(), ", but ", expected[i].type(),
            " when it was recorded: in compiled functions, loops and branches the types of results depend on those of "
            "the arguments alone");
 }
