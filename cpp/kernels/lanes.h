@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 
 namespace wengert::kernels {
 
@@ -82,10 +84,19 @@ template <int bytes, class T, class F>
 
 inline constexpr int64_t strip = 16;  // rows whose sums are made together, as each waits for its own
 
+// Lanes of a and b, whose numbers follow those of a. A macro: a register that another instruction set lacks cannot be
+// returned.
+#if defined(__clang__)
+#define WENGERT_SHUFFLE(V, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define WENGERT_SHUFFLE(V, a, b, ...) __builtin_shuffle(a, b, V{__VA_ARGS__})
+#endif
+
 // Sums of several short rows, from registers: a block of `Block` would go through the stack.
 template <int bytes, class T>
 struct RowSums {
   typedef T Vector [[gnu::vector_size(bytes)]];
+  typedef std::conditional_t<sizeof(T) == 4, int32_t, int64_t> Places [[gnu::vector_size(bytes)]];
   static constexpr int width = bytes / int(sizeof(T));
 
   // By reference: a register that another instruction set lacks cannot be returned.
@@ -99,29 +110,66 @@ struct RowSums {
     load(part, v);
   }
 
-  // sums[r] = the sum of the vectors v that f(r, i, left, v) sets, i < n, whose padding must be 0; r < rows <= strip.
-  template <class F>
-  [[gnu::always_inline]] static void sum(int64_t rows, int64_t n, F f, double* sums) {
-    T lane[strip][width] = {};
-    std::fill_n(sums, strip, 0.0);
+  // sums[k][r] = the sum of the vectors v[k] that f(r, i, left, v) sets, i < n, whose padding must be 0;
+  // r < rows <= strip.
+  template <int kinds, class F>
+  [[gnu::always_inline]] static void sum(int64_t rows, int64_t n, F f, double (&sums)[kinds][strip]) {
+    T lane[kinds][strip][width];
+    for (int k = 0; k < kinds; ++k) {
+      std::fill_n(sums[k], strip, 0.0);
+      for (int64_t r = rows; r < strip; ++r) std::fill_n(lane[k][r], width, T(0));
+    }
     for (int64_t begin = 0; begin < n; begin += longest_run) {
       const int64_t end = std::min(begin + longest_run, n);
       for (int64_t r = 0; r < rows; ++r) {
-        Vector own[4] = {}, v;
+        Vector own[4][kinds] = {};
+        const auto add = [&](int64_t i, int64_t left, int to) {
+          Vector v[kinds];
+          f(r, i, left, v);
+          for (int k = 0; k < kinds; ++k) own[to][k] += v[k];
+        };
         int64_t i = begin;
         for (; i + 4 * width <= end; i += 4 * width)
-          for (int k = 0; k < 4; ++k) f(r, i + k * width, int64_t(width), v), own[k] += v;
-        for (; i + width <= end; i += width) f(r, i, int64_t(width), v), own[0] += v;
-        if (i < end) f(r, i, end - i, v), own[1] += v;
-        own[0] = (own[0] + own[2]) + (own[1] + own[3]);
-        std::memcpy(lane[r], &own[0], sizeof(Vector));
+          for (int to = 0; to < 4; ++to) add(i + to * width, width, to);
+        for (; i + width <= end; i += width) add(i, width, 0);
+        if (i < end) add(i, end - i, 1);
+        for (int k = 0; k < kinds; ++k) {
+          own[0][k] = (own[0][k] + own[2][k]) + (own[1][k] + own[3][k]);
+          std::memcpy(lane[k][r], &own[0][k], sizeof(Vector));
+        }
       }
-#pragma GCC unroll 4
-      for (int half = width / 2; half > 0; half /= 2)
-        for (int r = 0; r < strip; ++r)
-          for (int j = 0; j < half; ++j) lane[r][j] += lane[r][j + half];
-      for (int r = 0; r < strip; ++r) sums[r] += double(lane[r][0]);
+      for (int k = 0; k < kinds; ++k) add_lanes(lane[k], sums[k]);
     }
+  }
+
+ private:
+  // sums[r] += the sum of lane[r], halves added to halves until one is left.
+  [[gnu::always_inline]] static void add_lanes(const T (&lane)[strip][width], double (&sums)[strip]) {
+    Vector v[strip];
+#pragma GCC unroll 16
+    for (int r = 0; r < strip; ++r) load(lane[r], v[r]);
+    fold<width / 2, strip / 2>(v);
+    constexpr int left = strip / width;
+    for (int r = 0; r < left; ++r)
+      for (int j = 0; j < width; ++j) sums[r + j * left] += double(v[r][j]);
+  }
+
+  // Rows r and r + pairs become one vector, with half as many lanes for each.
+  template <int half, int pairs>
+  [[gnu::always_inline]] static void fold(Vector* v) {
+#pragma GCC unroll 8
+    for (int r = 0; r < pairs; ++r) add_halves<half>(v[r], v[r + pairs], std::make_index_sequence<width>{});
+    if constexpr (half > 1) fold<half / 2, pairs / 2>(v);
+  }
+
+  // The halves of each 2 * half lanes of a, added, then those of b, and so on.
+  template <int half, std::size_t... lane>
+  [[gnu::always_inline]] static void add_halves(Vector& a, const Vector& b, std::index_sequence<lane...>) {
+    a = WENGERT_SHUFFLE(Places, a, b, from(lane, half)...) + WENGERT_SHUFFLE(Places, a, b, from(lane, half) + half...);
+  }
+  static constexpr int from(std::size_t lane, int half) {
+    const int part = int(lane) / half;
+    return part / 2 * 2 * half + int(lane) % half + part % 2 * width;
   }
 };
 

@@ -15,31 +15,40 @@ namespace {
 
 constexpr int64_t grain = 1 << 13;  // elements a task takes
 
+// Rows that are worked on together: what is read and written of them stays in the first-level cache.
+template <class T>
+int64_t rows_of_strip(int64_t n) {
+  constexpr int64_t near = 12288 / int64_t(sizeof(T));
+  return std::clamp<int64_t>(near / n, 1, strip);
+}
+
 template <class T>
 struct Moments {
   T mean[strip] = {}, scale[strip];  // xhat = (x - mean) scale
 };
 
+// `out`, where results of these rows go, is brought near meanwhile, if it is not null.
 template <int bytes, class T>
-[[gnu::always_inline]] inline Moments<T> moments(const T* x, int64_t rows, const Normalisation& how) {
+[[gnu::always_inline]] inline Moments<T> moments(const T* x, int64_t rows, const Normalisation& how, const T* out) {
   using Row = RowSums<bytes, T>;
   using Vector = typename Row::Vector;
   const int64_t n = how.n;
-  Moments<T> out;
-  double sums[strip];
+  Moments<T> at;
+  double sums[1][strip];
   if (how.centred) {
-    const auto number = [&](int64_t r, int64_t i, int64_t left, Vector& v) { Row::load(x + r * n + i, left, T(0), v); };
+    const auto number = [&](int64_t r, int64_t i, int64_t left, Vector* v) { Row::load(x + r * n + i, left, T(0), *v); };
     Row::sum(rows, n, number, sums);
-    for (int r = 0; r < strip; ++r) out.mean[r] = T(sums[r] / double(n));
+    for (int r = 0; r < strip; ++r) at.mean[r] = T(sums[0][r] / double(n));
   }
-  const auto square = [&](int64_t r, int64_t i, int64_t left, Vector& v) {
-    Row::load(x + r * n + i, left, out.mean[r], v);
-    v -= out.mean[r];
-    v *= v;
+  const auto square = [&](int64_t r, int64_t i, int64_t left, Vector* v) {
+    if (out) __builtin_prefetch(out + r * n + i, 1);
+    Row::load(x + r * n + i, left, at.mean[r], *v);
+    *v -= at.mean[r];
+    *v *= *v;
   };
   Row::sum(rows, n, square, sums);
-  for (int r = 0; r < strip; ++r) out.scale[r] = T(1 / std::sqrt(sums[r] / double(n) + how.eps));
-  return out;
+  for (int r = 0; r < strip; ++r) at.scale[r] = T(1 / std::sqrt(sums[0][r] / double(n) + how.eps));
+  return at;
 }
 
 struct Forward {
@@ -47,9 +56,9 @@ struct Forward {
   [[gnu::always_inline]] static void run(const T* x, const T* weight, const T* bias,
                                          const Normalisation& how, T* out, int64_t rows) {
     const int64_t n = how.n;
-    for (int64_t first = 0; first < rows; first += strip) {
-      const int64_t count = std::min(strip, rows - first);
-      const Moments<T> at = moments<bytes>(x, count, how);
+    for (int64_t first = 0, count; first < rows; first += count) {
+      count = std::min(rows_of_strip<T>(n), rows - first);
+      const Moments<T> at = moments<bytes>(x, count, how, out);
       for (int64_t r = 0; r < count; ++r, x += n, out += n) {
         const T mean = at.mean[r], scale = at.scale[r];
         if (weight && bias)
@@ -73,56 +82,65 @@ struct Backward {
     using Row = RowSums<bytes, T>;
     using Vector = typename Row::Vector;
     const int64_t n = how.n;
-    for (int64_t first = 0; first < rows; first += strip) {
-      const int64_t count = std::min(strip, rows - first);
-      const Moments<T> at = moments<bytes>(x, count, how);
-      const auto weighted = [&](int64_t r, int64_t i, int64_t left, Vector& v) {  // h = g weight
-        Row::load(g + r * n + i, left, T(0), v);
-        if (!weight) return;
-        Vector w;
-        Row::load(weight + i, left, T(0), w);
-        v *= w;
-      };
-      const auto along = [&](int64_t r, int64_t i, int64_t left, Vector& v) {  // h xhat
-        Vector centred;
+    for (int64_t first = 0, count; first < rows; first += count) {
+      count = std::min(rows_of_strip<T>(n), rows - first);
+      const Moments<T> at = moments<bytes>(x, count, how, out);
+      const auto both = [&](int64_t r, int64_t i, int64_t left, Vector* v) {  // h = g weight, and h xhat
+        Vector weights, centred;
+        Row::load(g + r * n + i, left, T(0), v[0]);
         Row::load(x + r * n + i, left, at.mean[r], centred);
-        weighted(r, i, left, v);
-        v *= (centred - at.mean[r]) * at.scale[r];
+        if (weight) Row::load(weight + i, left, T(0), weights), v[0] *= weights;
+        v[1] = v[0] * ((centred - at.mean[r]) * at.scale[r]);
       };
       T mean_h[strip] = {}, slope[strip];
-      double sums[strip];
-      if (how.centred) {
-        Row::sum(count, n, weighted, sums);
-        for (int r = 0; r < strip; ++r) mean_h[r] = T(sums[r] / double(n));
-      }
-      Row::sum(count, n, along, sums);
-      for (int r = 0; r < strip; ++r) slope[r] = T(sums[r] / double(n));
-      for (int64_t r = 0; r < count; ++r, g += n, x += n, out += n) {
-        if (with_sums && slope[r] == slope[r]) {
-          all(g, x, weight, n, at.mean[r], at.scale[r], mean_h[r], slope[r], out, sums_of_weight, sums_of_bias);
-          continue;
+      double sums[2][strip];
+      Row::sum(count, n, both, sums);
+      for (int r = 0; how.centred && r < strip; ++r) mean_h[r] = T(sums[0][r] / double(n));
+      for (int r = 0; r < strip; ++r) slope[r] = T(sums[1][r] / double(n));
+      for (int64_t r = 0, some; r < count; r += some, g += some * n, x += some * n, out += some * n) {
+        some = 1;
+        if (with_sums && r + together <= count && are_numbers<together>(slope + r)) {
+          some = together;
+          all<together>(g, x, weight, n, at.mean + r, at.scale + r, mean_h + r, slope + r, out, sums_of_weight, sums_of_bias);
+        } else if (with_sums && slope[r] == slope[r]) {
+          all<1>(g, x, weight, n, at.mean + r, at.scale + r, mean_h + r, slope + r, out, sums_of_weight, sums_of_bias);
+        } else {
+          row(g, x, weight, how, at.mean[r], at.scale[r], mean_h[r], slope[r], out);
+          if (!with_sums || all_zero(g, n)) continue;
+          for (int64_t i = 0; i < n; ++i) sums_of_weight[i] += g[i] * ((x[i] - at.mean[r]) * at.scale[r]);
+          for (int64_t i = 0; sums_of_bias && i < n; ++i) sums_of_bias[i] += g[i];
         }
-        row(g, x, weight, how, at.mean[r], at.scale[r], mean_h[r], slope[r], out);
-        if (!with_sums || all_zero(g, n)) continue;
-        for (int64_t i = 0; i < n; ++i) sums_of_weight[i] += g[i] * ((x[i] - at.mean[r]) * at.scale[r]);
-        for (int64_t i = 0; sums_of_bias && i < n; ++i) sums_of_bias[i] += g[i];
       }
     }
   }
-  template <class T>
-  [[gnu::always_inline]] static void all(const T* g, const T* x, const T* weight, int64_t n, T mean, T scale, T mean_h,
-                                         T slope, T* out, T* sums_of_weight, T* sums_of_bias) {
-    const auto each = [&](int64_t i) {
-      const T xhat = (x[i] - mean) * scale;
-      out[i] = (g[i] * weight[i] - mean_h - xhat * slope) * scale;
-      sums_of_weight[i] += g[i] * xhat;
+  static constexpr int64_t together = 4;  // rows, for which sums are read and written once
+  template <int64_t count, class T>
+  [[gnu::always_inline]] static bool are_numbers(const T* x) {
+    bool out = true;
+    for (int64_t i = 0; i < count; ++i) out &= x[i] == x[i];
+    return out;
+  }
+  template <int64_t rows, class T>
+  [[gnu::always_inline]] static void all(const T* g, const T* x, const T* weight, int64_t n, const T* mean, const T* scale,
+                                         const T* mean_h, const T* slope, T* out, T* sums_of_weight, T* sums_of_bias) {
+    const auto each = [&](int64_t i, T& sum) {
+#pragma GCC unroll 4
+      for (int64_t r = 0; r < rows; ++r) {
+        const T own = g[r * n + i], xhat = (x[r * n + i] - mean[r]) * scale[r];
+        out[r * n + i] = (own * weight[i] - mean_h[r] - xhat * slope[r]) * scale[r];
+        sum += own * xhat;
+      }
     };
     if (sums_of_bias)
 #pragma GCC ivdep
-      for (int64_t i = 0; i < n; ++i) each(i), sums_of_bias[i] += g[i];
+      for (int64_t i = 0; i < n; ++i) {
+        each(i, sums_of_weight[i]);
+#pragma GCC unroll 4
+        for (int64_t r = 0; r < rows; ++r) sums_of_bias[i] += g[r * n + i];
+      }
     else
 #pragma GCC ivdep
-      for (int64_t i = 0; i < n; ++i) each(i);
+      for (int64_t i = 0; i < n; ++i) each(i, sums_of_weight[i]);
   }
   template <class T>
   [[gnu::always_inline]] static void row(const T* g, const T* x, const T* weight, const Normalisation& how, T mean,
@@ -160,9 +178,9 @@ struct WeightBackward {
   [[gnu::always_inline]] static void run(const T* g, const T* x, const Normalisation& how, T* sums,
                                          int64_t rows) {
     const int64_t n = how.n;
-    for (int64_t first = 0; first < rows; first += strip) {
-      const int64_t count = std::min(strip, rows - first);
-      const Moments<T> at = moments<bytes>(x, count, how);
+    for (int64_t first = 0, count; first < rows; first += count) {
+      count = std::min(rows_of_strip<T>(n), rows - first);
+      const Moments<T> at = moments<bytes, T>(x, count, how, nullptr);
       for (int64_t r = 0; r < count; ++r, g += n, x += n) {
         const T mean = at.mean[r], scale = at.scale[r];
         if (!(scale > T(0)) && all_zero(g, n)) continue;  // of a row with a NaN or an infinity
