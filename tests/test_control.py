@@ -252,3 +252,24 @@ def test_python_is_not_called_in_a_branch_that_is_not_taken():
 def test_a_loop_of_no_steps_carries_nothing_out():
     f = wg.compile(lambda n: wg.scan(lambda c, _: (c + 10 // n, None), 0, None, 0)[0])
     assert f(2).item() == 0 and f(0).item() == 0
+
+
+@pytest.mark.parametrize("other", [wg.tensor(3, dtype="uint8"), wg.tensor([1.5], dtype="float64")])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda n, other: wg.cond(n > 2, lambda: n, lambda: 2) * other,
+        lambda n, other: wg.cond(n > 2, lambda a: a * other, lambda a: 2 * a * other, 1.1),
+        lambda n, other: wg.cond(n > 2, lambda: (0.1, True), lambda: (0.2, False))[0] + other,
+    ],
+)
+@pytest.mark.parametrize("n", [1, 3])
+def test_numbers_of_branches_have_one_dtype_in_and_outside_of_traces(f, other, n):
+    eager, compiled = f(n, other), wg.compile(f)(n, other)
+    assert eager.dtype == compiled.dtype
+    np.testing.assert_array_equal(eager.numpy(), compiled.numpy())
+
+
+def test_outside_of_traces_a_branch_gets_modules_themselves():
+    model = nn.Linear(2, 2)
+    assert wg.cond(True, lambda m: wg.asarray(m is model), lambda m: m.bias, model).any()

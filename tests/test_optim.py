@@ -338,6 +338,21 @@ def test_loading_state_of_other_shapes():
     assert b.steps == 0
 
 
+@pytest.mark.parametrize("options", [{"lr": -1.0}, {"betas": (0.9, 2.0)}, {"eps": "small"}])
+def test_loading_options_out_of_range_changes_nothing(options):
+    p = nn.Parameter([1.0])
+    a, b = optim.Adam([p], lr=0.1), optim.Adam([p], lr=0.2)
+    p.grad = wg.tensor([1.0])
+    a.step()
+    state = a.state_dict()
+    state["groups"][0]["options"] |= options
+    with pytest.raises(wg.Error):
+        b.load_state_dict(state)
+    assert b.param_groups[0]["lr"] == 0.2
+    assert b.steps == 0
+    assert b.state_dict()["groups"][0]["counts"].tolist() == [0]
+
+
 def test_repr():
     text = repr(optim.SGD([nn.Parameter([1.0])], lr=0.5))
     assert text.startswith("SGD(\n  group 0: 1 parameters, lr=0.5, momentum=0.0")

@@ -551,3 +551,18 @@ def test_a_tensor_updated_by_itself():
 
     assert wg.grad(f)(wg.tensor([1.0, 2.0])).tolist() == [2.0, 4.0]
     assert wg.compile(f)(wg.tensor([1.0, 2.0])).item() == f(wg.tensor([1.0, 2.0])).item() == 5.0
+
+
+@pytest.mark.parametrize(
+    "name, call",
+    {
+        "hessian": lambda x: wg.hessian(lambda x: x.sum())(x.astype("int64")),
+        "jacobian": lambda x: wg.jacobian(lambda x: x)(x.astype("int64")),
+        "jacrev": lambda x: wg.jacrev(lambda x: x)(x.astype("int64")),
+        "jacfwd": lambda x: wg.jacfwd(lambda x: x)(x.astype("int64")),
+        "hvp": lambda x: wg.hvp(lambda x: x.sum(), (x,), (x[0],)),
+    }.items(),
+)
+def test_errors_name_the_function_that_was_called(name, call):
+    with pytest.raises(wg.Error, match=f"^{name}: "):
+        call(wg.arange(3.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -162,7 +163,8 @@ def cond(
 
     Outside traces only the chosen function is called, as by ``if``. Inside ``compile``, ``scan``
     and the like both are recorded, and one runs; they must return trees of one structure, with the
-    same shapes and dtypes. Under ``vmap`` over ``pred`` both run.
+    same shapes and dtypes. Under ``vmap`` over ``pred`` both run. Numbers become tensors: those of
+    ``operands`` for the functions, and those that they return.
 
     >>> wg.cond(True, wg.sin, wg.cos, 0.0)
     tensor(0.)
@@ -172,9 +174,11 @@ def cond(
     choice = _core.asarray(pred)
     if choice.shape != ():
         raise ShapeError(f"cond: pred must be one bool, 0-d; got shape {choice.shape}")
-    if _has_value(choice):
-        return (true_fn if choice.item() else false_fn)(*operands)
     leaves, structure = _tensors("cond", operands)
+    if _has_value(choice):
+        if not all(map(operator.is_, leaves, tree.leaves(operands))):  # modules stay themselves
+            operands = tree.unflatten(structure, leaves)
+        return _settled("cond", (true_fn if choice.item() else false_fn)(*operands))
 
     def branch(f: Callable[..., Any]) -> Callable[[list[Tensor]], Any]:
         return traced_once(

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from . import _core, tree
-from ._core import ArgumentError, ArgumentTypeError, Tensor
+from ._core import ArgumentError, Tensor
 from .checked import checked_call
 from .creation import eye
 from .dtypes import result_type
@@ -18,10 +18,11 @@ from .transforms import (
     _float_leaves,
     _of_chosen,
     _positions,
+    check_directions,
     check_transform,
     gradient_of,
-    jvp,
-    vjp,
+    jvp_of,
+    vjp_of,
     vmap,
 )
 
@@ -70,12 +71,15 @@ def jacrev(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
             [0., 4.]])
     """
     check_transform("jacrev", f, argnums)
+    return _by_reverse_mode("jacrev", f, argnums)
 
+
+def _by_reverse_mode(where: str, f: Callable, argnums: int | Sequence[int]) -> Callable[..., Any]:
     @functools.wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        chosen = _positions("jacrev", argnums, len(args))
+        chosen = _positions(where, argnums, len(args))
         call = _of_chosen(f, args, kwargs, chosen)
-        out, pull = vjp(call, *[args[i] for i in chosen])
+        out, pull = vjp_of(where, call, [args[i] for i in chosen])
         outputs, out_structure = tree.flatten(out)
         if not outputs:
             return out
@@ -105,17 +109,20 @@ def jacfwd(f: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
             [0., 4.]])
     """
     check_transform("jacfwd", f, argnums)
+    return _by_forward_mode("jacfwd", f, argnums)
 
+
+def _by_forward_mode(where: str, f: Callable, argnums: int | Sequence[int]) -> Callable[..., Any]:
     @functools.wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        chosen = _positions("jacfwd", argnums, len(args))
+        chosen = _positions(where, argnums, len(args))
         call = _of_chosen(f, args, kwargs, chosen)
         values = tuple(args[i] for i in chosen)
-        inputs, in_structure = _float_leaves("jacfwd", "arguments", values)
+        inputs, in_structure = _float_leaves(where, "arguments", values)
         primals = tree.unflatten(in_structure, inputs)
         if inputs:
             basis = tree.unflatten(in_structure, _basis(inputs))
-            columns = vmap(lambda direction: jvp(call, primals, direction)[1])(basis)
+            columns = vmap(lambda direction: jvp_of(where, call, primals, direction)[1])(basis)
         else:
             columns = call(*values)
         outputs, out_structure = tree.flatten(columns)
@@ -178,8 +185,8 @@ def jacobian(
             out = f(*args, **kwargs)
         numbers_out = sum(_core.asarray(y).size for y in tree.leaves(out))
         numbers_in = sum(x.size for x in inputs)
-        mode = jacfwd if numbers_in < numbers_out else jacrev
-        return mode(f, argnums)(*args, **kwargs)
+        mode = _by_forward_mode if numbers_in < numbers_out else _by_reverse_mode
+        return mode("jacobian", f, argnums)(*args, **kwargs)
 
     return wrapped
 
@@ -205,7 +212,7 @@ def hessian(
         from .sparsity import sparse_derivative
 
         return sparse_derivative("hessian", f, argnums, sparsity, symmetric=True)
-    return jacfwd(gradient_of("hessian", f, argnums), argnums)
+    return _by_forward_mode("hessian", gradient_of("hessian", f, argnums), argnums)
 
 
 @checked_call
@@ -217,15 +224,9 @@ def hvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     >>> wg.hvp(lambda x: (x**3).sum(), (wg.tensor([1.0, 2.0]),), (wg.tensor([1.0, 0.0]),))
     tensor([6., 0.])
     """
-    if not isinstance(primals, (list, tuple)) or not isinstance(tangents, (list, tuple)):
-        raise ArgumentTypeError(
-            "hvp: takes tuples with one entry an argument, such as (x,); got "
-            f"{type(primals).__name__} and {type(tangents).__name__}"
-        )
-    if len(primals) != len(tangents):
-        raise ArgumentError(f"hvp: {len(primals)} primals but {len(tangents)} tangents")
+    check_directions("hvp", primals, tangents)
     argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
-    return jvp(gradient_of("hvp", f, argnums), primals, tangents)[1]
+    return jvp_of("hvp", gradient_of("hvp", f, argnums), primals, tangents)[1]
 
 
 @checked_call

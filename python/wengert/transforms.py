@@ -244,16 +244,23 @@ def vjp(f: Callable, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     >>> vjp_fn(wg.tensor(2.0))
     (tensor(2.),)
     """
-    call = _Linearised("vjp", f, primals, has_aux)
+    return vjp_of("vjp", f, primals, has_aux)
+
+
+def vjp_of(
+    where: str, f: Callable, primals: Sequence[Any], has_aux: bool = False
+) -> tuple[Any, ...]:
+    """``vjp``, whose errors are of ``where``."""
+    call = _Linearised(where, f, primals, has_aux)
 
     def vjp_fn(cotangent: Any) -> tuple[Any, ...]:
         leaves = tree.leaves_like(call.out_structure, cotangent)
         if leaves is None:
             raise ArgumentError(
-                f"vjp: the cotangent must have the output's structure {call.out_structure}; "
+                f"{where}: the cotangent must have the output's structure {call.out_structure}; "
                 f"got {tree.flatten(cotangent)[1]}"
             )
-        seeds = [_like("vjp", "cotangent", g, y) for g, y in zip(leaves, call.outputs)]
+        seeds = [_like(where, "cotangent", g, y) for g, y in zip(leaves, call.outputs)]
         return tuple(call.pull(seeds, retain_graph=True))
 
     call.outer = _core._is_outer(call.outputs, call.targets)
@@ -277,32 +284,44 @@ def jvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
     """
     check_function("jvp", f)
     _check_flag("jvp", has_aux)
+    check_directions("jvp", primals, tangents)
+    return jvp_of("jvp", f, primals, tangents, has_aux)
+
+
+def check_directions(where: str, primals: Any, tangents: Any) -> None:
+    """Raises for what is no sequence with a tangent for each primal."""
     for what, given in (("primals", primals), ("tangents", tangents)):
         if not isinstance(given, (list, tuple)):
             raise ArgumentTypeError(
-                f"jvp: '{what}' takes a tuple with one entry an argument, such as (x,); got "
+                f"{where}: '{what}' takes a tuple with one entry an argument, such as (x,); got "
                 f"{given!r:.60}"
             )
     if len(primals) != len(tangents):
-        raise ArgumentError(f"jvp: {len(primals)} primals but {len(tangents)} tangents")
-    flat, structure = _float_leaves("jvp", "primals", tuple(primals))
+        raise ArgumentError(f"{where}: {len(primals)} primals but {len(tangents)} tangents")
+
+
+def jvp_of(
+    where: str, f: Callable, primals: Any, tangents: Any, has_aux: bool = False
+) -> tuple[Any, ...]:
+    """``jvp``, whose errors are of ``where``."""
+    flat, structure = _float_leaves(where, "primals", tuple(primals))
     directions = tree.leaves_like(structure, tuple(tangents))
     if directions is None:
         other = tree.flatten(tuple(tangents))[1]
-        raise ArgumentError(f"jvp: tangents must be like the primals {structure}; got {other}")
-    directions = [_like("jvp", "tangent", t, x) for t, x in zip(directions, flat)]
+        raise ArgumentError(f"{where}: tangents must be like the primals {structure}; got {other}")
+    directions = [_like(where, "tangent", t, x) for t, x in zip(directions, flat)]
     aux = None
 
     def call(leaves: list[Tensor]) -> Any:
         nonlocal aux
         result = f(*tree.unflatten(structure, leaves))
         if has_aux:
-            result, aux = _split_aux("jvp", result)
+            result, aux = _split_aux(where, result)
         return result
 
     out, found = _core._forward(call, flat, directions, tree.leaves)
     leaves, out_structure = tree.flatten(out)
-    leaves = [_as_leaf("jvp", y) for y in leaves]
+    leaves = [_as_leaf(where, y) for y in leaves]
     pushed = [zeros_like(y) if t is None else t for t, y in zip(found, leaves)]
     tangent = tree.unflatten(out_structure, pushed)
     return (out, tangent, aux) if has_aux else (out, tangent)

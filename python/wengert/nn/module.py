@@ -446,9 +446,9 @@ def functional_call(
     """``module(*args, **kwargs)`` with other parameters and buffers, by their names in
     ``state_dict``; those not named keep their values. The module itself stays as it is.
 
-    A parameter used in several places is replaced in all of them by any of its names. A single
-    tuple is taken for the arguments, as in PyTorch, where it has one element or ``forward`` takes
-    more than one argument.
+    A parameter used in several places is replaced in all of them by any of its names; of several
+    of its names, the last counts. A single tuple is taken for the arguments, as in PyTorch, where
+    it has one element or ``forward`` takes more than one argument.
 
     >>> model = wg.nn.Linear(1, 1)
     >>> params = {"weight": wg.tensor([[3.0]]), "bias": wg.tensor([1.0])}

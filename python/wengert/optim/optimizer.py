@@ -316,6 +316,9 @@ class Optimizer:
             raise ArgumentError(
                 f"{name}: load_state_dict takes what state_dict gave; {error!r} is wrong"
             ) from None
+        loaded = [
+            {key: option(key, value) for key, value in options.items()} for options, _, _ in parts
+        ]
         sizes = [len(group.held) for group in self._groups()]
         found = [len(counts) for _, counts, _ in parts]
         if found != sizes:
@@ -323,11 +326,12 @@ class Optimizer:
                 f"{name}: load_state_dict: the state is of groups of {found} parameters, the "
                 f"optimiser has groups of {sizes}"
             )
-        for group, (options, _, state) in zip(self.param_groups, parts):
+        for group, options, (_, _, state) in zip(self.param_groups, loaded, parts):
             unknown = [key for key in options if key not in self._options]
             unknown += [key for key in state if key not in self._states]
             if unknown:
                 raise ArgumentError(f"{name}: load_state_dict: unknown {', '.join(unknown)}")
+            self._check(options)
             for key, tensors in state.items():
                 shapes = [t.shape for t in tensors]
                 expected = [p.shape for p in group["params"]]
@@ -337,16 +341,14 @@ class Optimizer:
                         f"{expected}"
                     )
         with no_grad():
-            for group, (options, counts, state) in zip(self.param_groups, parts):
+            for group, options, (_, counts, state) in zip(self.param_groups, loaded, parts):
                 _core._assign(group.counts, counts)
                 group.states = {key: group.state(key) for key in state}
                 for key, tensors in state.items():
                     for to, value in zip(group.states[key], tensors):
                         _core._assign(to, value)
                 group.update(
-                    (key, tuple(value) if isinstance(value, list) else value)
-                    for key, value in options.items()
-                    if not callable(group.get(key))
+                    (key, value) for key, value in options.items() if not callable(group.get(key))
                 )
         self.steps = steps
 
