@@ -110,9 +110,10 @@ struct RowSums {
     load(part, v);
   }
 
-  // sums[k][r] = the sum of the vectors v[k] that f(r, i, left, v) sets, i < n, whose padding must be 0;
-  // r < rows <= strip.
+  // sums[k][r] = the sum of the vectors that f(r, i, left, v) or f(r, i, left, v, u) sets, i < n, whose padding must
+  // be 0; r < rows <= strip.
   template <int kinds, class F>
+    requires(kinds == 1 || kinds == 2)
   [[gnu::always_inline]] static void sum(int64_t rows, int64_t n, F f, double (&sums)[kinds][strip]) {
     T lane[kinds][strip][width];
     for (int k = 0; k < kinds; ++k) {
@@ -124,12 +125,14 @@ struct RowSums {
       for (int64_t r = 0; r < rows; ++r) {
         Vector own[4][kinds] = {};
         const auto add = [&](int64_t i, int64_t left, int to) {
-          Vector v[kinds];
-          f(r, i, left, v);
-          for (int k = 0; k < kinds; ++k) own[to][k] += v[k];
+          Vector v, u;  // not an array, which would go through the stack
+          if constexpr (kinds == 1) f(r, i, left, v);
+          else f(r, i, left, v, u), own[to][1] += u;
+          own[to][0] += v;
         };
         int64_t i = begin;
         for (; i + 4 * width <= end; i += 4 * width)
+#pragma GCC unroll 4
           for (int to = 0; to < 4; ++to) add(i + to * width, width, to);
         for (; i + width <= end; i += width) add(i, width, 0);
         if (i < end) add(i, end - i, 1);

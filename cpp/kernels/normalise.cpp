@@ -36,15 +36,15 @@ template <int bytes, class T>
   Moments<T> at;
   double sums[1][strip];
   if (how.centred) {
-    const auto number = [&](int64_t r, int64_t i, int64_t left, Vector* v) { Row::load(x + r * n + i, left, T(0), *v); };
+    const auto number = [&](int64_t r, int64_t i, int64_t left, Vector& v) { Row::load(x + r * n + i, left, T(0), v); };
     Row::sum(rows, n, number, sums);
     for (int r = 0; r < strip; ++r) at.mean[r] = T(sums[0][r] / double(n));
   }
-  const auto square = [&](int64_t r, int64_t i, int64_t left, Vector* v) {
+  const auto square = [&](int64_t r, int64_t i, int64_t left, Vector& v) {
     if (out) __builtin_prefetch(out + r * n + i, 1);
-    Row::load(x + r * n + i, left, at.mean[r], *v);
-    *v -= at.mean[r];
-    *v *= *v;
+    Row::load(x + r * n + i, left, at.mean[r], v);
+    v -= at.mean[r];
+    v *= v;
   };
   Row::sum(rows, n, square, sums);
   for (int r = 0; r < strip; ++r) at.scale[r] = T(1 / std::sqrt(sums[0][r] / double(n) + how.eps));
@@ -85,12 +85,12 @@ struct Backward {
     for (int64_t first = 0, count; first < rows; first += count) {
       count = std::min(rows_of_strip<T>(n), rows - first);
       const Moments<T> at = moments<bytes>(x, count, how, out);
-      const auto both = [&](int64_t r, int64_t i, int64_t left, Vector* v) {  // h = g weight, and h xhat
+      const auto both = [&](int64_t r, int64_t i, int64_t left, Vector& h, Vector& along) {  // h = g weight, h xhat
         Vector weights, centred;
-        Row::load(g + r * n + i, left, T(0), v[0]);
+        Row::load(g + r * n + i, left, T(0), h);
         Row::load(x + r * n + i, left, at.mean[r], centred);
-        if (weight) Row::load(weight + i, left, T(0), weights), v[0] *= weights;
-        v[1] = v[0] * ((centred - at.mean[r]) * at.scale[r]);
+        if (weight) Row::load(weight + i, left, T(0), weights), h *= weights;
+        along = h * ((centred - at.mean[r]) * at.scale[r]);
       };
       T mean_h[strip] = {}, slope[strip];
       double sums[2][strip];
