@@ -320,3 +320,33 @@ def test_nothing_is_to_be_detached_in_a_trace():
     for f, name in ((lambda x: np.where(x > 0, x, 0), "where"), (np.sin, "sin")):
         with pytest.raises(wg.TraceError, match=rf"a traced value has none\. .*se wg\.{name}$"):
             wg.compile(f)(wg.tensor([1.0, 2.0]))
+
+
+def test_the_array_protocol():
+    x = wg.tensor(A)
+    assert np.shares_memory(x.__array__(), x.numpy())
+    assert x.__array__("float32").dtype == np.float32
+    assert not np.shares_memory(x.__array__(copy=True), x.numpy())
+    assert np.shares_memory(x.__array__(None, False), x.numpy())
+    with pytest.raises(wg.ArgumentError, match="needs a copy"):
+        x.__array__(dtype=np.float32, copy=False)
+    for call in (lambda: x.__array__(None, None, 1), lambda: x.__array__(like=A)):
+        with pytest.raises(wg.ArgumentTypeError, match="takes dtype and copy"):
+            call()
+    with pytest.raises(wg.ArgumentTypeError, match="takes a function, types, args"):
+        x.__array_function__(np.mean)
+
+
+@pytest.mark.parametrize("kind", [np.matrix, np.ma.MaskedArray, np.recarray, np.ndarray])
+def test_subclasses_of_arrays_are_arrays(kind):
+    given = A[None].view(kind)
+    x = wg.asarray(given)
+    np.testing.assert_array_equal(x.numpy(), A[None])
+    assert np.shares_memory(x.numpy(), A)
+    assert wg.compile(lambda y: y * 2)(given).shape == (1, 3)
+
+
+def test_errors_within_a_function_of_numpy_end_what_it_asks_for():
+    with pytest.raises(wg.ArgumentTypeError, match=r"^np\.linalg\.norm: "):
+        np.linalg.norm(wg.nn.Parameter(A))
+    assert np.asarray(wg.nn.Parameter(A)).tolist() == A.tolist()  # by no function: for its numbers

@@ -64,7 +64,8 @@ bool shareable(const py::array& array) {
 // one place; none if the memory is NumPy's.
 Ref<Buffer> buffer_behind(const py::array& array, int width) {
   py::object base = array;
-  while (py::isinstance<py::array>(base)) base = base.attr("base");
+  while (py::isinstance<py::array>(base)) base = py::reinterpret_borrow<py::array>(base).base();
+  if (!base) return {};
   if (!is_tensor(base.ptr())) return {};
   const Ref<Buffer>& buffer = value_of(base.ptr())->array.buffer();
   if (!buffer) return {};
@@ -101,11 +102,21 @@ Array share(py::array array) {
 
 bool is_sequence(PyObject* object) { return PyList_Check(object) || PyTuple_Check(object); }
 
+// No subclass: there is nothing to ask NumPy about it.
+bool is_plain_array(py::handle data) {
+  static const PyObject* type = numpy().attr("ndarray").ptr();
+  return reinterpret_cast<PyObject*>(Py_TYPE(data.ptr())) == type;
+}
+
+py::object numpy_reads(py::handle data) {
+  if (is_plain_array(data)) return py::reinterpret_borrow<py::object>(data);
+  const bool producer = py::hasattr(data, "__dlpack__") && !py::isinstance<py::array>(data);
+  return producer ? numpy().attr("from_dlpack")(data) : numpy().attr("asarray")(data);
+}
+
 // Any array-like as a native-endian, aligned NumPy array.
 py::array as_numpy(py::handle data) {
-  const bool producer = py::hasattr(data, "__dlpack__") && !py::isinstance<py::array>(data);
-  py::object object = producer ? numpy().attr("from_dlpack")(data) : numpy().attr("asarray")(data);
-  auto array = py::reinterpret_borrow<py::array>(object);
+  auto array = py::reinterpret_borrow<py::array>(numpy_reads(data));
   if (const char kind = array.dtype().kind(); is_sequence(data.ptr()) && (kind == 'c' || kind == 'U' || kind == 'S'))
     fail(ErrorKind::dtype, "tensor: a sequence holds real numbers; got ", kind == 'c' ? "complex ones in " : "text in ",
          show(data), kind == 'c' ? ". Keep real and imaginary parts in tensors of their own" : ". Number the words, or parse them");

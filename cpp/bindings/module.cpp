@@ -7,6 +7,7 @@ PYBIND11_MODULE(_core, m) {
   m.attr("__version__") = WENGERT_VERSION;
   bind_errors(m);
   bind_tensor(m);
+  bind_numpy_protocol(m);
   bind_convert(m);
   bind_creation(m);
   bind_indexing(m);

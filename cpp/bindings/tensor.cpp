@@ -372,6 +372,11 @@ PyGetSetDef properties[] = {
 
 PyMethodDef methods[] = {
     {"item", item, METH_NOARGS, "The only element, as a Python number."},
+    {"__array__", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(array_protocol)),
+     METH_FASTCALL | METH_KEYWORDS, nullptr},
+    {"__array_function__", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function_protocol)), METH_FASTCALL,
+     "NumPy's protocol for its functions that are not universal: those that call the tensor's own method\n"
+     "keep the derivative, the others compute with the numbers of constant tensors and raise for the rest."},
     {nullptr, nullptr, 0, nullptr}};
 
 PyMemberDef members[] = {
@@ -501,13 +506,7 @@ void bind_tensor(py::module_& m) {
       .def("__repr__", [](const Node& n) { return std::string("<") + n.name() + " recorded at " + show_source(n.source) + ">"; });
 
   m.def("_assign", [](const Var& to, py::object from) { assign(to, value_for("assign", to, from.ptr())); });
-  m.def("_is_constant", [](const Var& x) {
-    const Recording* recording = Recording::current();
-    return !x.is_abstract() && !(x->tracked && modes().grad_enabled) && !carries_tangent(x) &&
-           !(recording && recording->is_outside(*x.get()));
-  });
   m.def("_detach", [](const Var& x) { return detach(x); });
-  m.def("_numpy", [](const Var& x) { return to_numpy(x); });
   m.def("_retain_grad", [](const Var& x) {
     if (!x->tracked) fail(ErrorKind::graph, "retain_grad: the tensor does not require a gradient");
     if (x->is_leaf) return;

@@ -98,6 +98,9 @@ void refuse_recorded(const Var& x, const char* as);
 void changed_options(int64_t from_to = 0);
 // The same for flags that the open recording notes itself, or of which it knows.
 void noted_options(int64_t from_to);
+// NumPy's __array__(dtype=None, copy=None) and __array_function__(function, types, args, kwargs).
+PyObject* array_protocol(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names);
+PyObject* function_protocol(PyObject* self, PyObject* const* args, Py_ssize_t count);
 // x[key] and x[key] = value, as slots of the type.
 PyObject* subscript(PyObject* self, PyObject* key);
 int assign_subscript(PyObject* self, PyObject* key, PyObject* value);
@@ -138,6 +141,7 @@ void without_interpreter_lock(F&& f) {
 
 void bind_errors(py::module_& m);
 void bind_tensor(py::module_& m);
+void bind_numpy_protocol(py::module_& m);
 void bind_convert(py::module_& m);
 void bind_creation(py::module_& m);
 void bind_indexing(py::module_& m);

@@ -14,7 +14,7 @@ import numpy as np
 from . import _core, composites, manipulation, other_names, products
 from ._core import ArgumentError, ArgumentTypeError, GraphError, ShapeError, Tensor, ops
 from .checked import checked
-from .ufuncs import apply_function, apply_ufunc, numbers_of, to_array
+from .ufuncs import apply_ufunc
 
 _DOC = """The array type: numbers of one dtype in a shape, able to record what is computed with it.
 
@@ -116,7 +116,7 @@ class _Methods:
 
     def numpy(self: Tensor) -> np.ndarray:
         """A NumPy array over the same memory; read-only where the tensor requires a gradient."""
-        return numbers_of("numpy", self)
+        return _core._numbers_of(self)
 
     def tolist(self: Tensor) -> Any:
         """The elements as nested lists of Python numbers; a number for shape ()."""
@@ -269,16 +269,6 @@ class _Methods:
 
     def __contains__(self: Tensor, value: Any) -> Any:
         return (self == value).any().item()
-
-    def __array__(self: Tensor, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        array = to_array(self)
-        if dtype is not None and array.dtype != dtype:
-            if copy is False:
-                raise ArgumentError(
-                    f"__array__: {array.dtype} to {dtype} needs a copy, and copy=False forbids one"
-                )
-            return array.astype(dtype)
-        return array.copy() if copy else array
 
     def __dlpack__(self: Tensor, *, copy: Any = None, **options: Any) -> Any:
         array = _core._numpy(self)
@@ -448,7 +438,6 @@ def _install() -> None:
         "mT": property(ops.matrix_transpose, doc="The last two axes exchanged. A view."),
         "device": property(lambda x: "cpu", doc='Where the numbers are: always "cpu".'),
         "__array_ufunc__": apply_ufunc,
-        "__array_function__": apply_function,
         "__array_priority__": 1000.0,
     }.items():
         setattr(Tensor, name, value)

@@ -3,7 +3,6 @@ others see the numbers, where nothing is differentiated."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -62,15 +61,6 @@ savez iscomplexobj isrealobj isneginf isposinf lexsort"""
 _BLIND = frozenset(_COMPARING.split())
 
 
-class _Numbers(threading.local):
-    """Which NumPy function asks for the numbers of tensors on this thread, if one does."""
-
-    asked_by = ""
-
-
-_numbers = _Numbers()
-
-
 def _remedy(ufunc: np.ufunc, method: str) -> str:
     import wengert
 
@@ -80,11 +70,10 @@ def _remedy(ufunc: np.ufunc, method: str) -> str:
     return "wrap it in wg.primitive, which gives it a derivative"
 
 
-def _instead(asked_by: str) -> str:
-    """What to do in place of a function of NumPy, such as ``np.linalg.norm``."""
+def _instead(place: str, name: str) -> str:
+    """What to do in place of a function of NumPy, such as ``np.linalg`` and ``norm``."""
     from . import functions, linalg  # which come later
 
-    place, _, name = asked_by.rpartition(".")
     if place == "np" and name in functions.__all__:
         return f"wg.{name}"
     if name in linalg.__all__:
@@ -124,43 +113,24 @@ def apply_ufunc(
     return getattr(ufunc, method)(*arrays, **named)
 
 
-def apply_function(
-    self: Tensor, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    """NumPy's protocol for its other functions: those that call the tensor's own method keep the
-    derivative, the others compute with the numbers of constant tensors and raise for the rest."""
-    plain = getattr(function, "_implementation", None) or function.__wrapped__
-    if function.__name__ in _BLIND:
-        return plain(*args, **kwargs)
-    home = "np.linalg" if function.__module__ == "numpy.linalg" else "np"
-    before = _numbers.asked_by  # by a function that calls this one
-    _numbers.asked_by = before or f"{home}.{function.__name__}"
-    try:
-        return plain(*args, **kwargs)
-    finally:
-        _numbers.asked_by = before
+def refuse(function: Any, x: Tensor) -> None:
+    """Raises where a NumPy function that asks for the numbers of x would lose a derivative."""
+    name = function.__name__
+    if name in _BLIND:
+        return
+    place = "np.linalg" if function.__module__ == "numpy.linalg" else "np"
+    kind = TraceError if x._is_abstract else ArgumentTypeError
+    what = "a traced value has none" if x._is_abstract else "a derivative would be lost"
+    raise kind(
+        f"{place}.{name}: computes with numbers; {what}. Use {_instead(place, name)}"
+        + ("" if x._is_abstract else ", or detach the tensor: x.detach()")
+    )
 
 
-def to_array(x: Tensor) -> np.ndarray:
-    """The numbers of x for NumPy; ``wg.Error`` where a NumPy function would lose a derivative."""
-    if _numbers.asked_by and not _core._is_constant(x):
-        kind = TraceError if x._is_abstract else ArgumentTypeError
-        what = "a traced value has none" if x._is_abstract else "a derivative would be lost"
-        raise kind(
-            f"{_numbers.asked_by}: computes with numbers; {what}. Use "
-            f"{_instead(_numbers.asked_by)}"
-            + ("" if x._is_abstract else ", or detach the tensor: x.detach()")
-        )
-    return numbers_of("np.asarray", x)
-
-
-def numbers_of(where: str, x: Tensor) -> np.ndarray:
-    """The numbers of x; warns where a transform follows it, which loses it there."""
-    numbers = _core._numpy(x)
-    if _core._is_followed(x):
-        warn(
-            f"{where}: NumPy arrays have no derivative: what is computed from this one is constant "
-            "to the transform. Keep to tensors (wg.stack, wg.asarray); x.detach() is a tensor that "
-            "is meant to be constant"
-        )
-    return numbers
+def warn_of_constants(where: str) -> None:
+    """That numbers were taken from a tensor that a transform follows."""
+    warn(
+        f"{where}: NumPy arrays have no derivative: what is computed from this one is constant to "
+        "the transform. Keep to tensors (wg.stack, wg.asarray); x.detach() is a tensor that is "
+        "meant to be constant"
+    )
