@@ -241,6 +241,30 @@ def test_slices_of_one_array_add_up_without_zeros(n):
     assert (exact.count("unslice"), exact.count("unslice_add")) == (n, 0)
 
 
+def test_slices_at_one_place_are_added_up_before_they_are_placed():
+    def loss(x):
+        y = x * 2.0
+        return (wg.sin(y[1:]) + y[:-1] * y[1:]).sum() + (wg.cos(y[1:]) * wg.exp(y[:-1])).sum()
+
+    f = wg.grad(loss)
+    same(f, X)
+    found = names(wg.compile(f), X)
+    assert (found.count("unslice"), found.count("unslice_add")) == (1, 1)
+    assert "slices at one place added up first: 3" in wg.compile(f).explain(X)
+    assert names(wg.compile(f, exact=True), X).count("unslice") == 5
+
+
+def test_slices_at_one_place_that_are_read_before_stay_apart():
+    def f(x):
+        box = OPS.unslice(wg.sin(x), shape=(71, 50), starts=(1, 0))
+        more = OPS.unslice_add(box, wg.cos(x), starts=(1, 0))
+        return more, OPS.unslice_add(more, wg.exp(x), starts=(1, 0)), box
+
+    same(f, X)
+    found = names(wg.compile(f), X)
+    assert (found.count("unslice"), found.count("unslice_add")) == (1, 2)
+
+
 def test_a_slice_that_others_read_keeps_its_zeros():
     def f(x):
         box = OPS.unslice(wg.sin(x), shape=(70, 50), starts=(5, 0))

@@ -213,8 +213,8 @@ void bind_compile(py::module_& m) {
       })
       .def_property_readonly("rewritten", [](const Replay& r) {
         const Rewritten& counts = r.rewritten();
-        return py::make_tuple(counts.neutral, counts.narrowed, counts.transposed, counts.placed, counts.joined,
-                              counts.signs, counts.slopes, counts.trailing, r.stacked(), counts.rerolled);
+        return py::make_tuple(counts.neutral, counts.narrowed, counts.transposed, counts.placed, counts.summed,
+                              counts.joined, counts.signs, counts.slopes, counts.trailing, r.stacked(), counts.rerolled);
       })
       .def_property_readonly("exact", &Replay::exact)
       .def_property_readonly("hoisted", &Replay::hoisted)

@@ -1,4 +1,4 @@
-// Sums of boxes in zeros that fill an array along one axis.
+// Sums of boxes in zeros: at one place, or such that fill an array along one axis.
 #include <algorithm>
 
 #include "program/rewrite.h"
@@ -68,7 +68,84 @@ class Joiner {
   std::vector<const Step*> makers_;
 };
 
+// Sums of boxes one after the other, each read by the next alone.
+class Summer {
+ public:
+  explicit Summer(Program& program)
+      : program_(program), readers_(count_readers(program)), makers_(program.types.size(), SIZE_MAX) {}
+
+  int64_t run() {
+    int64_t count = 0;
+    for (Step& step : program_.steps) {
+      if (step.op == &more_ && sum(step)) ++count;
+      if (step.op == &box_ || step.op == &more_) makers_[std::size_t(step.outs[0])] = kept_.size();
+      kept_.push_back(std::move(step));
+    }
+    program_.steps = std::move(kept_);
+    return count;
+  }
+
+ private:
+  // The step that makes what `step` adds to, if nobody else reads it.
+  std::size_t base(const Step& step) const {
+    if (step.op != &more_) return SIZE_MAX;
+    const std::size_t m = makers_[std::size_t(step.ins[0])];
+    const bool fits = m != SIZE_MAX && readers_[std::size_t(step.ins[0])] == 1 && kept_[m].region == step.region &&
+                      kept_[m].constant == step.constant;
+    return fits ? m : SIZE_MAX;
+  }
+
+  bool at_one_place(const Step& a, const Step& b) const {
+    return program_.types[std::size_t(a.ins.back())] == program_.types[std::size_t(b.ins.back())] &&
+           a.attrs.ints("starts") == b.attrs.ints("starts") && a.attrs.ints("steps") == b.attrs.ints("steps");
+  }
+
+  bool sum(Step& last) {
+    constexpr int furthest = 8;  // of a long chain, each step looks at so many
+    Step* reader = &last;
+    for (int depth = 0; depth < furthest; ++depth) {
+      const std::size_t m = base(*reader);
+      if (m == SIZE_MAX) return false;
+      if (at_one_place(kept_[m], last)) {
+        const Step first = kept_[m];
+        take_out(first, *reader);
+        Step sum = last;
+        sum.op = &add_;
+        sum.attrs = {};
+        sum.ins = {first.ins.back(), last.ins.back()};
+        sum.outs = {program_.new_value(program_.types[std::size_t(first.ins.back())])};
+        last.ins.back() = sum.outs[0];
+        kept_.push_back(std::move(sum));
+        return true;
+      }
+      reader = &kept_[m];
+    }
+    return false;
+  }
+
+  // The reader adds to what `first` added to; to nothing, it puts its own box in zeros.
+  void take_out(const Step& first, Step& reader) {
+    if (first.op == &more_) {
+      reader.ins[0] = first.ins[0];
+      return;
+    }
+    const Shape& shape = program_.types[std::size_t(reader.outs[0])].shape;
+    reader.op = &box_;
+    reader.ins = {reader.ins.back()};
+    reader.attrs = make_attrs(box_, {{"shape", Ints(shape.begin(), shape.end())},
+                                     {"starts", reader.attrs.ints("starts")}, {"steps", reader.attrs.ints("steps")}});
+  }
+
+  const Op &box_ = find_op("unslice"), &more_ = find_op("unslice_add"), &add_ = find_op("add");
+  Program& program_;
+  std::vector<int32_t> readers_;
+  std::vector<std::size_t> makers_;  // of each value, among those kept
+  std::vector<Step> kept_;
+};
+
 }  // namespace
+
+int64_t sum_boxes(Program& program) { return Summer(program).run(); }
 
 int64_t join_boxes(Program& program) { return Joiner(program).run(); }
 

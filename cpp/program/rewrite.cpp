@@ -110,12 +110,13 @@ Rewritten rewrite(Program& program, bool exact) {
   if (!exact) {
     out.transposed = move_transposes(program);
     out.placed = place_sums(program);
+    out.summed = sum_boxes(program);
     out.joined = join_boxes(program);
     out.signs = fold_signs(program);
   }
-  if (out.neutral || out.narrowed || out.transposed || out.placed || out.joined || out.signs) {
+  if (out.neutral || out.narrowed || out.transposed || out.placed || out.summed || out.joined || out.signs) {
     tidy();
-    out.simplified.unused -= out.neutral + out.placed;  // counted already
+    out.simplified.unused -= out.neutral + out.placed + out.summed;  // counted already
   }
   out.slopes = share_slopes(program);
   out.trailing = attach_functions(program);

@@ -1,5 +1,5 @@
-// All rewrites of a program before it is planned. Names no op but those that move, and the product of the
-// chain rule.
+// All rewrites of a program before it is planned. Names no op but those that move, sums, and the
+// product of the chain rule.
 #pragma once
 #include "program/simplify.h"
 
@@ -11,6 +11,7 @@ struct Rewritten {
   int64_t narrowed = 0;    // steps computed once for what was broadcast
   int64_t transposed = 0;  // steps carried out in the layout of their operands
   int64_t placed = 0;      // sums with what is zero almost everywhere, made where it is not
+  int64_t summed = 0;      // sums of boxes at one place, made before they are placed
   int64_t joined = 0;      // sums of boxes that are put side by side
   int64_t signs = 0;       // negations that sums and products take up
   int64_t slopes = 0;      // derivatives made with the function
@@ -33,6 +34,9 @@ int64_t narrow(Program& program);
 
 // A sum with a box in zeros that nobody else reads adds to the box alone, and the zeros are not made.
 int64_t place_sums(Program& program);
+
+// Of boxes at one place the sum is placed: the first is not placed and read again.
+int64_t sum_boxes(Program& program);
 
 // A sum of boxes that fill an array becomes their concatenation.
 int64_t join_boxes(Program& program);

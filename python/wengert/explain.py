@@ -48,9 +48,8 @@ def explain_text(replay: Any, recorded: Program, program: Program) -> str:
     """Each pass with nodes, flops and bytes before and after and what it changed, then the units of
     the replay."""
     identities, repeated, unused = replay.simplified
-    neutral, narrowed, transposed, placed, joined, signs, slopes, trailing, stacked, rerolled = (
-        replay.rewritten
-    )
+    neutral, narrowed, transposed, placed, summed, joined, signs, *others = replay.rewritten
+    slopes, trailing, stacked, rerolled = others
     units = [UnitCost(*cost) for cost in replay.costs]
     moved = sum(unit.bytes for unit in units)
     lines = [
@@ -67,6 +66,7 @@ def explain_text(replay: Any, recorded: Program, program: Program) -> str:
                 (narrowed, "nodes computed before they are broadcast"),
                 (transposed, "transposes moved past other nodes"),
                 (placed, "sums without zeros"),
+                (summed, "slices at one place added up first"),
                 (joined, "sums of slices put side by side"),
                 (signs, "signs moved into sums"),
                 (slopes, "derivatives made with the function"),
