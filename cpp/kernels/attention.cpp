@@ -71,20 +71,34 @@ void turn(const Matrix<T>& x, int64_t first, T scale, T* to) {
     for (int64_t i = 0; i < x.cols * tile; ++i) to[i] *= scale;
 }
 
+// Memory from the start of a line of the caches: vectors that lie in two take twice as long.
+template <class T>
+class Room {
+ public:
+  void fit(int64_t n) { lines_.resize(std::size_t(n / granule<T> + 1)); }
+  T* data() { return lines_.data()->at; }
+
+ private:
+  struct alignas(64) Line {
+    T at[granule<T>];
+  };
+  std::vector<Line> lines_;
+};
+
 // Rows of x in whole vectors: where they lie, or padded with zeros in `room`.
 template <class T>
 struct Rows {
   const T* data;
   int64_t stride;
 
-  Rows(const Matrix<T>& x, int64_t first, int64_t count, std::vector<T>& room) {
+  Rows(const Matrix<T>& x, int64_t first, int64_t count, Room<T>& room) {
     const T* from = x.data + first * x.row_stride;
     if (x.col_stride == 1 && x.cols % granule<T> == 0) {
       data = from, stride = x.row_stride;
       return;
     }
     stride = padded<T>(x.cols);
-    room.resize(std::size_t(tile * stride));
+    room.fit(tile * stride);
     data = room.data();
     for (int64_t i = 0; i < count; ++i) {
       T* row = room.data() + i * stride;
@@ -226,13 +240,13 @@ struct Forward {
 // What a task keeps while it goes from tile to tile. Threads keep theirs: a replay takes no memory.
 template <class T>
 struct ForwardRoom {
-  std::vector<T> queries, scores, sums, values;
+  Room<T> queries, scores, sums, values;
   T most[tile], mass[tile], kept[tile];
 
   void fit(const Forward<T>& f) {
-    queries.resize(std::size_t(f.q.cols * tile));
-    scores.resize(tile * tile);
-    sums.resize(std::size_t(tile * padded<T>(f.v.cols)));
+    queries.fit(f.q.cols * tile);
+    scores.fit(tile * tile);
+    sums.fit(tile * padded<T>(f.v.cols));
   }
 };
 
@@ -280,7 +294,7 @@ void attend(const Forward<T>& f, int64_t first, ForwardRoom<T>& room) {
   turn(f.q, first, T(f.how.scale), room.queries.data());
   std::fill_n(room.most, tile, minus_infinity<T>);
   std::fill_n(room.mass, tile, T(0));
-  if (keys == 0) std::fill(room.sums.begin(), room.sums.end(), T(0));
+  if (keys == 0) std::fill_n(sums, tile * stride, T(0));
   for (int64_t start = 0; start < keys; start += tile) {
     const int64_t n = std::min(tile, keys - start);
     const bool diagonal = f.how.is_causal && start == first;
@@ -315,15 +329,15 @@ struct Backward {
 
 template <class T>
 struct BackwardRoom {
-  std::vector<T> queries, seeds, outs, scores, slopes, dq, dk, dv, rows_q, rows_k, rows_g;
+  Room<T> queries, seeds, outs, scores, slopes, dq, dk, dv, rows_q, rows_k, rows_g;
   T base[tile], drop[tile];
 
   void fit(const Forward<T>& f) {
-    queries.resize(std::size_t(f.q.cols * tile));
-    seeds.resize(std::size_t(f.v.cols * tile));
-    outs.resize(seeds.size());
-    scores.resize(tile * tile);
-    slopes.resize(tile * tile);
+    queries.fit(f.q.cols * tile);
+    seeds.fit(f.v.cols * tile);
+    outs.fit(f.v.cols * tile);
+    scores.fit(tile * tile);
+    slopes.fit(tile * tile);
   }
 };
 
@@ -364,10 +378,10 @@ void pull_alone(const Backward<T>& b) {
 
 // Where sums over the rows of a result are made: in place where rows are whole vectors, else in `room`.
 template <class T>
-blas::Matrix<T> sums_of(const blas::Matrix<T>& result, std::vector<T>& room) {
+blas::Matrix<T> sums_of(const blas::Matrix<T>& result, Room<T>& room) {
   if (result.cols % granule<T> == 0) return result;
   const int64_t stride = padded<T>(result.cols);
-  room.resize(std::size_t(result.rows * stride));
+  room.fit(result.rows * stride);
   return {room.data(), result.rows, result.cols, stride, 1};
 }
 template <class T>
