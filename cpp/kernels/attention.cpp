@@ -108,36 +108,63 @@ struct Rows {
   }
 };
 
+// The keys of a tile that the queries from `c` on see: [0, all) all of these, [all, some) from one to the next fewer.
+struct Seen {
+  int64_t all, some;
+  Seen(int64_t keys, int64_t c, int width, bool diagonal)
+      : all(diagonal ? std::min(keys, c + 1) : keys), some(diagonal ? std::min(keys, c + width) : keys) {}
+};
+
+// Queries side by side: a vector, which wastes least on the diagonal, and no less than products take at a time.
+// Loops over them stay loops: unrolled first, short ones would become scalars, not vectors.
+template <int bytes, class T>
+inline constexpr int side = std::max(bytes / int(sizeof(T)), 8);
+
 // A tile of scores (keys by queries) becomes weights under the largest scores so far; `kept` is what
 // remains of the weights before. On the diagonal a query sees the keys up to its own number.
 struct Weigh {
-  template <int, class T>
+  template <int bytes, class T>
   [[gnu::always_inline]] static void run(T* scores, int64_t keys, int64_t queries, bool diagonal,
                                          T* most, T* mass, T* kept) {
-    for (int64_t c = 0; c < queries; c += lanes<T>, scores += lanes<T>) {
-      const int64_t all_see = diagonal ? std::min(keys, c + 1) : keys;
-      const int64_t some_see = diagonal ? std::min(keys, c + lanes<T>) : keys;
-      for (int64_t j = all_see; j < some_see; ++j)
-        for (int l = 0; l < lanes<T>; ++l)
-          scores[j * tile + l] = int(j - c) > l ? minus_infinity<T> : scores[j * tile + l];
-      Block<T> top = load(most + c, lanes<T>, T(0));
-      for (int64_t j = 0; j < some_see; ++j)
-        for (int l = 0; l < lanes<T>; ++l)
-          top.at[l] = scores[j * tile + l] > top.at[l] ? scores[j * tile + l] : top.at[l];
-      Block<T> base, sum = load(mass + c, lanes<T>, T(0));
-      for (int l = 0; l < lanes<T>; ++l) {
-        base.at[l] = top.at[l] == minus_infinity<T> ? T(0) : top.at[l];
-        kept[c + l] = math::exp(most[c + l] - base.at[l]);
-        sum.at[l] *= kept[c + l];
-        most[c + l] = top.at[l];
+    constexpr int width = side<bytes, T>;
+    T base[tile];
+    for (int64_t c = 0; c < queries; c += width) {
+      const Seen seen(keys, c, width, diagonal);
+      T top[width];
+      std::copy_n(most + c, width, top);
+      const T* score = scores + c;
+      for (int64_t j = 0; j < seen.all; ++j, score += tile)
+#pragma GCC unroll 1
+        for (int l = 0; l < width; ++l) top[l] = score[l] > top[l] ? score[l] : top[l];
+      for (int64_t j = seen.all; j < seen.some; ++j, score += tile)
+#pragma GCC unroll 1
+        for (int l = 0; l < width; ++l) top[l] = int(j - c) <= l && score[l] > top[l] ? score[l] : top[l];
+      for (int l = 0; l < width; ++l) {
+        base[c + l] = top[l] == minus_infinity<T> ? T(0) : top[l];
+        kept[c + l] = math::exp_flushed(most[c + l] - base[c + l]);
+        most[c + l] = top[l];
       }
-      for (int64_t j = 0; j < some_see; ++j)
-        for (int l = 0; l < lanes<T>; ++l) {
-          const T weight = math::exp(scores[j * tile + l] - base.at[l]);
-          scores[j * tile + l] = weight;
-          sum.at[l] += weight;
+    }
+    for (int64_t c = 0; c < queries; c += width) {
+      const Seen seen(keys, c, width, diagonal);
+      T sum[width], own[width];
+      for (int l = 0; l < width; ++l) sum[l] = mass[c + l] * kept[c + l];
+      std::copy_n(base + c, width, own);
+      T* score = scores + c;
+      for (int64_t j = 0; j < seen.all; ++j, score += tile)
+#pragma GCC unroll 1
+        for (int l = 0; l < width; ++l) {
+          score[l] = math::exp_flushed(score[l] - own[l]);
+          sum[l] += score[l];
         }
-      store(sum, mass + c, lanes<T>);
+      for (int64_t j = seen.all; j < seen.some; ++j, score += tile)
+#pragma GCC unroll 1
+        for (int l = 0; l < width; ++l) {
+          const T weight = math::exp_flushed(score[l] - own[l]);
+          score[l] = int(j - c) <= l ? weight : T(0);
+          sum[l] += score[l];
+        }
+      std::copy_n(sum, width, mass + c);
     }
   }
 };
@@ -147,27 +174,29 @@ struct Slopes {
   template <int bytes, class T>
   [[gnu::always_inline]] static void run(T* scores, T* slopes, int64_t keys, int64_t queries,
                                          bool diagonal, const T* lse, const T* drop, T scale) {
-    // Queries side by side: a vector, which wastes least on the diagonal, and no less than products take at a time.
-    constexpr int width = std::max(bytes / int(sizeof(T)), 8);
+    constexpr int width = side<bytes, T>;
     for (int64_t c = 0; c < queries; c += width) {
       T base[width], mean[width];
       std::copy_n(lse + c, width, base);
       std::copy_n(drop + c, width, mean);
-      const int64_t all_see = diagonal ? std::min(keys, c + 1) : keys;
-      const int64_t some_see = diagonal ? std::min(keys, c + width) : keys;
+      const Seen seen(keys, c, width, diagonal);
       T *score = scores + c, *slope = slopes + c;
-      for (int64_t j = 0; j < some_see; ++j, score += tile, slope += tile) {
+      for (int64_t j = 0; j < seen.all; ++j, score += tile, slope += tile)
+#pragma GCC ivdep
+#pragma GCC unroll 1
         for (int l = 0; l < width; ++l) {
-          const T weight = math::exp(score[l] - base[l]);
+          const T weight = math::exp_flushed(score[l] - base[l]), d = weight * ((slope[l] - mean[l]) * scale);
           score[l] = weight;
-          slope[l] = weight * (slope[l] - mean[l]) * scale;
+          slope[l] = d;
         }
-        if (j >= all_see)
-          for (int l = 0; l < width; ++l) {
-            score[l] = int(j - c) > l ? T(0) : score[l];
-            slope[l] = int(j - c) > l ? T(0) : slope[l];
-          }
-      }
+      for (int64_t j = seen.all; j < seen.some; ++j, score += tile, slope += tile)
+#pragma GCC ivdep
+#pragma GCC unroll 1
+        for (int l = 0; l < width; ++l) {
+          const T weight = math::exp_flushed(score[l] - base[l]), d = weight * ((slope[l] - mean[l]) * scale);
+          score[l] = int(j - c) <= l ? weight : T(0);
+          slope[l] = int(j - c) <= l ? d : T(0);
+        }
     }
   }
 };
