@@ -218,16 +218,21 @@ struct Finish {
   }
 };
 
-// drop[i] = sum_c a[c, i] b[c, i] - drop[i], for turned tiles.
+// drop[i] = sum_c a[i, c] b[i, c] - drop[i], for `count` rows of whole vectors.
 struct Dots {
-  template <int, class T>
-  [[gnu::always_inline]] static void run(const T* a, const T* b, int64_t n, T* drop) {
-    for (int64_t i = 0; i < tile; i += lanes<T>) {
-      Block<T> sum = load(drop + i, lanes<T>, T(0));
-      for (T& v : sum.at) v = -v;
-      for (int64_t c = 0; c < n; ++c)
-        for (int l = 0; l < lanes<T>; ++l) sum.at[l] += a[c * tile + i + l] * b[c * tile + i + l];
-      store(sum, drop + i, lanes<T>);
+  template <int bytes, class T>
+  [[gnu::always_inline]] static void run(const Rows<T>& a, const Rows<T>& b, int64_t count, int64_t n, T* drop) {
+    using Sums = RowSums<bytes, T>;
+    for (int64_t i = 0; i < count; i += strip) {
+      const int64_t rows = std::min(strip, count - i);
+      double sums[1][strip];
+      Sums::sum(rows, padded<T>(n), [&](int64_t r, int64_t c, int64_t, typename Sums::Vector& v) {
+        typename Sums::Vector other;
+        Sums::load(a.data + (i + r) * a.stride + c, v);
+        Sums::load(b.data + (i + r) * b.stride + c, other);
+        v *= other;
+      }, sums);
+      for (int64_t r = 0; r < rows; ++r) drop[i + r] = T(sums[0][r]) - drop[i + r];
     }
   }
 };
@@ -236,21 +241,23 @@ struct AllFinite {
   template <int bytes, class T>
   [[gnu::always_inline]] static bool run(const blas::Matrix<T>& rows) {
     typedef T Vector [[gnu::vector_size(bytes)]];
+    typedef math::detail::Bits<T> Bits [[gnu::vector_size(bytes)]];
     constexpr int64_t width = bytes / int64_t(sizeof(T));
-    Vector probe = {};  // x - x is 0, or NaN
+    Bits probe = {};  // x - x is 0, or NaN; bits are joined in one cycle, where a sum takes four
     T rest = 0;
-    for (int64_t i = 0; i < rows.rows; ++i) {
-      const T* x = rows.data + i * rows.row_stride;
-      int64_t c = 0;
-      for (; c + width <= rows.cols; c += width) {
+    int64_t c = 0;
+    for (; c + width <= rows.cols; c += width)
+      for (int64_t i = 0; i < rows.rows; ++i) {
         Vector v;
-        std::memcpy(&v, x + c, sizeof(v));
-        probe += v - v;
+        std::memcpy(&v, rows.data + i * rows.row_stride + c, sizeof(v));
+        probe |= Bits(v - v);
       }
-      for (; c < rows.cols; ++c) rest += x[c] - x[c];
-    }
-    for (int l = 0; l < width; ++l) rest += probe[l];
-    return rest == T(0);
+    for (; c < rows.cols; ++c)
+      for (int64_t i = 0; i < rows.rows; ++i) rest += rows.data[i * rows.row_stride + c] * T(0);
+    math::detail::Bits<T> found[width], any = 0;
+    std::memcpy(found, &probe, sizeof(found));
+    for (int l = 0; l < width; ++l) any |= found[l];
+    return rest == T(0) && any == 0;
   }
 };
 template <class T>
@@ -358,13 +365,12 @@ struct Backward {
 
 template <class T>
 struct BackwardRoom {
-  Room<T> queries, seeds, outs, scores, slopes, dq, dk, dv, rows_q, rows_k, rows_g;
+  Room<T> queries, seeds, scores, slopes, dq, dk, dv, rows_q, rows_k, rows_g, rows_out;
   T base[tile], drop[tile];
 
   void fit(const Forward<T>& f) {
     queries.fit(f.q.cols * tile);
     seeds.fit(f.v.cols * tile);
-    outs.fit(f.v.cols * tile);
     scores.fit(tile * tile);
     slopes.fit(tile * tile);
   }
@@ -423,9 +429,10 @@ void put_back(const blas::Matrix<T>& sums, const blas::Matrix<T>& result) {
 // Its rows are read soon: they lie apart, where the processor does not foresee them.
 template <class T>
 [[gnu::always_inline]] inline void ask_rows(const Matrix<T>& x) {
-  constexpr int64_t size = sizeof(T);
-  if (x.col_stride == 1)
-    ask(Ahead{reinterpret_cast<const std::byte*>(x.data), x.rows, (x.cols * size + 63) / 64, x.row_stride * size});
+  if (x.col_stride != 1) return;
+  const T* row = x.data;
+  for (int64_t i = 0; i < x.rows; ++i, row += x.row_stride)
+    for (int64_t c = 0; c < x.cols; c += granule<T>) __builtin_prefetch(row + c, 0, 2);
 }
 
 // What the `next` pull reads, if there is one, is asked for bit by bit: all at once it would hold up the products.
@@ -447,14 +454,14 @@ void pull(const Backward<T>& b, const Backward<T>* next, BackwardRoom<T>& room) 
     const int64_t keys = keys_seen(f.how, f.k.rows, first + count - 1);
     turn(f.q, first, T(f.how.scale), room.queries.data());
     turn(b.g, first, T(1), room.seeds.data());
-    turn(b.out, first, T(1), room.outs.data());
-    const Rows<T> queries(f.q, first, count, room.rows_q), seeds(b.g, first, count, room.rows_g);
-    std::fill_n(room.base, tile, T(0));
-    std::fill_n(room.drop, tile, T(0));
-    for (int64_t i = 0; i < count; ++i)
-      if (b.lse[first + i] != minus_infinity<T>) room.base[i] = b.lse[first + i];
-    if (b.g_lse) std::copy_n(b.g_lse + first, count, room.drop);
-    for_isa<Dots, const T*, const T*, int64_t, T*>(room.seeds.data(), room.outs.data(), width, room.drop);
+    const Rows<T> queries(f.q, first, count, room.rows_q), seeds(b.g, first, count, room.rows_g),
+        outs(b.out, first, count, room.rows_out);
+    for (int64_t i = 0; i < tile; ++i) {
+      const T lse = i < count ? b.lse[first + i] : T(0);
+      room.base[i] = lse == minus_infinity<T> ? T(0) : lse;
+      room.drop[i] = b.g_lse && i < count ? b.g_lse[first + i] : T(0);
+    }
+    for_isa<Dots, const Rows<T>&, const Rows<T>&, int64_t, int64_t, T*>(seeds, outs, count, width, room.drop);
     for (int64_t start = 0; start < keys; start += tile) {
       const int64_t n = std::min(tile, keys - start);
       const bool diagonal = f.how.is_causal && start == first;
@@ -528,7 +535,8 @@ void attention(const Array& q, const Array& k, const Array& v, const Attention& 
     const double work = double(std::min(tile, like.q.rows)) * double(like.k.rows) *
                         double(like.q.cols + like.v.cols);
     parallel::parallel_for(items * tiles, tasks_of(work), [&](int64_t begin, int64_t end) {
-      thread_local ForwardRoom<T> room;
+      thread_local ForwardRoom<T> own;
+      ForwardRoom<T>& room = own;  // found once
       room.fit(like);
       for (int64_t t = begin; t < end; ++t) attend(forward(t / tiles), t % tiles * tile, room);
     });
@@ -555,7 +563,8 @@ void attention_grad(const Array& g, const AttentionValues& at, const Array* g_ls
     constexpr int64_t near_bytes = 1 << 18;  // of an item, which must not push out what the one before it needs
     const bool foreseen = int64_t(sizeof(T)) * (like.f.q.rows + like.f.k.rows) * (like.f.q.cols + like.f.v.cols) <= near_bytes;
     parallel::parallel_for(items, tasks_of(work), [&](int64_t begin, int64_t end) {
-      thread_local BackwardRoom<T> room;
+      thread_local BackwardRoom<T> own;
+      BackwardRoom<T>& room = own;
       room.fit(like.f);
       for (int64_t item = begin; item < end; ++item) {  // at the end, the next task's: often this thread's too
         const Backward<T> next = backward(std::min(item + 1, items - 1));
