@@ -59,16 +59,14 @@ void turn(const Matrix<T>& x, int64_t first, T scale, T* to) {
   const int64_t rows = std::min(tile, x.rows - first);
   const T* from = x.data + first * x.row_stride;
   if (rows == tile && x.col_stride == 1) {
-    transpose(from, x.row_stride, tile, x.cols, to);
+    transpose(from, x.row_stride, tile, x.cols, to, scale);
   } else {
     for (int64_t c = 0; c < x.cols; ++c) {
       for (int64_t i = 0; i < rows; ++i)
-        to[c * tile + i] = from[i * x.row_stride + c * x.col_stride];
+        to[c * tile + i] = scale * from[i * x.row_stride + c * x.col_stride];
       std::fill(to + c * tile + rows, to + (c + 1) * tile, T(0));
     }
   }
-  if (scale != T(1))
-    for (int64_t i = 0; i < x.cols * tile; ++i) to[i] *= scale;
 }
 
 // Memory from the start of a line of the caches: vectors that lie in two take twice as long.
