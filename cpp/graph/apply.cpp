@@ -142,7 +142,8 @@ Vars apply_all(const Op& op, std::span<const Var> inputs, Attrs attrs) {
     wants_gradient |= x->tracked;
     tangents |= bool(x->tangents);
   }
-  if (op.followed && keeps_values(args)) return op.followed(args);
+  if (op.followed && keeps_values(args))
+    if (Vars made = op.followed(args); !made.empty()) return made;
   const bool tracked = wants_gradient && modes().grad_enabled && (op.differentiable() || op.followed);
   Trace* trace = abstract ? Trace::of(op.name.c_str(), args) : nullptr;
   if (trace && op.stays()) trace = trace->or_conditional();

@@ -128,7 +128,8 @@ struct Op {
   std::function<int(int output, std::size_t inputs, const Attrs&)> overwrites = {};
   Laws laws = {};
   bool converts = false;  // takes a Python number as it is, of whatever dtype
-  // Applied in this one's place where an input wants a gradient: ops that must prepare for it.
+  // Applied in this one's place where an input wants a gradient: ops that must prepare for it. Gives nothing where
+  // this one is prepared.
   std::function<Vars(std::span<const Var>)> followed = {};
   std::weak_ptr<const Op> self = {};  // of an op that is no row of the table: nodes keep it alive
   bool joins = false;                 // puts its inputs one after the other along the attribute `axis`

@@ -28,8 +28,6 @@ struct Branch : Op {
   std::vector<bool> wanted;
 };
 
-Vars apply_branch(std::shared_ptr<Branch> op, const Var& choice, std::span<const Var> inputs);
-
 // Where the values are that a branch's reverse sweep reads: an input of the branch, or an output.
 struct Place {
   bool is_input;
@@ -152,7 +150,7 @@ Vars branch_batch(const Branch& op, const Batched& b) {
   return out;
 }
 
-Vars apply_branch(std::shared_ptr<Branch> op, const Var& choice, std::span<const Var> inputs) {
+Vars apply_branch(std::shared_ptr<Branch> op, std::span<const Var> args) {
   Branch* self = op.get();
   op->name = "cond";
   op->inputs = {"choice", "*tensors"};
@@ -167,15 +165,18 @@ Vars apply_branch(std::shared_ptr<Branch> op, const Var& choice, std::span<const
   op->is_long = op->yes.is_long(1) || op->no.is_long(1);
   op->calls_out = op->yes.calls_out() || op->no.calls_out();
   op->may_raise = true;  // as it keeps what may
+  // Where it is carried out again what it keeps is shown, and other inputs may want gradients.
+  const auto again = [self](std::span<const Var> in) {
+    return branch(self->run_yes->program(), self->run_no->program(), in[0], in.subspan(1));
+  };
   if (op->pulled_yes) op->joint_adjoint = [self](const Rule& r) { return branch_adjoint(*self, r); };
-  else op->followed = [self](std::span<const Var> in) { return branch(self->yes, self->no, in[0], in.subspan(1)); };
+  else op->followed = again;
   op->tangent = [self](const Rule& r) { return branch_tangent(*self, r); };
   op->batch = [self](const Batched& b) { return branch_batch(*self, b); };
   op->converts = true;
   op->self = op;
-  Vars args{choice};
-  for (const Var& x : inputs) args.push_back(x);
-  const Vars outs = apply_all(*op, {args.data(), args.size()});
+  const Vars outs = apply_all(*op, args);
+  op->followed = again;
   return Vars(outs.begin(), outs.begin() + std::ptrdiff_t(op->shown));
 }
 
@@ -224,7 +225,9 @@ Vars while_batch(const While& op, const Batched& b) {
 Vars branch(Program yes, Program no, const Var& choice, std::span<const Var> inputs) {
   auto op = std::make_shared<Branch>();
   op->shown = yes.outputs.size();
-  if (keeps_values(inputs)) {
+  std::vector<Var> args{choice};
+  args.insert(args.end(), inputs.begin(), inputs.end());
+  if (keeps_values(args)) {
     for (const Var& x : inputs) op->wanted.push_back(x->tracked && is_float(x.dtype()));
     op->pulled_yes = pull_program(yes, op->wanted);
     op->pulled_no = pull_program(no, op->wanted);
@@ -236,7 +239,7 @@ Vars branch(Program yes, Program no, const Var& choice, std::span<const Var> inp
   }
   op->yes = std::move(yes);
   op->no = std::move(no);
-  return apply_branch(std::move(op), choice, inputs);
+  return apply_branch(std::move(op), args);
 }
 
 Vars while_tangent(const Program& test, const Program& body, std::size_t constants, const Checkpoint& checkpoint,

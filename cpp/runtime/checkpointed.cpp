@@ -37,6 +37,7 @@ std::shared_ptr<Loop> loop_of(const Scan& op, std::span<const Var> inputs, std::
   loop->carries = std::move(reverse.carries);
   loop->sums = std::move(reverse.sums);
   loop->rows = std::move(reverse.rows);
+  loop->wanted = op.wanted;
   loop->test = std::move(test);
   loop->missing.resize(loop->inputs());
   loop->length = op.length;
@@ -201,6 +202,24 @@ Vars forward_batch(const Forward& op, const Batched& b) {
   return outs;
 }
 
+// Where it is carried out again, others of its inputs may want gradients: a loop of its own gives them. What this
+// one would keep for its sweep is there all the same.
+Vars forward_again(const Forward& op, std::span<const Var> inputs) {
+  const Loop& loop = *op.loop;
+  const auto is_new = [&](std::size_t i) { return inputs[i]->tracked && is_float(inputs[i].dtype()) && !loop.wanted[i]; };
+  bool any_new = false;
+  for (std::size_t i = 0; i < inputs.size(); ++i) any_new |= is_new(i);
+  if (!any_new) return {};
+  ScanBody body = loop.forward;
+  body.program.outputs.resize(loop.shown);
+  Vars out = loop.test ? repeat_while(*loop.test, std::move(body.program), body.constants, inputs, loop.checkpoint)
+                       : scan(std::move(body), inputs, loop.length, loop.backwards, loop.checkpoint);
+  const GradMode off(false);
+  const Vars own = apply_all(op, inputs);
+  for (std::size_t j = loop.shown; j < own.size(); ++j) out.push_back(own[j]);
+  return out;
+}
+
 Vars apply_forward(std::shared_ptr<const Loop> loop, std::span<const Var> inputs, const Loop* mapped_from) {
   auto op = std::make_shared<Forward>();
   Forward* self = op.get();
@@ -228,6 +247,7 @@ Vars apply_forward(std::shared_ptr<const Loop> loop, std::span<const Var> inputs
   op->calls_out = (op->loop->test && op->loop->test->calls_out()) || op->loop->forward.program.calls_out();
   if (mapped_from && (self->loop->test || self->loop->checkpoint.disk != 0)) mapped_from->mapped.push_back(op);
   op->joint_adjoint = [self](const Rule& r) { return forward_adjoint(*self, r); };
+  op->followed = [self](std::span<const Var> in) { return forward_again(*self, in); };
   op->tangent = [self](const Rule& r) { return forward_tangent(*self, r); };
   op->batch = [self](const Batched& b) { return forward_batch(*self, b); };
   op->converts = true;

@@ -12,6 +12,7 @@ struct Loop {
   std::size_t shown = 0;  // outputs of `forward` before what is kept
   std::vector<Crossing> crossing;
   std::vector<std::size_t> carries, sums, rows;  // inputs whose cotangents `reverse` gives
+  std::vector<bool> wanted;                      // whether they would be given, if there were any
   std::vector<Ints> missing;  // mapped axes that cotangents have (steps not counted) and these inputs lack
   int64_t length = 0;     // unknown where `test` tells when to stop
   std::optional<Program> test;

@@ -78,15 +78,18 @@ Vars apply_scan(std::shared_ptr<Scan> op, std::span<const Var> inputs) {
   op->is_long = op->body.program.is_long(op->length);
   op->calls_out = op->body.program.calls_out();
   op->may_raise = true;  // as it keeps what may
-  if (op->pulled) op->joint_adjoint = [self](const Rule& r) { return joint_adjoint(*self, r); };
-  else op->followed = [self](std::span<const Var> in) {
+  // Where it is carried out again what it keeps is shown, and other inputs may want gradients.
+  const auto again = [self](std::span<const Var> in) {
     return scan(self->body, in, self->length, self->backwards, self->checkpoint);
   };
+  if (op->pulled) op->joint_adjoint = [self](const Rule& r) { return joint_adjoint(*self, r); };
+  else op->followed = again;
   op->tangent = [self](const Rule& r) { return scan_tangent(*self, r); };
   op->batch = [self](const Batched& b) { return scan_batch(*self, b); };
   op->converts = true;
   op->self = op;
   Vars outs = apply_all(*op, inputs);
+  op->followed = again;
   Vars shown(outs.begin(), outs.begin() + std::ptrdiff_t(op->shown));
   return shown;
 }

@@ -1,4 +1,6 @@
 // The reverse sweep of a step as a body, the tangent and the batch of a scan.
+#include <algorithm>
+
 #include "ops/vocabulary.h"
 #include "runtime/scan_op.h"
 
@@ -19,8 +21,12 @@ void keep_crossing(Scan& op) {
     } else if (input < program.inputs.size() && op.is_row(input)) {
       op.crossing.push_back({Crossing::row, input});
     } else {
-      op.crossing.push_back({Crossing::kept, program.outputs.size()});
-      program.outputs.push_back(id);
+      // Of all steps together what is stacked may be there already.
+      auto place = program.outputs.end();
+      if (op.checkpoint.kind == Checkpoint::all)
+        place = std::find(program.outputs.begin() + std::ptrdiff_t(op.body.carry), place, id);
+      op.crossing.push_back({Crossing::kept, std::size_t(place - program.outputs.begin())});
+      if (place == program.outputs.end()) program.outputs.push_back(id);
     }
   }
 }

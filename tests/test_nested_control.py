@@ -1,0 +1,112 @@
+"""Loops and branches within each other: reverse mode of every order equals forward mode, whatever
+each of them reads, compiled, checkpointed and mapped."""
+
+import itertools
+
+import numpy as np
+import pytest
+import wengert as wg
+
+XS = wg.tensor([0.3, -0.5, 0.2], dtype="float64")
+W, B = wg.tensor(0.7, dtype="float64"), wg.tensor([0.4, -0.3], dtype="float64")
+
+
+def scanned(body, state, x, keep=None):
+    """Rows that depend on what is around, and a stacked output."""
+
+    def step(c, row):
+        return body(c, row), c * row
+
+    last, ys = wg.scan(step, state, XS * x, checkpoint=keep)
+    return last + 0.1 * ys.sum()
+
+
+def repeated(body, state, x):
+    def step(s):
+        i, c = s
+        return i + 1, body(c, x * i)
+
+    keep = wg.Binomial(slots=2)
+    return wg.while_loop(lambda s: s[0] < 3, step, (wg.asarray(0), state), checkpoint=keep)[1]
+
+
+def chosen(body, state, x):
+    """One branch goes on, the other reads something else."""
+    return wg.cond(x * wg.tanh(state) < 0.05, lambda: body(state, x), lambda: state * B[1] + x)
+
+
+KINDS = {
+    "scan": scanned,
+    "checkpointed scan": lambda body, c, x: scanned(body, c, x, wg.Binomial(slots=2)),
+    "while": repeated,
+    "cond": chosen,
+}
+READS = {
+    "all": lambda w, b: lambda c, x: wg.sin(c * w + x * b[0]),
+    "the state in one place": lambda w, b: (
+        lambda c, x: wg.cond(x > 0, lambda: wg.tanh(c * 2.0), lambda: b[0] * 3.0 + w * w)
+    ),
+    "no state": lambda w, b: lambda c, x: wg.sin(w * x) * b[1],
+}
+NESTED = list(itertools.product(KINDS, KINDS, READS))
+
+
+def function(outer, inner, reads):
+    def f(w, b):
+        innermost = READS[reads](w, b)
+        body = lambda c, x: KINDS[inner](innermost, c, x)  # noqa: E731
+        return KINDS[outer](body, wg.asarray(0.2, dtype="float64") * b[1], w * 0.5)
+
+    return f
+
+
+def flat(values):
+    return np.concatenate([np.ravel(x) for x in wg.tree.leaves(values)])
+
+
+def by_forward_mode(f):
+    basis = [(wg.ones(()), wg.zeros(2)), *((wg.zeros(()), e) for e in wg.eye(2))]
+    return np.array([flat(wg.jvp(f, (W, B), e)[1]) for e in basis])
+
+
+@pytest.mark.parametrize("outer, inner, reads", NESTED)
+def test_gradients_are_those_of_forward_mode(outer, inner, reads):
+    f = function(outer, inner, reads)
+    gradient = wg.grad(f, argnums=(0, 1))
+    expected = by_forward_mode(f)[:, 0]
+    np.testing.assert_allclose(flat(gradient(W, B)), expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(flat(wg.compile(gradient)(W, B)), expected, rtol=1e-9, atol=1e-12)
+    again = wg.grad(wg.checkpoint(f), argnums=(0, 1))(W, B)
+    np.testing.assert_allclose(flat(again), expected, rtol=1e-9, atol=1e-12)
+    w, b = W.copy().requires_grad_(), B.copy().requires_grad_()
+    wg.compile(f)(w, b).backward()
+    np.testing.assert_allclose(flat((w.grad, b.grad)), expected, rtol=1e-9, atol=1e-12)
+
+
+# A while_loop that is traced has no second derivative.
+@pytest.mark.parametrize("outer, inner, reads", [n for n in NESTED if n[1] != "while"])
+def test_second_derivatives_are_those_of_forward_mode(outer, inner, reads):
+    gradient = wg.grad(function(outer, inner, reads), argnums=(0, 1))
+    expected = by_forward_mode(gradient)
+    rows = [
+        wg.grad(
+            lambda w, b, i=i: wg.stack([gradient(w, b)[0], *gradient(w, b)[1]])[i], argnums=(0, 1)
+        )
+        for i in range(3)
+    ]
+    np.testing.assert_allclose([flat(row(W, B)) for row in rows], expected, rtol=1e-8, atol=1e-11)
+    if outer != "while":
+        found = [flat(wg.compile(row)(W, B)) for row in rows]
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-11)
+
+
+@pytest.mark.parametrize("outer, inner, reads", NESTED)
+def test_mapped_gradients_are_those_of_each_example(outer, inner, reads):
+    gradient = wg.grad(function(outer, inner, reads), argnums=(0, 1))
+    ws, bs = wg.stack([W, W * 1.3, -W]), wg.stack([B, B * 0.5, -B])
+    found = wg.vmap(gradient)(ws, bs)
+    for i in range(3):
+        expected = flat(gradient(ws[i], bs[i]))
+        np.testing.assert_allclose(
+            flat((found[0][i], found[1][i])), expected, rtol=1e-9, atol=1e-12
+        )
