@@ -113,6 +113,7 @@ void forget_traced(PyObject* tensor) {
 void bind_side_effects(py::module_& m) {
   m.def("_recording_id", recording_id);
   m.def("_flagged", [] { return open_recording().flagged(); });
+  m.def("_strays", [] { return open_recording().strays; });
   m.def("_recording_progress", [] { return Recording::progress(); });
   m.def("_left_behind", left_behind);
   m.def("_made_by", made_by);

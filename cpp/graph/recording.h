@@ -50,6 +50,8 @@ class Recording {
   const std::vector<std::pair<Var, Var>>& renamed() const { return renamed_; }
   // The tensors from outside whose flags were set, and what they were at the start.
   const std::vector<std::pair<Var, bool>>& flagged() const { return flagged_; }
+  // Whether a backward pass has reached an argument, in which no replay leaves a gradient.
+  bool strays = false;
 
  private:
   Gradient& slot(const Ref<Node>& leaf);

@@ -182,6 +182,8 @@ class Sweep {
       return;
     }
     if (node.light) refuse_escaped(node);
+    if (node.begins && options_.accumulate)
+      if (Recording* recording = Recording::current()) recording->strays = true;
     if (node.freed)
       fail(ErrorKind::graph, node.name(), ": the values saved for the backward pass were freed by an "
            "earlier one; the operation was recorded at ", show_source(node.source),

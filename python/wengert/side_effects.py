@@ -353,9 +353,18 @@ class Watch:
         return self.finish if self.sets or self.flags else None
 
     def follow(self, results: list[Any]) -> None:
-        """A sweep may follow what a call returns that set flags, each for a part of the history."""
+        """A sweep may follow what a call returns that set flags, each for a part of the history;
+        and one within the call may have reached arguments, in which it leaves gradients."""
         tensors = [x for x in results if isinstance(x, Tensor)]
         self.is_eager = bool(_core._flagged()) and any(map(_core._has_open_history, tensors))
+        if _core._strays():
+            self.is_eager = True
+            warn(
+                f"compile: a backward() within {self.name} reaches an argument that requires a "
+                "gradient, where only calls that are not compiled leave one: they are served so, "
+                f"and gain nothing. Let {self.name} read the model or tensor from around it, use "
+                "wg.grad, or detach the argument"
+            )
 
     def close(self, f: Callable) -> None:
         """The recording of f has ended: raises where traced values outlive it."""
