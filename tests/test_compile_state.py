@@ -598,31 +598,3 @@ def test_results_beside_a_swept_graph_have_no_history():
     f = wg.grad(loss, has_aux=True)
     for a, b in zip(wg.tree.leaves(wg.compile(f)(x)), wg.tree.leaves(f(x)), strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-15)
-
-
-@pytest.mark.parametrize("argument", ["model", "tensor"])
-def test_backward_that_reaches_an_argument_is_served_eagerly(argument):
-    def trained(how):
-        model = nn.Linear(2, 1, bias=False)
-        nn.init.ones_(model.weight)
-        optimizer = wg.optim.SGD(model.parameters(), lr=0.1)
-
-        def step(model, x):
-            loss = (model(x) if argument == "model" else nn.functional.linear(x, model[0])).sum()
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            return loss
-
-        step = how(step)
-        given = model if argument == "model" else [model.weight]
-        losses = [step(given, wg.ones((1, 2))).item() for _ in range(3)]
-        return losses, model.weight.tolist(), optimizer.state_dict()["groups"][0]["counts"].tolist()
-
-    expected = trained(lambda f: f)
-    with pytest.warns(UserWarning, match="reaches an argument that requires a gradient"):
-        assert trained(wg.compile) == expected
-    x = wg.tensor([1.0, 2.0], requires_grad=True)
-    with pytest.warns(UserWarning, match="Let <lambda> read"):
-        wg.compile(lambda x: (x * x).sum().backward())(x)
-    assert x.grad.tolist() == [2.0, 4.0]

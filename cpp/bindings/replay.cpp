@@ -272,7 +272,11 @@ std::vector<Var> Replay::run_keeping(std::span<const Var> arguments, std::vector
 
 std::vector<Var> Replay::run_followed(std::span<const Var> arguments, const std::string& name, py::function f) {
   Vars ins(arguments.begin(), arguments.end());
-  for (const Outside& variable : variables_) ins.push_back(variable.value);
+  // What the call changes is kept aside, as it was read: later calls may change it again.
+  for (const Outside& variable : variables_) {
+    const bool aside = (variable.assigned || variable.copied) && !variable.value->tracked;
+    ins.push_back(aside ? Var(Array::scalar<bool>(false)) : variable.value);
+  }
   const auto op = std::make_shared<Op>();
   const auto kept = std::make_shared<std::vector<Array>>();
   const auto self = shared_from_this();
@@ -289,6 +293,8 @@ std::vector<Var> Replay::run_followed(std::span<const Var> arguments, const std:
     if (recorded && epoch != options_epoch())
       fail(ErrorKind::graph, rule.op.name, ": modules, options or flags have changed since the call, which a second "
            "derivative carries out again; ask for it before, or compile the derivative instead");
+    if (recorded && self->changes_tensors() && std::none_of(rule.gs.begin(), rule.gs.end(), followed))
+      return self->pull_back_once(rule, *kept);
     return recorded ? self->pull_back_recorded(rule, f) : self->pull_back(rule, *kept);
   };
   op->self = op;
@@ -302,11 +308,42 @@ std::vector<Var> Replay::run_followed(std::span<const Var> arguments, const std:
   return out;
 }
 
+bool Replay::changes_tensors() const {
+  return !updates_.empty() || std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.changed; });
+}
+
+static void refuse_to_repeat(const Op& op) {
+  fail(ErrorKind::graph, op.name, ": a compiled function that changes tensors cannot be called again for a second "
+       "derivative; compile the derivative instead");
+}
+
+// What differentiates the sweep again finds that it cannot.
+Vars Replay::pull_back_once(const Rule& rule, const std::vector<Array>& kept) {
+  Vars found = pull_back(rule, kept), ins(rule.ins.begin(), rule.ins.end());
+  for (const Var& g : rule.gs)
+    if (g) ins.push_back(g);
+  const auto op = std::make_shared<Op>();
+  op->name = rule.op.name;
+  op->inputs = {"*tensors"};
+  op->evaluate = [&](std::span<const Array>) {
+    Arrays out;
+    for (const Var& g : found)
+      if (g) out.push_back(g.array());
+    return out;
+  };
+  op->joint_adjoint = [](const Rule& again) -> Vars { refuse_to_repeat(again.op); return {}; };
+  op->self = op;
+  const Vars made = apply_all(*op, {ins.data(), ins.size()});
+  op->evaluate = {};
+  std::size_t next = 0;
+  for (Var& g : found)
+    if (g) g = made[next++];
+  return found;
+}
+
 // What differentiates the sweep again sees f's own operations.
 Vars Replay::pull_back_recorded(const Rule& rule, const py::function& f) {
-  if (!updates_.empty() || std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.changed; }))
-    fail(ErrorKind::graph, rule.op.name, ": a compiled function that changes tensors cannot be called again for a second "
-         "derivative; compile the derivative instead");
+  if (changes_tensors()) refuse_to_repeat(rule.op);
   py::list given;
   Vars leaves, targets, ends, seeds;
   std::vector<std::size_t> places;

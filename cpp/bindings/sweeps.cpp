@@ -96,7 +96,12 @@ py::object call_followed(py::function f, py::list args) {
 
 // y without the history that a transform left behind; tangents of outer forward sweeps stay.
 Var release_history(const Var& y) {
-  if (y.is_abstract() || !y->tracked) return y;
+  static const Op& alias = find_op("alias");
+  if (!y->tracked) return y;
+  if (y.is_abstract()) {  // in its trace it is what its node makes
+    const GradMode off(false);
+    return apply(alias, {&y, 1});
+  }
   Var out = detach(y);
   out->tangents = y->tangents;
   return out;

@@ -1,0 +1,76 @@
+"""Backward passes within compiled calls and of what they return, where state changes meanwhile."""
+
+import numpy as np
+import pytest
+import wengert as wg
+from wengert import nn
+
+
+@pytest.mark.parametrize("argument", ["model", "tensor"])
+def test_backward_that_reaches_an_argument_is_served_eagerly(argument):
+    def trained(how):
+        model = nn.Linear(2, 1, bias=False)
+        nn.init.ones_(model.weight)
+        optimizer = wg.optim.SGD(model.parameters(), lr=0.1)
+
+        def step(model, x):
+            loss = (model(x) if argument == "model" else nn.functional.linear(x, model[0])).sum()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            return loss
+
+        step = how(step)
+        given = model if argument == "model" else [model.weight]
+        losses = [step(given, wg.ones((1, 2))).item() for _ in range(3)]
+        return losses, model.weight.tolist(), optimizer.state_dict()["groups"][0]["counts"].tolist()
+
+    expected = trained(lambda f: f)
+    with pytest.warns(UserWarning, match="reaches an argument that requires a gradient"):
+        assert trained(wg.compile) == expected
+    x = wg.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.warns(UserWarning, match="Let <lambda> read"):
+        wg.compile(lambda x: (x * x).sum().backward())(x)
+    assert x.grad.tolist() == [2.0, 4.0]
+
+
+@pytest.mark.parametrize("layer", [lambda: nn.Dropout(0.5), lambda: nn.BatchNorm1d(3)])
+def test_a_loss_that_changes_state_is_called_again_before_it_is_swept(layer):
+    def gradients(how):
+        wg.random.seed(0)
+        model = nn.Sequential(nn.Linear(3, 3), layer())
+        x = wg.arange(12.0).reshape(4, 3) / 10
+        loss = how(lambda x: (model(x) ** 2).sum())
+        first = loss(x)
+        (first + loss(x * 2.0)).backward()
+        of_x, again = wg.grad(loss)(x), wg.value_and_grad(loss)(x)[0]
+        return [p.grad for p in model.parameters()] + [of_x, again] + list(model.buffers())
+
+    for found, expected in zip(gradients(wg.compile), gradients(lambda f: f), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_second_derivatives_of_a_compiled_loss_that_changes_state_raise():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5))
+    loss = wg.compile(lambda x: (model(x) ** 2).sum())
+    x = wg.ones((4, 3))
+    gradient = wg.grad(loss)(x)
+    with pytest.raises(wg.GraphError, match="compile the derivative instead"):
+        gradient.sum().backward()
+    with pytest.raises(wg.GraphError, match="compile the derivative instead"):
+        wg.grad(lambda x: wg.grad(loss)(x).sum())(x)
+
+
+def test_values_of_transforms_within_a_call_have_no_history():
+    w = nn.Parameter([2.0])
+
+    @wg.compile
+    def loss(x):
+        value, _ = wg.value_and_grad(lambda u: wg.sin(u).sum())(x)
+        assert not value.requires_grad
+        total = value + (w * x).sum()
+        total.backward()
+        return total
+
+    assert loss(wg.tensor([0.5])).item() == pytest.approx(np.sin(0.5) + 1.0)
+    assert w.grad.tolist() == [0.5]
