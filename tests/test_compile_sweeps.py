@@ -74,3 +74,43 @@ def test_values_of_transforms_within_a_call_have_no_history():
 
     assert loss(wg.tensor([0.5])).item() == pytest.approx(np.sin(0.5) + 1.0)
     assert w.grad.tolist() == [0.5]
+
+
+def test_steps_of_a_run_that_return_other_trees_raise():
+    w = nn.Parameter([1.0])
+
+    @wg.compile
+    def step(x):
+        w.requires_grad_(not w.requires_grad)
+        return {"a": x, "z": x + 2.0} if w.requires_grad else {"a": x, "b": x + 1.0, "z": x + 2.0}
+
+    with pytest.raises(wg.ArgumentError, match="run: steps must return like trees; got"):
+        step.run(wg.tensor([0.0]), steps=3)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        lambda t: 0.1 / (1.0 + 0.3 * t),
+        lambda t: 0.1 * 0.9**t,
+        lambda t: wg.where(t < 2, 0.1, 0.05 / (t + 1)),
+        lambda t: 0.1 + wg.cos(t * 0.1) * 0.01,
+        wg.optim.cosine(0.1, 5),
+    ],
+)
+def test_schedules_have_the_digits_of_eager_steps(schedule):
+    def trained(how):
+        w = nn.Parameter(np.array([1.0, 2.0, 3.0]))
+        optimizer = wg.optim.SGD([w], lr=schedule)
+
+        def step(x):
+            (w * w * x).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        step = how(step)
+        for _ in range(5):
+            step(wg.tensor(np.array([1.0, 0.3, 0.7])))
+        return w.tolist()
+
+    assert trained(wg.compile(exact=True)) == trained(lambda f: f)

@@ -244,6 +244,13 @@ void bind_compile(py::module_& m) {
   m.def("_record", record);
   m.def("_chain_schedule", chain_schedule);
   m.def("_number", [](py::handle number) { return number_argument(number.ptr()); });
+  // A traced integer as such a number, with which Python's arithmetic goes on.
+  m.def("_as_number", [](const Var& x) {
+    static const Op& alias = find_op("alias");
+    const Var y = apply(alias, {&x, 1});
+    y->weak = true;
+    return y;
+  });
   m.def("_is_number", [](const Var& x) { return x->weak; });
   // Whether a transform around the call may follow what it reads.
   m.def("_within_transform", within_transform);

@@ -325,8 +325,7 @@ class Compiled(_core._FastCall):
                 raise ShapeError(
                     "run: every argument needs the same number of rows, one a step; got shapes "
                     f"{', '.join(str(x.shape) for x in tensors) or 'none'}. For the same arguments "
-                    "in every step: run(..., steps=n). Batches lie along a first axis of their own:"
-                    " (steps, batch, ...)"
+                    "in every step: run(..., steps=n). Batches lie along a first axis: (steps, ...)"
                 )
             count = tensors[0].shape[0]
             rows = [x[0] for x in tensors] if count else []
@@ -340,11 +339,9 @@ class Compiled(_core._FastCall):
         is_new = self._misses > misses
         if steps is None and is_new:
             self._warn_of_rows(tensors, structure, fixed)
-        stacked = [steps is None] * len(tensors)
-        eager = entry.effects.is_eager or _core._watching()
-        alone = not eager and not replay.overlaps(tensors)
+        alone = not (entry.effects.is_eager or _core._watching() or replay.overlaps(tensors))
         if replay.repeats and alone and not (entry.once or entry.effects.flags):
-            found = replay.run_many(tensors, stacked, count)
+            found = replay.run_many(tensors, [steps is None] * len(tensors), count)
             entry.effects.finish()
             return tree.unflatten(entry.structure, found)
         results = []
@@ -353,7 +350,10 @@ class Compiled(_core._FastCall):
         for i in range(len(results), count):
             leaves = [x[i] for x in tensors] if steps is None else tensors
             traced, named = tree.unflatten(structure, leaves)
-            results.append(tree.leaves(self(*self._join(traced, fixed), **named)))
+            out = self(*self._join(traced, fixed), **named)
+            if (found := tree.leaves_like(entry.structure, out)) is None:
+                raise ArgumentError(f"run: steps must return like trees; got {out!r:.60}")
+            results.append(found)
         parts = [stack([_core.asarray(x) for x in column]) for column in zip(*results)]
         return tree.unflatten(entry.structure, parts)
 

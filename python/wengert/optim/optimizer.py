@@ -210,7 +210,7 @@ class Optimizer:
                 self._check_group(group)
             lr = group.own("lr")
             if callable(lr):
-                lr = lr(self._steps if recording else self.steps)
+                lr = lr(_core._as_number(self._steps) if recording else self.steps)
                 lr = arguments.real(type(self).__name__, "lr", lr, tensor=True, single=True)
             rates.append(lr)
         if recording:
