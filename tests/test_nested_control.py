@@ -46,6 +46,9 @@ READS = {
     "the state in one place": lambda w, b: (
         lambda c, x: wg.cond(x > 0, lambda: wg.tanh(c * 2.0), lambda: b[0] * 3.0 + w * w)
     ),
+    "one of two from around": lambda w, b: (
+        lambda c, x: wg.cond(w > 0.1, lambda u, v: w * 1.1, lambda u, v: b[0] * 0.7, b[1], c)
+    ),
     "no state": lambda w, b: lambda c, x: wg.sin(w * x) * b[1],
 }
 NESTED = list(itertools.product(KINDS, KINDS, READS))

@@ -60,6 +60,7 @@ std::shared_ptr<Loop> while_of(Program test, Program body, std::size_t constants
   op.body = {std::move(body), constants, like.size() - constants, 0};
   op.shown = op.body.carry;
   op.checkpoint = checkpoint;
+  op.sums_all = true;  // mapped, a step may reach others
   prepare_reverse(op, like);
   return loop_of(op, like, std::move(test));
 }

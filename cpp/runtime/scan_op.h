@@ -24,6 +24,7 @@ struct Scan : Op {
   // The reverse sweep of a step, if the scan is to be swept.
   std::optional<Pulled> pulled;
   std::vector<bool> wanted;
+  bool sums_all = false;  // the cotangents of wanted constants that a step does not reach, too
   std::vector<Crossing> crossing;
 
   std::unique_ptr<ExecutorPool> pool;

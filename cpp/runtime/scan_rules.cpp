@@ -86,10 +86,11 @@ ReverseBody reverse_body(const Scan& op) {
     } else if (op.wanted[i] && found(i) >= 0 && op.is_row(i)) {
       out.rows.push_back(i);
       row_outputs.push_back(found(i));
-    } else if (op.wanted[i] && found(i) >= 0) {
+    } else if (op.wanted[i] && !op.is_row(i) && (found(i) >= 0 || op.sums_all)) {
       out.sums.push_back(i);
       const ValueId before = program.new_value(type), after = program.new_value(type);
-      program.steps.push_back({.op = &add_op, .attrs = {}, .ins = {before, found(i)}, .outs = {after}});
+      const ValueId term = found(i) >= 0 ? found(i) : zero_of(own);
+      program.steps.push_back({.op = &add_op, .attrs = {}, .ins = {before, term}, .outs = {after}});
       sum_inputs.push_back(before);
       sum_outputs.push_back(after);
     }
