@@ -47,7 +47,7 @@ ADVICE = {
     ),
     "schedule": (
         lambda: scheduled(lambda step: 0.1 * math.cos(step)),
-        r"item: a compiled function asked, .*wg\.cos\(x\) for math\.cos\(x\), wg\.where",
+        r"item: a traced value has no number yet, .*wg\.cos\(x\) for math\.cos\(x\), wg\.where",
     ),
     "branch of a schedule": (
         lambda: scheduled(lambda step: 0.1 if step < 100 else 0.01),

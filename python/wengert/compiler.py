@@ -325,7 +325,7 @@ class Compiled(_core._FastCall):
                 raise ShapeError(
                     "run: every argument needs the same number of rows, one a step; got shapes "
                     f"{', '.join(str(x.shape) for x in tensors) or 'none'}. For the same arguments "
-                    "in every step: run(..., steps=n). Batches lie along a first axis: (steps, ...)"
+                    "in every step: run(..., steps=n). Batches lie along one: (steps, batch, ...)"
                 )
             count = tensors[0].shape[0]
             rows = [x[0] for x in tensors] if count else []
