@@ -88,10 +88,20 @@ void add_run(const T* from, int64_t from_step, T* to, int64_t to_step, int64_t n
     for (int64_t i = 0; i < n; ++i) to[i * to_step] = T(to[i * to_step] + from[i * from_step]);
 }
 
+// One short run of memory each, for which a plan would take longer than what it plans.
+bool are_short_runs(const Array& from, const Array& to) {
+  return to.size() <= grain && from.dtype() == to.dtype() && from.shape() == to.shape() && from.is_contiguous() &&
+         to.is_contiguous();
+}
+
 }  // namespace
 
 void copy(const Array& from, const Array& to) {
   if (to.size() == 0) return;
+  if (are_short_runs(from, to)) {
+    std::memmove(to.raw(), from.raw(), std::size_t(to.size() * itemsize(to.dtype())));
+    return;
+  }
   const Array source = from.shape() == to.shape() ? from : from.broadcast_to(to.shape());
   const Plan plan = make_plan(source, to);
   const int64_t from_step = plan.from.back(), to_step = plan.to.back();
@@ -157,7 +167,13 @@ void check_exponent(const std::string& where, const Array& x, DType dtype) {
          ". Use floats: x.astype(wg.float32), or 1 / x");
 }
 
-void fill(const Array& to, double value) { copy(Array::scalar(to.dtype(), value), to); }
+void fill(const Array& to, double value) {
+  if (to.size() > grain || !to.is_contiguous()) return copy(Array::scalar(to.dtype(), value), to);
+  dispatch(to.dtype(), [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    std::fill_n(to.data<T>(), to.size(), T(value));
+  });
+}
 
 Array contiguous_copy(const Array& x) {
   Array out = Array::empty(x.dtype(), x.shape());
@@ -167,6 +183,11 @@ Array contiguous_copy(const Array& x) {
 
 void add_into(const Array& into, const Array& from) {
   if (into.size() == 0) return;
+  if (are_short_runs(from, into))
+    return dispatch(into.dtype(), [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      add_run(from.data<T>(), 1, into.data<T>(), 1, into.size());
+    });
   const Array source = from.shape() == into.shape() ? from : from.broadcast_to(into.shape());
   const Plan plan = make_plan(source, into);
   dispatch(into.dtype(), [&](auto tag) {
