@@ -106,7 +106,21 @@ def test_second_derivatives_are_those_of_forward_mode(outer, inner, reads):
 @pytest.mark.parametrize("outer, inner, reads", NESTED)
 def test_mapped_gradients_are_those_of_each_example(outer, inner, reads):
     gradient = wg.grad(function(outer, inner, reads), argnums=(0, 1))
-    ws, bs = wg.stack([W, W * 1.3, -W]), wg.stack([B, B * 0.5, -B])
+    # The first example takes another branch than others.
+    ws, bs = wg.stack([-W, W, W * 1.3, -W]), wg.stack([B, B, B * 0.5, -B])
+    found = wg.vmap(gradient)(ws, bs)
+    for i in range(4):
+        expected = flat(gradient(ws[i], bs[i]))
+        np.testing.assert_allclose(
+            flat((found[0][i], found[1][i])), expected, rtol=1e-9, atol=1e-12
+        )
+
+
+@pytest.mark.parametrize("outer, inner, reads", NESTED)
+def test_mapped_branches_around_them(outer, inner, reads):
+    f = function(outer, inner, reads)
+    gradient = wg.grad(lambda w, b: wg.cond(w > 0, lambda: f(w, b), lambda: w * b[0]), (0, 1))
+    ws, bs = wg.stack([-W, W, W * 1.3]), wg.stack([B, B, B * 0.5])
     found = wg.vmap(gradient)(ws, bs)
     for i in range(3):
         expected = flat(gradient(ws[i], bs[i]))

@@ -20,9 +20,13 @@ Types output_types(const Program& program) {
   return out;
 }
 
+// Whose an output is: what one branch keeps for its sweep is no number of the other's, which has zeros there.
+enum class Side : uint8_t { both, yes, no };
+
 struct Branch : Op {
   Program yes, no;  // as they were given
   std::unique_ptr<ExecutorPool> run_yes, run_no;
+  std::vector<Side> sides;  // of all outputs
   std::size_t shown = 0;
   std::optional<Pulled> pulled_yes, pulled_no;
   std::vector<bool> wanted;
@@ -43,6 +47,8 @@ std::vector<Place> places_of(const Pulled& pulled, const Program& branch, std::s
   }
   return out;
 }
+
+Vars choose(Program yes, Program no, std::vector<Side> sides, const Var& choice, std::span<const Var> inputs);
 
 // The branch's outputs, then what it keeps, with zeros for what the other one keeps.
 Program with_kept(const Pulled& own, const Pulled& other, bool own_first) {
@@ -99,8 +105,8 @@ Vars branch_adjoint(const Branch& op, const Rule& r) {
   std::vector<Var> kept(r.outs.begin(), r.outs.end());
   const std::span<const Var> inputs = r.ins.subspan(1);
   if (modes().grad_enabled) {  // recorded again: no cotangent is to meet what this node keeps
-    const Vars again = branch(with_kept(*op.pulled_yes, *op.pulled_no, true),
-                              with_kept(*op.pulled_no, *op.pulled_yes, false), r.ins[0], inputs);
+    const Vars again = choose(with_kept(*op.pulled_yes, *op.pulled_no, true),
+                              with_kept(*op.pulled_no, *op.pulled_yes, false), op.sides, r.ins[0], inputs);
     kept.assign(again.begin(), again.end());
   }
   std::vector<Var> given;
@@ -125,7 +131,10 @@ Vars branch_tangent(const Branch& op, const Rule& r) {
   for (std::size_t i = 1; i < r.ins.size(); ++i)
     if (r.dxs[i]) inputs.push_back(r.dxs[i]);
   const Program &yes = op.run_yes->program(), &no = op.run_no->program();
-  const Vars found = branch(push_program(yes, active), push_program(no, active), r.ins[0], inputs);
+  std::vector<Side> sides = op.sides;
+  for (std::size_t j = 0; j < yes.outputs.size(); ++j)
+    if (is_float(yes.types[std::size_t(yes.outputs[j])].dtype)) sides.push_back(op.sides[j]);
+  const Vars found = choose(push_program(yes, active), push_program(no, active), std::move(sides), r.ins[0], inputs);
   Vars out(yes.outputs.size());
   std::size_t next = yes.outputs.size();
   for (std::size_t j = 0; j < yes.outputs.size(); ++j)
@@ -138,11 +147,15 @@ Vars branch_batch(const Branch& op, const Batched& b) {
   const Program yes = batch_program(op.run_yes->program(), batched, b.size),
                 no = batch_program(op.run_no->program(), batched, b.size);
   const std::span<const Var> inputs = b.ins.subspan(1);
-  if (!b.is_batched(0)) return branch(yes, no, b.in(0), inputs);
+  if (!b.is_batched(0)) return choose(yes, no, op.sides, b.in(0), inputs);
   // Each example chooses for itself: both run.
   const Vars a = replay(yes, inputs), c = replay(no, inputs);
   Vars out;
   for (std::size_t j = 0; j < a.size(); ++j) {
+    if (op.sides[j] != Side::both) {
+      out.push_back(op.sides[j] == Side::yes ? a[j] : c[j]);
+      continue;
+    }
     Shape shape(a[j].shape().size(), 1);
     shape[0] = b.size;
     out.push_back(where(reshape(b.in(0), shape), a[j], c[j]));
@@ -167,7 +180,7 @@ Vars apply_branch(std::shared_ptr<Branch> op, std::span<const Var> args) {
   op->may_raise = true;  // as it keeps what may
   // Where it is carried out again what it keeps is shown, and other inputs may want gradients.
   const auto again = [self](std::span<const Var> in) {
-    return branch(self->run_yes->program(), self->run_no->program(), in[0], in.subspan(1));
+    return choose(self->run_yes->program(), self->run_no->program(), self->sides, in[0], in.subspan(1));
   };
   if (op->pulled_yes) op->joint_adjoint = [self](const Rule& r) { return branch_adjoint(*self, r); };
   else op->followed = again;
@@ -220,11 +233,10 @@ Vars while_batch(const While& op, const Batched& b) {
   return repeat_while(std::move(loop.test), std::move(loop.body), op.constants, inputs, op.checkpoint);
 }
 
-}  // namespace
-
-Vars branch(Program yes, Program no, const Var& choice, std::span<const Var> inputs) {
+Vars choose(Program yes, Program no, std::vector<Side> sides, const Var& choice, std::span<const Var> inputs) {
   auto op = std::make_shared<Branch>();
   op->shown = yes.outputs.size();
+  op->sides = std::move(sides);
   std::vector<Var> args{choice};
   args.insert(args.end(), inputs.begin(), inputs.end());
   if (keeps_values(args)) {
@@ -233,6 +245,10 @@ Vars branch(Program yes, Program no, const Var& choice, std::span<const Var> inp
     op->pulled_no = pull_program(no, op->wanted);
     op->run_yes = std::make_unique<ExecutorPool>(with_kept(*op->pulled_yes, *op->pulled_no, true));
     op->run_no = std::make_unique<ExecutorPool>(with_kept(*op->pulled_no, *op->pulled_yes, false));
+    std::size_t of_yes = op->shown;
+    places_of(*op->pulled_yes, op->pulled_yes->forward, of_yes);
+    op->sides.resize(of_yes, Side::yes);
+    op->sides.resize(op->run_yes->program().outputs.size(), Side::no);
   } else {
     op->run_yes = std::make_unique<ExecutorPool>(yes);
     op->run_no = std::make_unique<ExecutorPool>(no);
@@ -240,6 +256,13 @@ Vars branch(Program yes, Program no, const Var& choice, std::span<const Var> inp
   op->yes = std::move(yes);
   op->no = std::move(no);
   return apply_branch(std::move(op), args);
+}
+
+}  // namespace
+
+Vars branch(Program yes, Program no, const Var& choice, std::span<const Var> inputs) {
+  std::vector<Side> sides(yes.outputs.size(), Side::both);
+  return choose(std::move(yes), std::move(no), std::move(sides), choice, inputs);
 }
 
 Vars while_tangent(const Program& test, const Program& body, std::size_t constants, const Checkpoint& checkpoint,
