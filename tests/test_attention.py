@@ -335,3 +335,15 @@ def test_no_keys_give_zeros_whatever_came_before():
     assert (weigh(70) == -1).all()
     empty = weigh(0)
     assert (empty == 0).all() and not np.signbit(empty).any()
+
+
+def test_one_key_has_no_slope():
+    q, k, v = (
+        real(5, 64, dtype="float32"),
+        real(1, 64, seed=1, dtype="float32"),
+        real(1, 64, seed=2, dtype="float32"),
+    )
+    dq, dk, dv = wg.grad(lambda *args: (attention(*args) ** 2).sum(), argnums=(0, 1, 2))(
+        q * 30.0, k, v
+    )
+    assert not dq.any() and not dk.any() and dv.any()

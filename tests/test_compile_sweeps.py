@@ -114,3 +114,18 @@ def test_schedules_have_the_digits_of_eager_steps(schedule):
         return w.tolist()
 
     assert trained(wg.compile(exact=True)) == trained(lambda f: f)
+
+
+def test_two_backward_passes_to_an_argument():
+    def accumulated(how):
+        x = wg.tensor([1.0, 2.0], requires_grad=True)
+
+        def step(x):
+            for factor in (2.0, 3.0):
+                (x * x * factor).sum().backward()
+
+        how(step)(x)
+        return x.grad.tolist()
+
+    with pytest.warns(UserWarning, match="reaches an argument"):
+        assert accumulated(wg.compile) == accumulated(lambda f: f) == [10.0, 20.0]

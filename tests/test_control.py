@@ -272,4 +272,8 @@ def test_numbers_of_branches_have_one_dtype_in_and_outside_of_traces(f, other, n
 
 def test_outside_of_traces_a_branch_gets_modules_themselves():
     model = nn.Linear(2, 2)
-    assert wg.cond(True, lambda m: wg.asarray(m is model), lambda m: m.bias, model).any()
+    for others in ((), (1.5,)):
+        given = wg.cond(
+            True, lambda m, *x: wg.asarray(m is model), lambda m, *x: m.bias, model, *others
+        )
+        assert given.item()

@@ -330,11 +330,20 @@ def test_the_array_protocol():
     assert np.shares_memory(x.__array__(None, False), x.numpy())
     with pytest.raises(wg.ArgumentError, match="needs a copy"):
         x.__array__(dtype=np.float32, copy=False)
-    for call in (lambda: x.__array__(None, None, 1), lambda: x.__array__(like=A)):
+    assert not np.shares_memory(x.__array__(copy="yes"), x.numpy())
+    for call in (
+        lambda: x.__array__(None, None, 1),
+        lambda: x.__array__(like=A),
+        lambda: x.__array__(None, dtype=float),
+    ):
         with pytest.raises(wg.ArgumentTypeError, match="takes dtype and copy"):
             call()
-    with pytest.raises(wg.ArgumentTypeError, match="takes a function, types, args"):
-        x.__array_function__(np.mean)
+    assert x.__array_function__(np.mean, (wg.Tensor,), [x], {}) == A.mean()
+    for rest in ((), ((wg.Tensor,), (x,), None), ((wg.Tensor,), (x,), [])):
+        with pytest.raises(wg.ArgumentTypeError, match="takes a function, types, args"):
+            x.__array_function__(np.mean, *rest)
+    with pytest.raises(TypeError, match="not iterable"):
+        x.__array_function__(np.mean, (wg.Tensor,), 3, {})
 
 
 @pytest.mark.parametrize("kind", [np.matrix, np.ma.MaskedArray, np.recarray, np.ndarray])

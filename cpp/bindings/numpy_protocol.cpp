@@ -47,9 +47,9 @@ struct Wanted {
     if (count > 1) copy = args[1];
     for (Py_ssize_t i = 0; i < named; ++i) {
       PyObject* name = PyTuple_GET_ITEM(names, i);
-      if (PyUnicode_CompareWithASCIIString(name, "dtype") == 0) dtype = args[count + i];
-      else if (PyUnicode_CompareWithASCIIString(name, "copy") == 0) copy = args[count + i];
-      else fail(ErrorKind::type, "__array__: takes dtype and copy; got ", show(name));
+      if (PyUnicode_CompareWithASCIIString(name, "dtype") == 0 && count == 0) dtype = args[count + i];
+      else if (PyUnicode_CompareWithASCIIString(name, "copy") == 0 && count < 2) copy = args[count + i];
+      else fail(ErrorKind::type, "__array__: takes dtype and copy, each once; got ", show(name));
     }
   }
 };
@@ -68,14 +68,17 @@ PyObject* array_protocol(PyObject* self, PyObject* const* args, Py_ssize_t count
              " needs a copy, and copy=False forbids one");
       return array.attr("astype")(wanted.dtype).release().ptr();
     }
-    if (!wanted.copy.is_none() && wanted.copy.cast<bool>()) array = array.attr("copy")();
+    const int copies = PyObject_IsTrue(wanted.copy.ptr());
+    if (copies < 0) throw py::error_already_set();
+    if (copies > 0) array = array.attr("copy")();
     return array.release().ptr();
   });
 }
 
 PyObject* function_protocol(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return guarded([&]() -> PyObject* {
-    if (count != 4) fail(ErrorKind::type, "__array_function__: takes a function, types, args and kwargs");
+    if (count != 4 || !PyDict_Check(args[3]))
+      fail(ErrorKind::type, "__array_function__: takes a function, types, args and kwargs");
     PyObject* function = args[0];
     // Python functions have another name for what they do to arrays than those of NumPy in C.
     static PyObject* const name = PyUnicode_InternFromString("_implementation");
@@ -83,8 +86,10 @@ PyObject* function_protocol(PyObject*, PyObject* const* args, Py_ssize_t count) 
     if (!found) PyErr_Clear(), found = PyObject_GetAttrString(function, "__wrapped__");
     if (!found) throw py::error_already_set();
     const auto plain = py::reinterpret_steal<py::object>(found);
+    const auto given = py::reinterpret_steal<py::tuple>(PySequence_Tuple(args[2]));
+    if (!given) throw py::error_already_set();
     const Asking own(function);
-    return PyObject_Call(plain.ptr(), args[2], args[3]);
+    return PyObject_Call(plain.ptr(), given.ptr(), args[3]);
   });
 }
 

@@ -216,25 +216,20 @@ struct Finish {
   }
 };
 
-// drop[i] = sum_c a[i, c] b[i, c] - drop[i], for `count` rows of whole vectors.
+// drop[i] = sum_c a[c, i] b[c, i] - drop[i], for turned tiles: in the order of the products, so that the slope of a
+// query that sees one key is 0.
 struct Dots {
-  template <int bytes, class T>
-  [[gnu::always_inline]] static void run(const Rows<T>& a, const Rows<T>& b, int64_t count, int64_t n, T* drop) {
-    using Sums = RowSums<bytes, T>;
-    for (int64_t i = 0; i < count; i += strip) {
-      const int64_t rows = std::min(strip, count - i);
-      double sums[1][strip];
-      Sums::sum(rows, padded<T>(n), [&](int64_t r, int64_t c, int64_t, typename Sums::Vector& v) {
-        typename Sums::Vector other;
-        Sums::load(a.data + (i + r) * a.stride + c, v);
-        Sums::load(b.data + (i + r) * b.stride + c, other);
-        v *= other;
-      }, sums);
-      for (int64_t r = 0; r < rows; ++r) drop[i + r] = T(sums[0][r]) - drop[i + r];
+  template <int, class T>
+  [[gnu::always_inline]] static void run(const T* a, const T* b, int64_t n, T* drop) {
+    for (int64_t i = 0; i < tile; i += lanes<T>) {
+      Block<T> sum = load(drop + i, lanes<T>, T(0));
+      for (T& v : sum.at) v = -v;
+      for (int64_t c = 0; c < n; ++c)
+        for (int l = 0; l < lanes<T>; ++l) sum.at[l] += a[c * tile + i + l] * b[c * tile + i + l];
+      store(sum, drop + i, lanes<T>);
     }
   }
 };
-
 struct AllFinite {
   template <int bytes, class T>
   [[gnu::always_inline]] static bool run(const blas::Matrix<T>& rows) {
@@ -363,12 +358,13 @@ struct Backward {
 
 template <class T>
 struct BackwardRoom {
-  Room<T> queries, seeds, scores, slopes, dq, dk, dv, rows_q, rows_k, rows_g, rows_out;
+  Room<T> queries, seeds, outs, scores, slopes, dq, dk, dv, rows_q, rows_k, rows_g;
   T base[tile], drop[tile];
 
   void fit(const Forward<T>& f) {
     queries.fit(f.q.cols * tile);
     seeds.fit(f.v.cols * tile);
+    outs.fit(f.v.cols * tile);
     scores.fit(tile * tile);
     slopes.fit(tile * tile);
   }
@@ -452,14 +448,14 @@ void pull(const Backward<T>& b, const Backward<T>* next, BackwardRoom<T>& room) 
     const int64_t keys = keys_seen(f.how, f.k.rows, first + count - 1);
     turn(f.q, first, T(f.how.scale), room.queries.data());
     turn(b.g, first, T(1), room.seeds.data());
-    const Rows<T> queries(f.q, first, count, room.rows_q), seeds(b.g, first, count, room.rows_g),
-        outs(b.out, first, count, room.rows_out);
+    turn(b.out, first, T(1), room.outs.data());
+    const Rows<T> queries(f.q, first, count, room.rows_q), seeds(b.g, first, count, room.rows_g);
     for (int64_t i = 0; i < tile; ++i) {
       const T lse = i < count ? b.lse[first + i] : T(0);
       room.base[i] = lse == minus_infinity<T> ? T(0) : lse;
       room.drop[i] = b.g_lse && i < count ? b.g_lse[first + i] : T(0);
     }
-    for_isa<Dots, const Rows<T>&, const Rows<T>&, int64_t, int64_t, T*>(seeds, outs, count, width, room.drop);
+    for_isa<Dots, const T*, const T*, int64_t, T*>(room.seeds.data(), room.outs.data(), width, room.drop);
     for (int64_t start = 0; start < keys; start += tile) {
       const int64_t n = std::min(tile, keys - start);
       const bool diagonal = f.how.is_causal && start == first;

@@ -80,8 +80,8 @@ template <class T>
   return detail::scale(T(1) + (e.r + e.tail), e.k);
 }
 
-// The same in about half as many operations, for what is added up: 0 where the result is below normal numbers, and
-// off by 2^-24 |x| (2^-53 |x|) of itself.
+// The same in about half as many operations, for what is added up: 0 where the result is below normal numbers,
+// infinite from a little below exp_highest on, and off by 2^-24 max(2, |x|) (2^-53 for doubles) of itself.
 template <class T>
 [[gnu::always_inline]] inline T exp_flushed(T x) {
   using namespace detail;

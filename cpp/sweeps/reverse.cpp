@@ -194,7 +194,7 @@ class Sweep {
     } catch (const Error& error) {
       rethrow_in_backward(error, node);
     }
-    if (options_.retain_graph) return;
+    if (options_.retain_graph || node.begins) return;  // a leaf of a transform holds nothing
     if (!node.traced) drop_saved(node, source_);
     else if (Recording::current()) node.freed = true, node.freed_at = source_;
   }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -176,8 +175,10 @@ def cond(
         raise ShapeError(f"cond: pred must be one bool, 0-d; got shape {choice.shape}")
     leaves, structure = _tensors("cond", operands)
     if _has_value(choice):
-        if not all(map(operator.is_, leaves, tree.leaves(operands))):  # modules stay themselves
-            operands = tree.unflatten(structure, leaves)
+        operands = tuple(  # modules stay themselves
+            x if all(isinstance(leaf, Tensor) for leaf in tree.leaves(x)) else _settled("cond", x)
+            for x in operands
+        )
         return _settled("cond", (true_fn if choice.item() else false_fn)(*operands))
 
     def branch(f: Callable[..., Any]) -> Callable[[list[Tensor]], Any]:

@@ -316,6 +316,7 @@ class Optimizer:
             raise ArgumentError(
                 f"{name}: load_state_dict takes what state_dict gave; {error!r} is wrong"
             ) from None
+        arguments.integer(f"{name}: load_state_dict", "steps", steps, 0)
         loaded = [
             {key: option(key, value) for key, value in options.items()} for options, _, _ in parts
         ]
