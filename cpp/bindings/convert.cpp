@@ -65,8 +65,7 @@ bool shareable(const py::array& array) {
 Ref<Buffer> buffer_behind(const py::array& array, int width) {
   py::object base = array;
   while (py::isinstance<py::array>(base)) base = py::reinterpret_borrow<py::array>(base).base();
-  if (!base) return {};
-  if (!is_tensor(base.ptr())) return {};
+  if (!base || !is_tensor(base.ptr())) return {};
   const Ref<Buffer>& buffer = value_of(base.ptr())->array.buffer();
   if (!buffer) return {};
   const auto offset = static_cast<const std::byte*>(array.data()) - buffer->data;

@@ -2,7 +2,6 @@
 // python/wengert/ufuncs.py, which has the words too.)
 #include "bindings/tensor.h"
 #include "graph/recording.h"
-#include "graph/tangents.h"
 
 namespace wengert::bindings {
 namespace {
@@ -80,7 +79,7 @@ PyObject* function_protocol(PyObject*, PyObject* const* args, Py_ssize_t count) 
     if (count != 4 || !PyDict_Check(args[3]))
       fail(ErrorKind::type, "__array_function__: takes a function, types, args and kwargs");
     PyObject* function = args[0];
-    // Python functions have another name for what they do to arrays than those of NumPy in C.
+    // What it does with arrays, by the one name or the other.
     static PyObject* const name = PyUnicode_InternFromString("_implementation");
     PyObject* found = PyObject_GetAttr(function, name);
     if (!found) PyErr_Clear(), found = PyObject_GetAttrString(function, "__wrapped__");

@@ -270,6 +270,20 @@ std::vector<Var> Replay::run_keeping(std::span<const Var> arguments, std::vector
   return hand_over(running);
 }
 
+// The results of an operation of its own, which is computed now and not again.
+static Vars compute_once(const std::string& name, const Vars& ins, const std::function<Arrays()>& compute,
+                         std::function<Vars(const Rule&)> joint_adjoint) {
+  const auto op = std::make_shared<Op>();
+  op->name = name;
+  op->inputs = {"*tensors"};
+  op->evaluate = [&](std::span<const Array>) { return compute(); };
+  op->joint_adjoint = std::move(joint_adjoint);
+  op->self = op;
+  Vars made = apply_all(*op, {ins.data(), ins.size()});
+  op->evaluate = {};
+  return made;
+}
+
 std::vector<Var> Replay::run_followed(std::span<const Var> arguments, const std::string& name, py::function f) {
   Vars ins(arguments.begin(), arguments.end());
   // What the call changes is kept aside, as it was read: later calls may change it again.
@@ -277,17 +291,14 @@ std::vector<Var> Replay::run_followed(std::span<const Var> arguments, const std:
     const bool aside = (variable.assigned || variable.copied) && !variable.value->tracked;
     ins.push_back(aside ? Var(Array::scalar<bool>(false)) : variable.value);
   }
-  const auto op = std::make_shared<Op>();
   const auto kept = std::make_shared<std::vector<Array>>();
   const auto self = shared_from_this();
-  op->name = name;
-  op->inputs = {"*tensors"};
-  op->evaluate = [&](std::span<const Array>) {
+  const auto run = [&] {
     Arrays out;
     for (const Var& y : run_keeping(arguments, kept.get())) out.push_back(y.array());
     return out;
   };
-  op->joint_adjoint = [self, kept, f = std::move(f), epoch = options_epoch()](const Rule& rule) {
+  auto pull = [self, kept, f = std::move(f), epoch = options_epoch()](const Rule& rule) {
     const auto followed = [](const Var& g) { return g && (g.is_abstract() || g->tangents); };
     const bool recorded = modes().grad_enabled || std::any_of(rule.gs.begin(), rule.gs.end(), followed);
     if (recorded && epoch != options_epoch())
@@ -297,9 +308,7 @@ std::vector<Var> Replay::run_followed(std::span<const Var> arguments, const std:
       return self->pull_back_once(rule, *kept);
     return recorded ? self->pull_back_recorded(rule, f) : self->pull_back(rule, *kept);
   };
-  op->self = op;
-  const Vars made = apply_all(*op, {ins.data(), ins.size()});
-  op->evaluate = {};
+  const Vars made = compute_once(name, ins, run, std::move(pull));
   std::vector<Var> out;
   for (std::size_t i = 0; i < made.size(); ++i) {
     const bool followed = std::find(pull_->results.begin(), pull_->results.end(), i) != pull_->results.end();
@@ -322,19 +331,14 @@ Vars Replay::pull_back_once(const Rule& rule, const std::vector<Array>& kept) {
   Vars found = pull_back(rule, kept), ins(rule.ins.begin(), rule.ins.end());
   for (const Var& g : rule.gs)
     if (g) ins.push_back(g);
-  const auto op = std::make_shared<Op>();
-  op->name = rule.op.name;
-  op->inputs = {"*tensors"};
-  op->evaluate = [&](std::span<const Array>) {
+  const auto values = [&] {
     Arrays out;
     for (const Var& g : found)
       if (g) out.push_back(g.array());
     return out;
   };
-  op->joint_adjoint = [](const Rule& again) -> Vars { refuse_to_repeat(again.op); return {}; };
-  op->self = op;
-  const Vars made = apply_all(*op, {ins.data(), ins.size()});
-  op->evaluate = {};
+  const auto refuse = [](const Rule& again) -> Vars { refuse_to_repeat(again.op); return {}; };
+  const Vars made = compute_once(rule.op.name, ins, values, refuse);
   std::size_t next = 0;
   for (Var& g : found)
     if (g) g = made[next++];

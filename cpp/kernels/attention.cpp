@@ -230,6 +230,7 @@ struct Dots {
     }
   }
 };
+
 struct AllFinite {
   template <int bytes, class T>
   [[gnu::always_inline]] static bool run(const blas::Matrix<T>& rows) {
