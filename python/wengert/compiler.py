@@ -345,17 +345,18 @@ class Compiled(_core._FastCall):
             entry.effects.finish()
             return tree.unflatten(entry.structure, found)
         results = []
-        if alone and (entry.once or (is_new and entry.effects.flags)):  # recording it was a call
-            results.append(tree.leaves(self._play(entry, rows, structure, fixed)))
-        for i in range(len(results), count):
-            leaves = [x[i] for x in tensors] if steps is None else tensors
-            traced, named = tree.unflatten(structure, leaves)
-            out = self(*self._join(traced, fixed), **named)
-            if (found := tree.leaves_like(entry.structure, out)) is None:
-                raise ArgumentError(f"run: steps must return like trees; got {out!r:.60}")
-            results.append(found)
-        parts = [stack([_core.asarray(x) for x in column]) for column in zip(*results)]
-        return tree.unflatten(entry.structure, parts)
+        recorded = alone and (entry.once or (is_new and entry.effects.flags))  # that was a call
+        for i in range(count):
+            if recorded and i == 0:
+                found = tree.leaves(self._play(entry, rows, structure, fixed))
+            else:
+                leaves = [x[i] for x in tensors] if steps is None else tensors
+                traced, named = tree.unflatten(structure, leaves)
+                out = self(*self._join(traced, fixed), **named)
+                if (found := tree.leaves_like(entry.structure, out)) is None:
+                    raise ArgumentError(f"run: steps must return like trees; got {out!r:.60}")
+            results.append([_core.asarray(x, copy=True) for x in found])  # later calls change them
+        return tree.unflatten(entry.structure, [stack(column) for column in zip(*results)])
 
     def _warn_of_rows(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> None:
         """Where rows are new and the whole is not, one batch may have been meant."""
