@@ -132,3 +132,21 @@ def test_two_backward_passes_to_an_argument():
 
     with pytest.warns(UserWarning, match="reaches an argument"):
         assert accumulated(wg.compile) == accumulated(lambda f: f) == [10.0, 20.0]
+
+
+@pytest.mark.parametrize("how", [lambda f: f, wg.compile])
+def test_parameters_that_the_swept_result_does_not_read_get_no_gradient(how):
+    a, b = (nn.Parameter(wg.ones(3)) for _ in range(2))
+    optimizer = wg.optim.AdamW([a, b], lr=0.1, weight_decay=0.5)
+    losses = how(lambda x: ((a * x).sum(), (b * a * x).sum()))
+    x = wg.tensor([1.0, 2.0, 3.0])
+    losses(x)[0].backward()
+    assert a.grad.tolist() == [1.0, 2.0, 3.0]
+    assert b.grad is None
+    optimizer.step()
+    assert b.tolist() == [1.0, 1.0, 1.0]  # zeros would have let its weight decay
+    assert a.tolist() != [1.0, 1.0, 1.0]
+    optimizer.zero_grad()
+    losses(x)[1].backward()
+    assert a.grad is not None
+    assert b.grad is not None

@@ -379,10 +379,24 @@ Vars Replay::pull_back_recorded(const Rule& rule, const py::function& f) {
   return out;
 }
 
+// Which values depend on the inputs that are `given`.
+static std::vector<bool> depend(const Program& program, const std::vector<bool>& given) {
+  std::vector<bool> out(program.types.size(), false);
+  for (std::size_t i = 0; i < given.size(); ++i) out[std::size_t(program.inputs[i])] = given[i];
+  for (const Step& step : program.steps) {
+    const bool any = std::any_of(step.ins.begin(), step.ins.end(), [&](ValueId id) { return out[std::size_t(id)]; });
+    for (const ValueId id : step.outs) out[std::size_t(id)] = any;
+  }
+  return out;
+}
+
+// What no cotangent reaches has none, as in a sweep of single operations: no zeros.
 Vars Replay::pull_back(const Rule& rule, const std::vector<Array>& kept) {
   std::vector<Array> inputs, outputs;
+  std::vector<bool> given;
   for (const std::size_t result : pull_->results) {
     const Type& type = rule.out_types[result];
+    given.push_back(bool(rule.gs[result]));
     inputs.push_back(rule.gs[result] ? rule.gs[result].array() : Array::scalar(type.dtype, 0.0).broadcast_to(type.shape));
   }
   inputs.insert(inputs.end(), kept.begin(), kept.end());
@@ -392,9 +406,14 @@ Vars Replay::pull_back(const Rule& rule, const std::vector<Array>& kept) {
   }
   pullers_.with([&] { return std::make_unique<Executor>(pull_->program, std::vector<Update>()); },
                 [&](Executor& executor) { execute(executor, inputs, outputs); });
+  const bool all = std::find(given.begin(), given.end(), false) == given.end();
+  const std::vector<bool> reached = all ? std::vector<bool>() : depend(pull_->program, given);
   Vars out(rule.ins.size());
-  for (std::size_t i = 0; i < pull_->found.size(); ++i)
-    if (pull_->found[i] >= 0) out[i] = Var(outputs[std::size_t(pull_->found[i])]);
+  for (std::size_t i = 0; i < pull_->found.size(); ++i) {
+    if (pull_->found[i] < 0) continue;
+    const auto place = std::size_t(pull_->found[i]);
+    if (all || reached[std::size_t(pull_->program.outputs[place])]) out[i] = Var(outputs[place]);
+  }
   return out;
 }
 
