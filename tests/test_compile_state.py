@@ -477,23 +477,6 @@ def test_gradients_left_between_the_steps_of_a_run():
     assert w.grad.tolist() == [6.0]
 
 
-def test_a_captured_tensor_as_the_result_of_a_run():
-    p = wg.nn.Parameter(wg.ones(2))
-    optimizer = wg.optim.SGD([p], lr=0.25)
-
-    @wg.compile
-    def step():
-        optimizer.zero_grad(set_to_none=False)  # the first call has none
-        (p * p).sum().backward()
-        optimizer.step()
-        return p
-
-    rows = step.run(steps=3)
-    assert rows.tolist() == [[0.5, 0.5], [0.25, 0.25], [0.125, 0.125]]
-    assert not rows.requires_grad
-    assert step.run(steps=2).tolist() == [[0.0625, 0.0625], [0.03125, 0.03125]]
-
-
 def test_an_error_in_the_middle_of_a_run():
     count = wg.tensor(0)
 

@@ -218,7 +218,7 @@ void Replay::fix(Running& running) {
     else running.given.push_back(i);
   }
   for (std::size_t j = 0; j < count; ++j)
-    if (j < results_ || j >= first_gradient_) running.made.push_back(j);
+    if (j < results_ || (j >= first_gradient_ && !running.carries)) running.made.push_back(j);
   running.executor.fix(running.inputs, fixed);
   running.fixed = true;
 }
@@ -420,14 +420,17 @@ Vars Replay::pull_back(const Rule& rule, const std::vector<Array>& kept) {
 bool Replay::repeats() const {
   for (const Outside& variable : variables_)
     if (variable.copied) return false;
-  for (const Slot& slot : slots_)
-    if (slot.had || slot.has) return false;
-  return true;
+  // A limit was planned without the changes of gradients in place.
+  const auto stays = [&](const Slot& slot) { return slot.had == slot.has && !(limit_ && slot.is_carried()); };
+  return std::all_of(slots_.begin(), slots_.end(), stays);
 }
 
 std::vector<Var> Replay::run_many(std::span<const Var> arguments, const std::vector<bool>& stacked, int64_t steps) {
-  Running& running = free_executor(!pull_);
+  Running& running = executor_of_runs();
   const Busy busy(running);
+  if (running.carries)  // in place, but not in that of a gradient that somebody may hold
+    for (const Slot& slot : slots_)
+      if (slot.is_carried()) leave_gradient(slot.leaf, Var(kernels::contiguous_copy(gradient_of(slot.leaf).array())));
   bind(running, arguments, steps);
   note_changes();
   std::vector<bool> rows = stacked;
@@ -443,20 +446,39 @@ std::vector<Var> Replay::run_many(std::span<const Var> arguments, const std::vec
   return hand_over(running);
 }
 
+// Without what the reverse sweep reads.
+const Program& Replay::shown() {
+  if (!pull_) return program_;
+  if (!shown_) {
+    shown_ = limit_ ? unlimited_ : program_;
+    shown_->outputs.resize(first_kept_);
+    simplify(*shown_);
+    if (limit_) keep_within(*shown_, updates_, *limit_);
+  }
+  return *shown_;
+}
+
 Replay::Running& Replay::free_executor(bool keeps) {
   for (auto& running : executors_)
-    if (!running->busy && running->keeps == keeps) return *running;
-  if (keeps) {
-    executors_.push_back(std::make_unique<Running>(program_, updates_, true));
-  } else {
-    if (!shown_) {
-      shown_ = limit_ ? unlimited_ : program_;
-      shown_->outputs.resize(first_kept_);
-      simplify(*shown_);
-      if (limit_) keep_within(*shown_, updates_, *limit_);
-    }
-    executors_.push_back(std::make_unique<Running>(*shown_, updates_, false));
+    if (!running->busy && running->keeps == keeps && !running->carries) return *running;
+  executors_.push_back(std::make_unique<Running>(keeps ? program_ : shown(), updates_, keeps));
+  return *executors_.back();
+}
+
+// Gradients that each step finds and leaves are inputs that it changes.
+Replay::Running& Replay::executor_of_runs() {
+  std::vector<Update> updates = updates_;
+  std::size_t output = first_gradient_;
+  for (std::size_t r = 0, s = 0; s < slots_.size(); ++s) {
+    if (slots_[s].is_carried()) updates.push_back({arguments_ + variables_.size() + r, output});
+    r += slots_[s].had;
+    output += slots_[s].changed && slots_[s].has;
   }
+  if (updates.size() == updates_.size()) return free_executor(!pull_);
+  for (auto& running : executors_)
+    if (!running->busy && running->carries) return *running;
+  executors_.push_back(std::make_unique<Running>(shown(), updates, false));
+  executors_.back()->carries = true;
   return *executors_.back();
 }
 

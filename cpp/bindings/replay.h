@@ -47,7 +47,7 @@ class Replay : public std::enable_shared_from_this<Replay> {
   // Whether an argument lies in memory that the call changes: what it reads there depends on when.
   bool overlaps(std::span<const Var> arguments) const;
   std::vector<Var> run(std::span<const Var> arguments);
-  // Whether steps can follow each other without a look at the leaves' gradients in between.
+  // Whether the call leaves the leaves' gradients as it wants to find them, so that steps can follow each other.
   bool repeats() const;
   // `steps` runs in one go, results stacked; step i reads row i of the arguments that are `stacked`.
   std::vector<Var> run_many(std::span<const Var> arguments, const std::vector<bool>& stacked, int64_t steps);
@@ -75,6 +75,7 @@ class Replay : public std::enable_shared_from_this<Replay> {
   struct Slot {
     Ref<Node> leaf;
     bool had, changed, has;
+    bool is_carried() const { return had && changed && has; }  // from step to step of a run
   };
   // Calls from several threads run side by side, each in memory of its own. Variables that are read
   // where they lie stay among the inputs from call to call.
@@ -82,12 +83,16 @@ class Replay : public std::enable_shared_from_this<Replay> {
     Executor executor;
     std::vector<Array> inputs, outputs;
     std::vector<std::size_t> given, made;  // places of those that each call brings, and that it makes
-    bool fixed = false, busy = false, keeps;  // also what the reverse sweep reads
+    bool fixed = false, busy = false;
+    bool keeps;            // also what the reverse sweep reads
+    bool carries = false;  // gradients, which it changes in place
     Running(const Program& program, const std::vector<Update>& updates, bool keeps_all)
         : executor(program, updates), keeps(keeps_all) {}
   };
 
   Running& free_executor(bool keeps);
+  Running& executor_of_runs();
+  const Program& shown();
   void bind(Running& running, std::span<const Var> arguments, int64_t rows);
   void fix(Running& running);
   void note_changes();

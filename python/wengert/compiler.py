@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import _core, arguments, byte_size, other_names, tree
-from ._core import ArgumentError, ArgumentTypeError, FileError, ShapeError, Tensor, TraceError
+from ._core import ArgumentTypeError, FileError, Tensor, TraceError
 from .checked import calls_itself, checked_call, warn
-from .functions import stack
 from .loop_checkpoints import Budget, Checkpoint, TwoLevel
 from .program import Program
+from .runs import run
 from .side_effects import Watch, in_turn
 
 if TYPE_CHECKING:
@@ -316,57 +316,7 @@ class Compiled(_core._FastCall):
         >>> add.run(wg.tensor(1.0), steps=2)
         tensor([7., 8.])
         """
-        if _core._within_transform():
-            raise TraceError("run: cannot be recorded or differentiated; call the function instead")
-        tensors, structure, fixed = self._leaves(args, kwargs)
-        if steps is None:
-            sizes = {x.shape[0] if x.ndim else None for x in tensors}
-            if len(sizes) != 1 or None in sizes:
-                raise ShapeError(
-                    "run: every argument needs the same number of rows, one a step; got shapes "
-                    f"{', '.join(str(x.shape) for x in tensors) or 'none'}. For the same arguments "
-                    "in every step: run(..., steps=n). Batches lie along one: (steps, batch, ...)"
-                )
-            count = tensors[0].shape[0]
-            rows = [x[0] for x in tensors] if count else []
-        else:
-            count, rows = arguments.integer("run", "steps", steps, 1), tensors
-        if count < 1:
-            raise ArgumentError("run: needs at least one step; the arguments have no rows")
-        misses = self._misses
-        entry = self._find(rows, structure, fixed)
-        replay = entry.replay
-        is_new = self._misses > misses
-        if steps is None and is_new:
-            self._warn_of_rows(tensors, structure, fixed)
-        alone = not (entry.effects.is_eager or _core._watching() or replay.overlaps(tensors))
-        if replay.repeats and alone and not (entry.once or entry.effects.flags):
-            found = replay.run_many(tensors, [steps is None] * len(tensors), count)
-            entry.effects.finish()
-            return tree.unflatten(entry.structure, found)
-        results = []
-        recorded = alone and (entry.once or (is_new and entry.effects.flags))  # that was a call
-        for i in range(count):
-            if recorded and i == 0:
-                found = tree.leaves(self._play(entry, rows, structure, fixed))
-            else:
-                leaves = [x[i] for x in tensors] if steps is None else tensors
-                traced, named = tree.unflatten(structure, leaves)
-                out = self(*self._join(traced, fixed), **named)
-                if (found := tree.leaves_like(entry.structure, out)) is None:
-                    raise ArgumentError(f"run: steps must return like trees; got {out!r:.60}")
-            results.append([_core.asarray(x, copy=True) for x in found])  # later calls change them
-        return tree.unflatten(entry.structure, [stack(column) for column in zip(*results)])
-
-    def _warn_of_rows(self, tensors: list[Tensor], structure: Any, fixed: tuple) -> None:
-        """Where rows are new and the whole is not, one batch may have been meant."""
-        if self._key(tensors, structure, fixed) in self._recordings:
-            whole = max((x.shape for x in tensors), key=len)
-            warn(
-                f"run: each of {whole[0]} steps takes one row of every argument, such as "
-                f"{whole[1:]} of {whole}, with which whole {self.__name__} was called before. For "
-                "the same arguments in every step: run(..., steps=n)"
-            )
+        return run(self, args, kwargs, steps)
 
     def _replay(self, args: tuple, kwargs: dict) -> tuple[Any, list[Tensor]]:
         tensors, structure, fixed = self._leaves(args, kwargs)
