@@ -573,3 +573,27 @@ def test_steps_of_several_shapes_share_the_state():
     assert [bits(compiled(wg.tensor(x))) for x in rows] == expected
     assert bits(module.mean) == bits(eager.mean)
     assert compiled.cache_info() == (4, 2, 2)
+
+
+@pytest.mark.parametrize("value", [3.0, "done", True, (3.0,), np.float32(3.0), np.full(2, 3.0)])
+@pytest.mark.parametrize("there", [True, False], ids=["None", "absent"])
+def test_what_the_first_call_sets_up_is_there_for_the_next(value, there):
+    class Scaled(nn.Module):
+        def __init__(self):
+            if there:
+                self.scale = None
+
+        def forward(self, x):
+            if getattr(self, "scale", None) is None:
+                self.scale = value
+                return x
+            return x * 3
+
+    for call in (lambda f, x: f(x), lambda f, x: f.run(x, steps=1)[0]):
+        model = Scaled()
+        f = wg.compile(lambda x, model=model: model(x))
+        assert [call(f, wg.ones(2)).tolist() for _ in range(4)] == [[1.0, 1.0]] + 3 * [[3.0, 3.0]]
+        assert f.cache_info().misses == 2
+    model = Scaled()
+    rows = wg.compile(lambda x: model(x)).run(wg.ones(1), steps=3)
+    assert rows.tolist() == [[1.0], [3.0], [3.0]]

@@ -216,13 +216,6 @@ class _Change(NamedTuple):
             not self.is_set and type(self.seen(self.old)) in _NUMBERS and type(self.new) in _NUMBERS
         )
 
-    def settles(self) -> bool:
-        """Whether the next call is taken to do what this one did: parts made at the first use."""
-        if self.unread:
-            return self.is_set
-        missing = self.seen(self.old)
-        return (missing is None or missing is ABSENT) and not _flat(self.new)[0]
-
 
 def _flat(value: Any) -> tuple[list[Any], Any]:
     """The leaves and the structure of a tensor, or of a container of tensors. (Modules tell of
@@ -510,7 +503,7 @@ class Watch:
             self._lost.append((weakref.ref(change.owner), change.path))
         elif not _was_filled(change, leaves, kept):
             self._plain.append(change)
-            if not change.counts() and not change.settles():
+            if not change.counts() and not change.is_set:
                 self.once.append(f"{change.path}, which the call itself binds anew")
 
 
