@@ -359,3 +359,24 @@ def test_a_gradient_that_shares_foreign_memory_with_another_parameter(compiled):
 
     (wg.compile(step) if compiled else step)()
     assert set(data.tolist()) == {1.5} and set(second.tolist()) == {0.0}
+
+
+def test_loading_equal_options_records_nothing_anew():
+    model = nn.Linear(2, 1)
+    optimizer = wg.optim.AdamW(model.parameters(), lr=0.1)
+
+    @wg.compile
+    def step(x):
+        model(x).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step(wg.ones((1, 2)))
+    for _ in range(4):
+        optimizer.load_state_dict(optimizer.state_dict())
+        optimizer.param_groups[0]["weight_decay"] = optimizer.param_groups[0]["weight_decay"]
+        step(wg.ones((1, 2)))
+    assert step.cache_info().misses == 1
+    optimizer.param_groups[0]["weight_decay"] = 0.5
+    step(wg.ones((1, 2)))
+    assert step.cache_info().misses == 2

@@ -597,3 +597,25 @@ def test_what_the_first_call_sets_up_is_there_for_the_next(value, there):
     model = Scaled()
     rows = wg.compile(lambda x: model(x)).run(wg.ones(1), steps=3)
     assert rows.tolist() == [[1.0], [3.0], [3.0]]
+
+
+def test_values_put_into_containers_that_are_arguments_are_named():
+    def step(state, x, *, log):
+        state["h"] = wg.tanh(state["h"] + x)
+        log.append(state["h"].sum())
+        return state["h"]
+
+    state, log = {"h": wg.zeros(2)}, [wg.ones(())]
+    with pytest.warns(UserWarning, match=r"new values at argument 0\['h'\], log\[1\]: within"):
+        wg.compile(step)(state, wg.ones(2), log=log)
+    assert state["h"].tolist() == [0.0, 0.0] and len(log) == 1
+
+    def take_out(state, x):
+        state.pop("unused")
+        state["a"], state["b"] = state["b"], state["a"]
+        return state["a"] + x
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        given = {"a": wg.zeros(()), "b": wg.ones(()), "unused": wg.ones(())}
+        assert wg.compile(take_out)(given, wg.ones(())).item() == 2.0

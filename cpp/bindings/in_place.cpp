@@ -147,15 +147,16 @@ void check_in_place(const char* where, const Var& to, const Var& from) {
   if (to.is_abstract()) refuse_traced(where);
   if (from.is_abstract() && !Recording::current())
     fail(ErrorKind::trace, where, ": a tensor from outside cannot hold a traced value, at ", show_source(source_here()),
-         "; return the value");
+         "; return the value, or build it by wg.stack, wg.concat or wg.where. (Layers with running statistics need "
+         "model.eval() or track_running_stats=False here.)");
   if (to->tracked && !to->is_leaf)
     fail(ErrorKind::graph, where, ": only leaves can change in place; this tensor was made by '", to->node->name(),
          "'. Make a new one instead, for example with wg.where");
   if (to->tracked && modes().grad_enabled)
     fail(ErrorKind::graph, where, ": a leaf that requires a gradient changes in place only inside wg.no_grad()");
   if (from->tracked && modes().grad_enabled)
-    fail(ErrorKind::graph, where, ": a change in place would lose the history of the new value; detach it first: "
-         "value.detach()");
+    fail(ErrorKind::graph, where, ": a change in place would lose the history of the new value; make a new tensor by "
+         "wg.stack, wg.concat or wg.where, or give up the gradient: value.detach()");
   if (carries_tangent(to) || carries_tangent(from))
     fail(ErrorKind::graph, where, ": a change in place would lose the tangent that wg.jvp pushes; use wg.where or "
          "wg.concat, or detach the value first: value.detach()");

@@ -77,7 +77,7 @@ Replay::Replay(Program program, const Recording& recording, std::size_t argument
   // Outputs: results, new values of variables, gradients that are left behind.
   std::size_t output = results_;
   for (std::size_t v = 0; v < variables_.size(); ++v)
-    if (variables_[v].assigned) updates_.push_back({arguments_ + v, output++});
+    if (variables_[v].assigned) updates_.push_back({arguments_ + v, output++, true});
   first_kept_ = first_gradient_ = output;
   for (const Slot& slot : slots_) first_kept_ += slot.changed && slot.has;
   before_ = program_;
@@ -470,7 +470,7 @@ Replay::Running& Replay::executor_of_runs() {
   std::vector<Update> updates = updates_;
   std::size_t output = first_gradient_;
   for (std::size_t r = 0, s = 0; s < slots_.size(); ++s) {
-    if (slots_[s].is_carried()) updates.push_back({arguments_ + variables_.size() + r, output});
+    if (slots_[s].is_carried()) updates.push_back({arguments_ + variables_.size() + r, output, true});
     r += slots_[s].had;
     output += slots_[s].changed && slots_[s].has;
   }

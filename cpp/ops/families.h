@@ -176,8 +176,9 @@ Var call(const Op& op, std::initializer_list<Var> inputs, const Attrs& attrs);
 // The tangent is the op itself, applied to the tangents.
 Op linear(Op row, uint32_t linear_in = saves_all);
 // A row that raises for indices out of bounds.
-inline Op bounded(Op row) {
+inline Op bounded(Op row, Op::Bounds bounds) {
   row.may_raise = true;
+  row.bounds = bounds;
   return row;
 }
 // A kernel plus its meaning in other operations: transforms that the row leaves out follow from the

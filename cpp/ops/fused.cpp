@@ -253,6 +253,8 @@ Op cross_entropy_grad_row() {
                cross_entropy_grad_meaning);
 }
 
+Ints classes_of(const Type& logits, const Attrs& at) { return {logits.shape[1], at.integer("ignore_index")}; }
+
 }  // namespace
 
 std::vector<Op> fused_rows() {
@@ -260,8 +262,8 @@ std::vector<Op> fused_rows() {
           softmax_grad_row(),
           log_softmax_row(),
           log_softmax_grad_row(),
-          bounded(cross_entropy_row()),
-          bounded(cross_entropy_grad_row())};
+          bounded(cross_entropy_row(), {1, [](auto in, auto, const Attrs& at) { return classes_of(in[0], at); }}),
+          bounded(cross_entropy_grad_row(), {2, [](auto in, auto, const Attrs& at) { return classes_of(in[1], at); }})};
 }
 
 }  // namespace wengert

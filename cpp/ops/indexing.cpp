@@ -49,6 +49,14 @@ Shape replaced(const Shape& shape, int64_t axis, std::size_t count, const Shape&
   return out;
 }
 
+// Of the axes that `count` index arrays index together.
+Ints indexed_sizes(const Shape& shape, std::size_t count, const Attrs& attrs) {
+  const Ints& axes = attrs.ints("axes");
+  Ints out;
+  for (std::size_t i = 0; i < count; ++i) out.push_back(shape[std::size_t(axes[0]) + i]);
+  return out;
+}
+
 Ints adjacent_axes(int64_t first, std::size_t count) {
   Ints axes(count);
   std::iota(axes.begin(), axes.end(), first);
@@ -387,12 +395,12 @@ Op argsort_row() {
 
 std::vector<Op> indexing_rows() {
   return {
-      bounded(take_row()),
-      bounded(gather_row()),
-      bounded(scatter_add_row()),
-      bounded(take_along_axis_row()),
-      bounded(scatter_add_along_axis_row()),
-      bounded(one_hot_row()),
+      bounded(take_row(), {1, [](auto in, auto, const Attrs& at) { return Ints{in[0].shape[std::size_t(at.integer("axis"))]}; }}),
+      bounded(gather_row(), {1, [](auto in, auto, const Attrs& at) { return indexed_sizes(in[0].shape, in.size() - 1, at); }}),
+      bounded(scatter_add_row(), {1, [](auto in, auto out, const Attrs& at) { return indexed_sizes(out[0].shape, in.size() - 1, at); }}),
+      bounded(take_along_axis_row(), {1, [](auto in, auto, const Attrs& at) { return Ints{in[0].shape[std::size_t(at.integer("axis"))]}; }}),
+      bounded(scatter_add_along_axis_row(), {1, [](auto, auto out, const Attrs& at) { return Ints{out[0].shape[std::size_t(at.integer("axis"))]}; }}),
+      bounded(one_hot_row(), {0, [](auto, auto out, const Attrs&) { return Ints{out[0].shape.back(), 0}; }}),  // none negative
       sort_row(),
       argsort_row(),
   };

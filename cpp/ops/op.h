@@ -139,6 +139,12 @@ struct Op {
   bool is_long = false;     // a loop: takes long, however few numbers it reads
   bool calls_out = false;   // a loop whose body computes in Python
   bool may_raise = false;   // for some numbers
+  // Of a row that raises for indices out of bounds, which are its inputs from `first` on: what they are held to. Where
+  // the same indices have been held to the same before, it does not raise.
+  struct Bounds {
+    std::size_t first = 0;
+    Ints (*of)(std::span<const Type> in, std::span<const Type> out, const Attrs&) = nullptr;
+  } bounds = {};
   const Program* body = nullptr;      // of an op that stands for a program; where it runs, its steps take its place
 
   // Not to be carried out where its result is not wanted.

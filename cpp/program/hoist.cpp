@@ -47,7 +47,7 @@ int64_t sink_steps(Program& program, const std::vector<Array>& arrays) {
     const Step& step = program.steps[s];
     if (is_view(step, arrays)) continue;
     const Op& op = *step.op;
-    const bool may = !op.tiles && !op.fold && !op.evaluate && !op.calls_out && !step.own_op;
+    const bool may = !op.tiles && !op.fold && !op.stays() && !step.own_op;
     std::size_t reader = end;
     for (const ValueId id : step.outs)
       if (const auto found = readers.find(home(id)); found != readers.end()) reader = std::min(reader, found->second.first);
@@ -94,13 +94,16 @@ int64_t hoist_renewals(Program& program, const std::vector<Array>& arrays, std::
   // Steps stay where they are, at their own number, but for those moved, which follow the last step
   // that they wait for; what reads their results comes later anyway.
   std::vector<std::pair<std::size_t, bool>> place;  // and whether it was moved there
+  const std::vector<bool> failing = may_fail(program);
+  std::size_t safe = 0;  // nothing changes before what may fail
   int64_t count = 0;
   for (std::size_t s = 0; s < program.steps.size(); ++s) {
+    if (failing[s]) safe = s;
     const Step& step = program.steps[s];
     place.emplace_back(s, false);
     const bool renewing = std::any_of(step.outs.begin(), step.outs.end(), [&](ValueId id) { return renews.contains(id); });
     if (renewing && frees(s)) {
-      std::size_t after = 0;
+      std::size_t after = safe;
       for (const ValueId id : step.ins)
         if (const auto found = made_at.find(home(id)); found != made_at.end()) after = std::max(after, place[found->second].first);
       for (const ValueId id : step.outs)

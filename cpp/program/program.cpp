@@ -131,6 +131,22 @@ std::vector<Array> lay_out(const Program& program) {
   return arrays;
 }
 
+std::vector<bool> may_fail(const Program& program) {
+  std::vector<bool> out;
+  std::vector<std::pair<std::vector<ValueId>, Ints>> checked;
+  for (const Step& step : program.steps) {
+    out.push_back(step.op->stays());
+    const Op::Bounds& bounds = step.op->bounds;
+    if (!bounds.of || step.own_op) continue;
+    const std::vector<Type> in = program.types_of(step.ins), made = program.types_of(step.outs);
+    std::pair own{std::vector<ValueId>(step.ins.begin() + std::ptrdiff_t(bounds.first), step.ins.end()),
+                  bounds.of(in, made, step.attrs)};
+    if (std::find(checked.begin(), checked.end(), own) != checked.end()) out.back() = false;
+    else checked.push_back(std::move(own));
+  }
+  return out;
+}
+
 std::vector<int32_t> count_readers(const Program& program) {
   std::vector<int32_t> readers(program.types.size(), 0);
   for (const Step& step : program.steps)

@@ -60,6 +60,9 @@ Halves split(const Program& program, std::size_t at, std::span<const ValueId> re
 // a view shares with the value it looks at.
 std::vector<Array> lay_out(const Program& program);
 
+// Which steps may raise or be interrupted, those left out whose indices an earlier one has checked.
+std::vector<bool> may_fail(const Program& program);
+
 // How often each value is read, by steps and as an output.
 std::vector<int32_t> count_readers(const Program& program);
 

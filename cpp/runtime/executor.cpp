@@ -105,7 +105,7 @@ class Planner {
     return {readers_.data() + from, first_reader_[std::size_t(buffer) + 1] - from};
   }
 
-  // From which unit on nothing is waited for from the disk: only then may inputs change.
+  // From which unit on nothing is waited for from the disk, and nothing can fail: only then may inputs change.
   void find_quiet() {
     std::unordered_set<int32_t> fetched;
     for (std::size_t u = 0; u < units_.size(); ++u)
@@ -117,6 +117,9 @@ class Planner {
         if (move == Transfer::end_spill) quiet_ = u;
         if (move == Transfer::fetch) fetched.insert(home(step.outs[0]));
       }
+    const std::vector<bool> failing = may_fail(program_);
+    for (std::size_t u = 0; u < units_.size(); ++u)
+      if (std::any_of(units_[u].steps.begin(), units_[u].steps.end(), [&](std::size_t s) { return failing[s]; })) safe_ = u + 1;
   }
 
   void bind_inputs() {
@@ -198,7 +201,8 @@ class Planner {
       Life& life = life_of(made);
       bool direct = !life.outside && is_whole(value) && value.type() == input.type();
       if (direct && (quiet_ > 0 || !keep_in_rows(update.input, made))) {
-        direct = life.made >= quiet_ && !life.bound_to_state && !life_of(old).shown && may_overwrite(made, old, life.made);
+        direct = life.made >= (update.late ? std::max(quiet_, safe_) : quiet_) && !life.bound_to_state &&
+                 !life_of(old).shown && may_overwrite(made, old, life.made);
         if (direct) {
           life.outside = true;
           to_.inputs_[update.input].also.push_back(value.buffer());
@@ -463,7 +467,7 @@ class Planner {
   std::vector<std::size_t> place_of_;          // of each buffer that others lie within, among the intervals
   std::vector<Placed> inside_;
   int64_t arena_bytes_ = 0, room_bytes_ = 0;
-  std::size_t quiet_ = 0, peak_unit_ = 0;
+  std::size_t quiet_ = 0, safe_ = 0, peak_unit_ = 0;
   std::vector<int64_t> places_;  // in the file, by slot
   int64_t file_bytes_ = 0;
 };

@@ -11,6 +11,7 @@ namespace wengert {
 // An output that ends in the memory of an input: the recorded change of a tensor in place.
 struct Update {
   std::size_t input, output;  // places in the program's lists
+  bool late = false;          // not before all has run that may fail or be interrupted
 };
 
 // What one unit of a run is and costs: the operations it runs together, and bytes that leave or enter

@@ -40,7 +40,7 @@ void Executor::end_step() {
 
 void Executor::settle_states() {
   for (const State& state : states_)
-    if (const Buffer& input = *inputs_[state.input].buffer; state.before < 0 && input.bytes)
+    if (const Buffer& input = *inputs_[state.input].buffer; state.before < 0 && input.bytes && input.data != state.home)
       std::memcpy(state.home, input.data, input.bytes);
 }
 
@@ -64,22 +64,34 @@ void Executor::run_piece(std::span<const Array> inputs, std::span<const Array> o
   const int64_t start = backwards ? last - 1 : first, sign = backwards ? -1 : 1;
   begin_disk();
   bind(inputs, outputs, stacked, start);
-  for (int64_t count = first, row = start; count < last; ++count, row += sign) {
-    begin_step(outputs, rows ? row : 0, count + 1 < last ? row + sign : -1);
-    step();
-    finish(inputs, outputs, rows, row);
-    end_step();
-    if (!rows) continue;
-    for (std::size_t i = 0; moves && i < inputs_.size() && i < stacked.size(); ++i)
-      if (stacked[i]) inputs_[i].buffer->data += sign * int64_t(inputs_[i].buffer->bytes);
-    for (const std::size_t j : bound_results_)
-      results_[j].buffer->data += sign * int64_t(results_[j].buffer->bytes);
+  // Where a step fails, those before it have been, and all that they changed is so.
+  const auto settle = [&] {
+    settle_states();
+    for (const std::size_t u : loose_updates_) {
+      const std::size_t i = updates_[u].input;
+      if (!inputs[i].is_contiguous()) kernels::copy(inputs_[i].staged, inputs[i]);
+    }
+  };
+  try {
+    for (int64_t count = first, row = start; count < last; ++count, row += sign) {
+      begin_step(outputs, rows ? row : 0, count + 1 < last ? row + sign : -1);
+      step();
+      finish(inputs, outputs, rows, row);
+      end_step();
+      if (!rows) continue;
+      for (std::size_t i = 0; moves && i < inputs_.size() && i < stacked.size(); ++i)
+        if (stacked[i]) inputs_[i].buffer->data += sign * int64_t(inputs_[i].buffer->bytes);
+      for (const std::size_t j : bound_results_)
+        results_[j].buffer->data += sign * int64_t(results_[j].buffer->bytes);
+    }
+  } catch (...) {
+    for (const State& state : states_)  // the last step may have begun to write at home
+      if (const Buffer& input = *inputs_[state.input].buffer; state.before >= 0 && input.bytes && input.data != state.home)
+        std::memcpy(state.home, input.data, input.bytes);
+    settle();
+    throw;
   }
-  if (first < last) settle_states();
-  for (const std::size_t u : loose_updates_) {
-    const std::size_t i = updates_[u].input;
-    if (!inputs[i].is_contiguous()) kernels::copy(inputs_[i].staged, inputs[i]);
-  }
+  settle();
 }
 
 void Executor::step() {

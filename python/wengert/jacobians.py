@@ -234,7 +234,7 @@ def ravel(values: Any) -> tuple[Tensor, Callable[[Any], Any]]:
     """``(flat, unravel)``: all leaves as one vector, and the function that rebuilds the tree.
 
     For ``scipy.optimize`` and samplers. Leaves are floating point; the vector has the widest dtype,
-    and ``unravel`` restores each leaf's own.
+    and ``unravel`` restores each leaf's own; Python numbers have none and take the vector's.
 
     >>> flat, unravel = wg.ravel({"a": wg.ones((2, 2)), "b": 3.0})
     >>> flat
@@ -244,9 +244,10 @@ def ravel(values: Any) -> tuple[Tensor, Callable[[Any], Any]]:
     """
     leaves, structure = _float_leaves("ravel", "leaves", values)
     shapes = [x.shape for x in leaves]
-    dtypes = [x.dtype for x in leaves]
     total = sum(x.size for x in leaves)
     flat = concat([x.reshape(-1) for x in leaves]) if leaves else _core.asarray([])
+    numbers = [type(x) in (int, float) for x in tree.leaves(values)]
+    dtypes = [flat.dtype if n else x.dtype for n, x in zip(numbers, leaves)]
 
     def unravel(vector: Any) -> Any:
         x = _core.asarray(vector)

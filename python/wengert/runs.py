@@ -58,9 +58,9 @@ def _rows(tensors: list[Tensor]) -> int:
     if len(sizes) != 1 or None in sizes:
         raise ShapeError(
             "run: every argument needs the same number of rows, one a step; got shapes "
-            f"{', '.join(str(x.shape) for x in tensors) or 'none'}. For the same arguments in "
-            "every step: run(..., steps=n). Batches lie along a first axis of their own: "
-            "(steps, batch, ...)"
+            f"{', '.join(str(x.shape) for x in tensors) or 'none'}. What is the same in every step "
+            "the function can close over, or all of it: run(..., steps=n). Batches lie along a "
+            "first axis of their own: (steps, batch, ...)"
         )
     return tensors[0].shape[0]
 

@@ -278,6 +278,7 @@ class Watch:
         self._waiting: list[_Change] = []
         self._plain: list[_Change] = []  # the call's own, which stay
         self._lost: list[tuple[weakref.ref, str]] = []  # in copies, which arguments are
+        self._dropped: list[str] = []  # in containers that are arguments, which are copies too
         self._due: list[_Change] = []
         # Tensors whose flags the call set: to what, and what they were.
         self.flags: list[tuple[weakref.ref, bool, bool]] = []
@@ -318,7 +319,9 @@ class Watch:
         try:
             with _reads.noted():
                 args, kwargs = arguments()
+                given = _parts(args, kwargs)
                 out = f(*args, **kwargs)
+                self._dropped = _new_parts(given, args, kwargs)
                 returned = Counter(map(id, tree.leaves(out)))
         finally:
             _open.watches.remove(self)
@@ -393,6 +396,13 @@ class Watch:
                 f"compile: {self.name} sets {paths} of a module that is an argument, which is a "
                 f"copy within the call, so that this is lost. Let {self.name} close over the "
                 "module, or return the value"
+            )
+        if self._dropped:
+            warn(
+                f"compile: {self.name} puts new values at {', '.join(self._dropped[:_SHOWN])}: within "
+                "the call the containers that are arguments are copies, so that the caller does not "
+                "get them. Return the new values, or let the caller keep them in tensors "
+                "(t.assign(value))"
             )
         if self.is_eager:
             self.undo()
@@ -505,6 +515,22 @@ class Watch:
             self._plain.append(change)
             if not change.counts() and not change.is_set:
                 self.once.append(f"{change.path}, which the call itself binds anew")
+
+
+def _parts(args: list[Any], kwargs: dict) -> dict[str, Any]:
+    """By path, what the containers among the arguments hold."""
+    out = {}
+    for name, arg in [*((f"argument {i}", x) for i, x in enumerate(args)), *kwargs.items()]:
+        if not isinstance(arg, (Tensor, Watched)):
+            leaves, structure = tree.flatten(arg, whole=(Watched,))
+            where = tree.paths(tree.unflatten(structure, [0] * len(leaves)))
+            out.update(zip([name + path for path in where], leaves))
+    return out
+
+
+def _new_parts(given: dict[str, Any], args: list[Any], kwargs: dict) -> list[str]:
+    known = {id(x) for x in given.values()}
+    return [path for path, x in _parts(args, kwargs).items() if id(x) not in known]
 
 
 def _is_copy(owner: Any) -> bool:

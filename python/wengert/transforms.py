@@ -228,7 +228,10 @@ def value_and_grad(
 def grad(
     f: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = False
 ) -> Callable[..., Any]:
-    """The gradient of a function that returns one number, as a function.
+    """The gradient of a function that returns one number, as a function of the same arguments.
+
+    It is that of argument ``argnums``, with its structure, or a tuple where ``argnums`` is one.
+    With ``has_aux`` f returns a pair, and the function ``(gradient, second of the pair)``.
 
     >>> wg.grad(lambda x: (x**2).sum())(wg.tensor([1.0, 2.0]))
     tensor([2., 4.])

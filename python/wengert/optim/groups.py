@@ -14,7 +14,7 @@ import numpy as np
 from .. import _core, arguments
 from .._core import ArgumentError, ArgumentTypeError, GraphError, Tensor
 from ..other_arguments import name_here
-from ..plain_values import written
+from ..plain_values import is_plain, written
 
 
 def is_model(params: Any) -> bool:
@@ -159,7 +159,7 @@ class Group(dict):
             value = option(key, value)
         else:
             value = Parameters(parameter_list("param_groups", value))
-        old = dict.get(self, key)
+        known, old = key in self, dict.get(self, key)
         super().__setitem__(key, value)
         if key == "lr" and _is_rate(value):
             self._note_read()  # a call that sets it begins and ends with certain ones
@@ -169,6 +169,8 @@ class Group(dict):
                     start, end = [hash((id(self), written(x))) for x in (old, value)]
                     _core._changed_options(start ^ end)
                 return
+        if known and is_plain(old) and is_plain(value) and written(old) == written(value):
+            return  # as from a state_dict
         self._changed()
 
     def _refuse_without_params(self) -> None:
