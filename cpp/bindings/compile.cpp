@@ -92,6 +92,7 @@ Pull cut_pull(Program& program, std::size_t middle, const Recording& recording, 
 py::tuple record(py::function f, const List& arguments, const std::vector<bool>& followed, py::function flatten,
                  const std::optional<std::tuple<int64_t, double, double, DiskGiven>>& limit, bool exact) {
   Recording recording;
+  recording.exact = exact;
   List placeholders, targets;
   std::vector<int> places;  // of the targets, among arguments and variables
   py::list given;
@@ -251,7 +252,7 @@ void bind_compile(py::module_& m) {
     y->weak = true;
     return y;
   });
-  m.def("_is_number", [](const Var& x) { return x->weak; });
+  m.def("_is_number", [](const Var& x) { return x->weak && x.dtype() != DType::bool_; });
   // Whether a transform around the call may follow what it reads.
   m.def("_within_transform", within_transform);
   m.def("_recording", [] { return Recording::current() != nullptr; });

@@ -30,8 +30,8 @@ struct Traced {
   py::object result;
 };
 
-Traced trace_body(py::function f, const List& arguments, py::function flatten, bool conditional) {
-  Trace trace(conditional);
+Traced trace_body(py::function f, const List& arguments, py::function flatten, bool conditional, bool inlined = false) {
+  Trace trace(conditional, inlined);
   Traced out;
   List inputs, outputs;
   py::list given;
@@ -96,6 +96,9 @@ py::tuple run(py::function f, const List& carry, const List& rows, int64_t lengt
   return py::make_tuple(traced.result, List(outs.begin(), outs.end()));
 }
 
+// Whether branches and loops keep bits: all but those of a recording that need not.
+bool keeps_bits() { return !Recording::current() || Recording::current()->exact; }
+
 // Makes two traced bodies programs of the same inputs: the values from around both, then arguments.
 std::vector<Var> unite(Traced& a, Traced& b) {
   auto shift = [](Traced& own, const Traced& other, bool in_front) {
@@ -111,13 +114,37 @@ std::vector<Var> unite(Traced& a, Traced& b) {
   return all;
 }
 
+// What is an input more than once becomes one, at which all its cotangents add up.
+void merge_inputs(Program& a, Program& b, List& inputs) {
+  Recording* recording = Recording::current();
+  List known;
+  for (const Var& x : List(std::move(inputs))) {
+    const Var own = recording ? recording->read(x) : x;
+    const auto first = std::size_t(std::find(known.begin(), known.end(), own) - known.begin());
+    if (first == known.size()) {
+      known.push_back(own);
+      continue;
+    }
+    for (Program* program : {&a, &b}) {
+      const auto again = program->inputs.begin() + std::ptrdiff_t(known.size());
+      for (Step& step : program->steps) std::replace(step.ins.begin(), step.ins.end(), *again, program->inputs[first]);
+      std::replace(program->outputs.begin(), program->outputs.end(), *again, program->inputs[first]);
+      program->inputs.erase(again);
+    }
+  }
+  inputs = std::move(known);
+}
+
 py::tuple run_branch(const Var& choice, py::function yes, py::function no, const List& operands,
                      py::function flatten, py::function check) {
-  Traced a = trace_body(std::move(yes), operands, flatten, true), b = trace_body(std::move(no), operands, flatten, true);
+  const bool exact = keeps_bits();
+  Traced a = trace_body(std::move(yes), operands, flatten, true, exact);
+  Traced b = trace_body(std::move(no), operands, flatten, true, exact);
   check(a.result, b.result);
   List inputs = unite(a, b);
   inputs.insert(inputs.end(), operands.begin(), operands.end());
-  const Vars outs = branch(std::move(a.program), std::move(b.program), choice, inputs);
+  merge_inputs(a.program, b.program, inputs);
+  const Vars outs = branch(std::move(a.program), std::move(b.program), choice, inputs, exact);
   return py::make_tuple(a.result, List(outs.begin(), outs.end()));
 }
 
@@ -129,7 +156,8 @@ List run_while(py::function test, py::function body, const List& state, py::func
   List inputs = unite(a, b);
   const std::size_t constants = inputs.size();
   inputs.insert(inputs.end(), state.begin(), state.end());
-  const Vars outs = repeat_while(std::move(a.program), std::move(b.program), constants, inputs, to_checkpoint(checkpoint));
+  const Vars outs = repeat_while(std::move(a.program), std::move(b.program), constants, inputs, keeps_bits(),
+                                 to_checkpoint(checkpoint));
   return List(outs.begin(), outs.end());
 }
 

@@ -88,25 +88,33 @@ bool refuses(PyObject* other) {
 
 bool is_traced_number(PyObject* x) { return is_tensor(x) && value_of(x)->weak && !value_of(x)->array.has_data(); }
 
+// Whether the operation gives a bool of bools, as in Python.
+bool is_logical(const std::string& name) {
+  return name == "bitwise_and" || name == "bitwise_or" || name == "bitwise_xor" || name == "bitwise_invert";
+}
+
 // Arithmetic among the numbers that a traced function was given, as Python does it: in float64, or in
-// int64 as far as that goes, and a number again.
+// int64 as far as that goes, and a number again. Comparisons give bools, which count as 0 and 1.
 PyObject* of_numbers(const Op& op, std::initializer_list<PyObject*> objects) {
   static const Op& convert = find_op("astype");
   Vars args;
+  bool truths = is_logical(op.name);
   DType wide = op.name == "divide" ? DType::float64 : DType::int64;
   const Var traced = var_of(*std::find_if(objects.begin(), objects.end(), is_tensor));
   for (PyObject* x : objects) {
     const bool meant_float = is_float(traced.dtype());  // also of an integer beyond int64
     args.push_back(is_tensor(x) ? var_of(x) : meant_float ? to_var(x, traced) : number_argument(x));
+    truths = truths && args.back().dtype() == DType::bool_;
     if (is_float(args.back().dtype())) wide = DType::float64;
   }
+  if (truths) wide = DType::bool_;
   const Var& last = args.back();
   const bool below = !last.is_abstract() && last.dtype() == DType::int64 && *last.array().data<int64_t>() < 0;
   if (op.name == "power" && below) wide = DType::float64;
   for (Var& x : args) x = apply(convert, {&x, 1}, make_attrs(convert, {{"dtype", wide}}));
   const bool exact = wide == DType::int64 && may_leave_int64(op.name);
   const Var y = exact ? of_integers(op.name, args[0], args.back()) : apply(op, {args.data(), args.size()});
-  y->weak = y.dtype() != DType::bool_;
+  y->weak = true;
   return wrap(y);
 }
 

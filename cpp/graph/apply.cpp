@@ -146,7 +146,7 @@ Vars apply_all(const Op& op, std::span<const Var> inputs, Attrs attrs) {
     if (Vars made = op.followed(args); !made.empty()) return made;
   const bool tracked = wants_gradient && modes().grad_enabled && (op.differentiable() || op.followed);
   Trace* trace = abstract ? Trace::of(op.name.c_str(), args) : nullptr;
-  if (trace && op.stays()) trace = trace->or_conditional();
+  if (trace) trace = trace->joined(op.stays());
   Vars outs = abstract ? infer_only(op, attrs, args, trace->id()) : compute(op, attrs, args);
   const Ref<Node> node = leave_node(op, attrs, args, outs, tracked, trace);
   if (tangents) {

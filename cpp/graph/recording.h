@@ -52,6 +52,8 @@ class Recording {
   const std::vector<std::pair<Var, bool>>& flagged() const { return flagged_; }
   // Whether a backward pass has reached an argument, in which no replay leaves a gradient.
   bool strays = false;
+  // Whether branches and loops are to keep the bits that their functions give when Python calls them.
+  bool exact = false;
 
  private:
   Gradient& slot(const Ref<Node>& leaf);

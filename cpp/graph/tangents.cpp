@@ -105,6 +105,7 @@ void push_tangents(const Op& op, const Attrs& attrs, std::span<const Var> ins,
       ~Outer() { active = before; }
     } outer{active, active};
     active.resize(level);
+    const Lasting lasting(trace);  // as the values do that have the tangents
     const Vars pushed = op.tangent(rule);
     for (std::size_t i = 0; i < pushed.size(); ++i)
       if (pushed[i]) sweeps[level]->set_tangent(outs[i], pushed[i]);

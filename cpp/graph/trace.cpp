@@ -1,6 +1,7 @@
 #include "graph/trace.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "graph/source.h"
 
@@ -12,6 +13,12 @@ std::vector<Trace*>& open_traces() {
   return traces;
 }
 
+// How many of the open traces operations may move into, from the outermost on.
+std::size_t& lasting() {
+  thread_local std::size_t count = SIZE_MAX;
+  return count;
+}
+
 uint32_t next_id() {
   static uint32_t id = 0;
   if (++id == 0) ++id;  // 0 stands for no trace
@@ -20,7 +27,8 @@ uint32_t next_id() {
 
 }  // namespace
 
-Trace::Trace(bool conditional) : id_(next_id()), depth_(open_traces().size()), conditional_(conditional) {
+Trace::Trace(bool conditional, bool inlined)
+    : id_(next_id()), depth_(open_traces().size()), conditional_(conditional), inlined_(inlined) {
   open_traces().push_back(this);
 }
 Trace::~Trace() {
@@ -59,12 +67,18 @@ Trace* Trace::of(const char* op, std::span<const Var> values) {
   return innermost;
 }
 
-Trace* Trace::or_conditional() {
+Trace* Trace::joined(bool stays) {
   Trace* out = this;
-  for (Trace* trace : open_traces())
-    if (trace->conditional_ && trace->depth_ > out->depth_) out = trace;
+  for (Trace* trace : open_traces()) {
+    if (trace->depth_ <= depth_) continue;
+    if (trace->depth_ >= lasting() || !(stays || trace->inlined_)) break;
+    if (trace->conditional_) out = trace;
+  }
   return out;
 }
+
+Lasting::Lasting(const Trace* trace) : before_(std::exchange(lasting(), trace ? trace->depth() + 1 : 0)) {}
+Lasting::~Lasting() { lasting() = before_; }
 
 std::vector<Ref<Node>> Trace::cut(std::size_t from) {
   const auto begin = nodes_.begin() + std::ptrdiff_t(from);

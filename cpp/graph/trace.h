@@ -7,7 +7,9 @@ namespace wengert {
 
 class Trace {
  public:
-  explicit Trace(bool conditional = false);
+  // `conditional`: what is traced may never be carried out. `inlined`: in it an operation on values from
+  // around it is carried out where it stands, as Python would.
+  explicit Trace(bool conditional = false, bool inlined = false);
   ~Trace();  // closes, if it is still open
   Trace(const Trace&) = delete;
   void close();
@@ -21,7 +23,9 @@ class Trace {
 
   // The innermost open trace of this thread that one of the values belongs to; null if all have data.
   static Trace* of(const char* op, std::span<const Var> values);
-  Trace* or_conditional();  // the innermost open conditional one, if that is within this one
+  // Where an operation on this trace's values goes: the innermost open conditional one, if that is within
+  // this one, where it `stays`, else into what is inlined here. See Lasting.
+  Trace* joined(bool stays);
   static std::size_t open_count();
   static Trace* innermost();  // of those open on this thread, or null
 
@@ -30,7 +34,19 @@ class Trace {
   uint32_t id_;
   std::size_t depth_;
   bool open_ = true;
-  bool conditional_;  // what is traced may never be carried out
+  bool conditional_, inlined_;
+};
+
+// While it lives nothing moves into traces within `trace` (null: into any): what is made lasts as long as
+// the values of that trace.
+class Lasting {
+ public:
+  explicit Lasting(const Trace* trace);
+  ~Lasting();
+  Lasting(const Lasting&) = delete;
+
+ private:
+  std::size_t before_;
 };
 
 }  // namespace wengert

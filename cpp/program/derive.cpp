@@ -33,25 +33,33 @@ Vars replay(const Program& program, std::span<const Var> inputs) {
   return out;
 }
 
-Pulled pull_program(const Program& program, const std::vector<bool>& wanted) {
+Pulled pull_program(const Program& program, const std::vector<bool>& wanted, const std::vector<bool>& arrived) {
   Trace trace;
   const GradMode on(true);
   std::vector<Var> inputs = placeholders(trace, program), leaves = inputs;
   Vars targets;
+  std::vector<std::pair<Var, Var>> renamed;  // the leaves are the inputs, as if there were no nodes between
   for (std::size_t i = 0; i < inputs.size(); ++i)
-    if (wanted[i] && is_float(inputs[i].dtype())) targets.push_back(leaves[i] = transform_leaf(inputs[i]));
+    if (wanted[i] && is_float(inputs[i].dtype())) {
+      targets.push_back(leaves[i] = transform_leaf(inputs[i]));
+      renamed.emplace_back(leaves[i], inputs[i]);
+    }
+  const std::size_t begin = trace.nodes().size();
   const Vars made = replay(program, leaves);
   std::vector<Var> outputs(made.begin(), made.end());
-  const std::size_t shown = outputs.size(), middle = trace.nodes().size();
+  const std::size_t shown = outputs.size(), middle = trace.nodes().size() - begin;
   std::vector<Var> seeds;
   Vars ends, cotangents;
-  for (const Var& y : made) {
-    if (!is_float(y.dtype())) continue;
+  auto seed = [&](const Var& y) {
     seeds.push_back(trace.input(y->array.type()));
-    if (!y->tracked) continue;
+    if (!y->tracked) return;
     ends.push_back(y);
     cotangents.push_back(seeds.back());
-  }
+  };
+  for (std::size_t i = 0; i < arrived.size(); ++i)
+    if (arrived[i]) seed(leaves[i]);
+  for (const Var& y : made)
+    if (is_float(y.dtype())) seed(y);
   Pulled out;
   out.found.assign(inputs.size(), -1);
   {
@@ -69,7 +77,7 @@ Pulled pull_program(const Program& program, const std::vector<bool>& wanted) {
   }
   trace.close();
   inputs.insert(inputs.end(), seeds.begin(), seeds.end());
-  const Program whole = program_of(trace, inputs, outputs);
+  const Program whole = program_of(std::span(trace.nodes()).subspan(begin), inputs, outputs, renamed);
   const auto first_seed = whole.inputs.end() - std::ptrdiff_t(seeds.size());
   const auto first_end = whole.outputs.begin() + std::ptrdiff_t(shown);
   Halves halves = split(whole, middle, {first_seed, whole.inputs.end()}, {first_end, whole.outputs.end()});

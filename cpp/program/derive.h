@@ -9,14 +9,14 @@ namespace wengert {
 Vars replay(const Program& program, std::span<const Var> inputs);
 
 // A program and its reverse sweep. `forward` computes the outputs and then what crosses over;
-// `backward` takes the cotangents of the float outputs (in order) and then what crosses, and gives
-// the cotangents of the `wanted` inputs.
+// `backward` takes the cotangents of the `arrived` inputs, to which it adds, those of the float
+// outputs (in order) and then what crosses, and gives the cotangents of the `wanted` inputs.
 struct Pulled {
   Program forward, backward;
   std::vector<ValueId> crossing;  // in the numbers of both; some are inputs of `forward`
   std::vector<int> found;         // for each input which output of `backward`, or -1
 };
-Pulled pull_program(const Program& program, const std::vector<bool>& wanted);
+Pulled pull_program(const Program& program, const std::vector<bool>& wanted, const std::vector<bool>& arrived = {});
 
 // The program on inputs and the tangents of the `active` ones (after all inputs, in order): outputs,
 // then the tangents of the float outputs.

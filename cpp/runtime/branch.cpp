@@ -10,6 +10,7 @@
 #include "ops/vocabulary.h"
 #include "program/derive.h"
 #include "runtime/checkpointed.h"
+#include "sweeps/reverse.h"
 
 namespace wengert {
 namespace {
@@ -30,6 +31,7 @@ struct Branch : Op {
   std::size_t shown = 0;
   std::optional<Pulled> pulled_yes, pulled_no;
   std::vector<bool> wanted;
+  bool exact = false;
 };
 
 // Where the values are that a branch's reverse sweep reads: an input of the branch, or an output.
@@ -48,7 +50,7 @@ std::vector<Place> places_of(const Pulled& pulled, const Program& branch, std::s
   return out;
 }
 
-Vars choose(Program yes, Program no, std::vector<Side> sides, const Var& choice, std::span<const Var> inputs);
+Vars choose(Program yes, Program no, std::vector<Side> sides, const Var& choice, std::span<const Var> inputs, bool exact);
 
 // The branch's outputs, then what it keeps, with zeros for what the other one keeps.
 Program with_kept(const Pulled& own, const Pulled& other, bool own_first) {
@@ -102,22 +104,28 @@ Program backward_of(const Pulled& own, const Pulled& other, const std::vector<bo
 }
 
 Vars branch_adjoint(const Branch& op, const Rule& r) {
-  std::vector<Var> kept(r.outs.begin(), r.outs.end());
+  std::vector<Var> kept(r.outs.begin(), r.outs.end()), given;
   const std::span<const Var> inputs = r.ins.subspan(1);
   if (modes().grad_enabled) {  // recorded again: no cotangent is to meet what this node keeps
     const Vars again = choose(with_kept(*op.pulled_yes, *op.pulled_no, true),
-                              with_kept(*op.pulled_no, *op.pulled_yes, false), op.sides, r.ins[0], inputs);
+                              with_kept(*op.pulled_no, *op.pulled_yes, false), op.sides, r.ins[0], inputs, op.exact);
     kept.assign(again.begin(), again.end());
   }
-  std::vector<Var> given;
+  // To what has arrived from outside the branch adds step by step, as if its steps were not apart.
+  std::vector<bool> arrived(op.wanted.size(), false);
+  for (std::size_t i = 0; i < arrived.size(); ++i) {
+    if (op.pulled_yes->found[i] < 0 && op.pulled_no->found[i] < 0) continue;
+    if (Var g = take_arrived(i + 1)) arrived[i] = true, given.push_back(std::move(g));
+  }
+  const Pulled yes = pull_program(op.yes, op.wanted, arrived), no = pull_program(op.no, op.wanted, arrived);
   for (std::size_t j = 0; j < op.shown; ++j)
     if (is_float(r.out_types[j].dtype)) given.push_back(r.gs[j] ? r.gs[j] : zeros(r.out_types[j]));
   std::size_t next = op.shown;
-  for (const auto* side : {&*op.pulled_yes, &*op.pulled_no})
+  for (const Pulled* side : {&yes, &no})
     for (const Place& place : places_of(*side, side->forward, next))
       given.push_back(place.is_input ? inputs[place.index] : kept[place.index]);
-  const Vars found = branch(backward_of(*op.pulled_yes, *op.pulled_no, op.wanted, true),
-                            backward_of(*op.pulled_no, *op.pulled_yes, op.wanted, false), r.ins[0], given);
+  const Vars found = branch(backward_of(yes, no, op.wanted, true), backward_of(no, yes, op.wanted, false), r.ins[0], given,
+                            op.exact);
   Vars out(r.ins.size());
   for (std::size_t i = 0, t = 0; i < op.wanted.size(); ++i)
     if (op.wanted[i]) out[i + 1] = found[t++];
@@ -134,7 +142,8 @@ Vars branch_tangent(const Branch& op, const Rule& r) {
   std::vector<Side> sides = op.sides;
   for (std::size_t j = 0; j < yes.outputs.size(); ++j)
     if (is_float(yes.types[std::size_t(yes.outputs[j])].dtype)) sides.push_back(op.sides[j]);
-  const Vars found = choose(push_program(yes, active), push_program(no, active), std::move(sides), r.ins[0], inputs);
+  const Vars found = choose(push_program(yes, active), push_program(no, active), std::move(sides), r.ins[0], inputs,
+                            op.exact);
   Vars out(yes.outputs.size());
   std::size_t next = yes.outputs.size();
   for (std::size_t j = 0; j < yes.outputs.size(); ++j)
@@ -147,7 +156,7 @@ Vars branch_batch(const Branch& op, const Batched& b) {
   const Program yes = batch_program(op.run_yes->program(), batched, b.size),
                 no = batch_program(op.run_no->program(), batched, b.size);
   const std::span<const Var> inputs = b.ins.subspan(1);
-  if (!b.is_batched(0)) return choose(yes, no, op.sides, b.in(0), inputs);
+  if (!b.is_batched(0)) return choose(yes, no, op.sides, b.in(0), inputs, op.exact);
   // Each example chooses for itself: both run.
   const Vars a = replay(yes, inputs), c = replay(no, inputs);
   Vars out;
@@ -180,7 +189,7 @@ Vars apply_branch(std::shared_ptr<Branch> op, std::span<const Var> args) {
   op->may_raise = true;  // as it keeps what may
   // Where it is carried out again what it keeps is shown, and other inputs may want gradients.
   const auto again = [self](std::span<const Var> in) {
-    return choose(self->run_yes->program(), self->run_no->program(), self->sides, in[0], in.subspan(1));
+    return choose(self->run_yes->program(), self->run_no->program(), self->sides, in[0], in.subspan(1), self->exact);
   };
   if (op->pulled_yes) op->joint_adjoint = [self](const Rule& r) { return branch_adjoint(*self, r); };
   else op->followed = again;
@@ -195,6 +204,7 @@ Vars apply_branch(std::shared_ptr<Branch> op, std::span<const Var> args) {
 
 struct While : Op {
   std::size_t constants = 0;
+  bool exact = false;
   Checkpoint checkpoint;
   std::unique_ptr<ExecutorPool> test, body;
 };
@@ -230,28 +240,30 @@ Vars while_batch(const While& op, const Batched& b) {
     batched[i] = true;
   }
   BatchedWhile loop = batched_while(op.test->program(), op.body->program(), op.constants, batched, b.size);
-  return repeat_while(std::move(loop.test), std::move(loop.body), op.constants, inputs, op.checkpoint);
+  return repeat_while(std::move(loop.test), std::move(loop.body), op.constants, inputs, op.exact, op.checkpoint);
 }
 
-Vars choose(Program yes, Program no, std::vector<Side> sides, const Var& choice, std::span<const Var> inputs) {
+Vars choose(Program yes, Program no, std::vector<Side> sides, const Var& choice, std::span<const Var> inputs, bool exact) {
   auto op = std::make_shared<Branch>();
+  op->exact = exact;
   op->shown = yes.outputs.size();
   op->sides = std::move(sides);
+  const std::vector<Update> no_updates;
   std::vector<Var> args{choice};
   args.insert(args.end(), inputs.begin(), inputs.end());
   if (keeps_values(args)) {
     for (const Var& x : inputs) op->wanted.push_back(x->tracked && is_float(x.dtype()));
     op->pulled_yes = pull_program(yes, op->wanted);
     op->pulled_no = pull_program(no, op->wanted);
-    op->run_yes = std::make_unique<ExecutorPool>(with_kept(*op->pulled_yes, *op->pulled_no, true));
-    op->run_no = std::make_unique<ExecutorPool>(with_kept(*op->pulled_no, *op->pulled_yes, false));
+    op->run_yes = std::make_unique<ExecutorPool>(with_kept(*op->pulled_yes, *op->pulled_no, true), no_updates, exact);
+    op->run_no = std::make_unique<ExecutorPool>(with_kept(*op->pulled_no, *op->pulled_yes, false), no_updates, exact);
     std::size_t of_yes = op->shown;
     places_of(*op->pulled_yes, op->pulled_yes->forward, of_yes);
     op->sides.resize(of_yes, Side::yes);
     op->sides.resize(op->run_yes->program().outputs.size(), Side::no);
   } else {
-    op->run_yes = std::make_unique<ExecutorPool>(yes);
-    op->run_no = std::make_unique<ExecutorPool>(no);
+    op->run_yes = std::make_unique<ExecutorPool>(yes, no_updates, exact);
+    op->run_no = std::make_unique<ExecutorPool>(no, no_updates, exact);
   }
   op->yes = std::move(yes);
   op->no = std::move(no);
@@ -260,13 +272,13 @@ Vars choose(Program yes, Program no, std::vector<Side> sides, const Var& choice,
 
 }  // namespace
 
-Vars branch(Program yes, Program no, const Var& choice, std::span<const Var> inputs) {
+Vars branch(Program yes, Program no, const Var& choice, std::span<const Var> inputs, bool exact) {
   std::vector<Side> sides(yes.outputs.size(), Side::both);
-  return choose(std::move(yes), std::move(no), std::move(sides), choice, inputs);
+  return choose(std::move(yes), std::move(no), std::move(sides), choice, inputs, exact);
 }
 
-Vars while_tangent(const Program& test, const Program& body, std::size_t constants, const Checkpoint& checkpoint,
-                   const Rule& r) {
+Vars while_tangent(const Program& test, const Program& body, std::size_t constants, bool exact,
+                   const Checkpoint& checkpoint, const Rule& r) {
   std::vector<bool> active;
   for (std::size_t i = 0; i < r.ins.size(); ++i)
     active.push_back(is_float(r.in_types[i]->dtype) && (i >= constants || r.dxs[i]));
@@ -294,7 +306,7 @@ Vars while_tangent(const Program& test, const Program& body, std::size_t constan
     if (!is_state) kept = inputs.size();
   }
   next.outputs = pushed.outputs;
-  const Vars found = repeat_while(std::move(asked), std::move(next), kept, inputs, checkpoint);
+  const Vars found = repeat_while(std::move(asked), std::move(next), kept, inputs, exact, checkpoint);
   Vars out(body.outputs.size());
   std::size_t at = body.outputs.size();
   for (std::size_t j = 0; j < body.outputs.size(); ++j)
@@ -335,16 +347,17 @@ BatchedWhile batched_while(const Program& one_test, const Program& one_body, std
 }
 
 Vars repeat_while(Program test, Program body, std::size_t constants, std::span<const Var> inputs,
-                  const Checkpoint& checkpoint) {
+                  bool exact, const Checkpoint& checkpoint) {
   if (checkpoint.kind != Checkpoint::all && keeps_values(inputs))
     return checkpointed_while(std::move(test), std::move(body), constants, inputs, checkpoint);
   auto op = std::make_shared<While>();
   std::vector<Update> updates;
   for (std::size_t k = 0; k < body.outputs.size(); ++k) updates.push_back({constants + k, k});
   op->constants = constants;
+  op->exact = exact;
   op->checkpoint = checkpoint;
-  op->test = std::make_unique<ExecutorPool>(std::move(test));
-  op->body = std::make_unique<ExecutorPool>(std::move(body), std::move(updates));
+  op->test = std::make_unique<ExecutorPool>(std::move(test), std::vector<Update>(), exact);
+  op->body = std::make_unique<ExecutorPool>(std::move(body), std::move(updates), exact);
   While* self = op.get();
   op->name = "while_loop";
   op->inputs = {"*tensors"};
@@ -361,10 +374,10 @@ Vars repeat_while(Program test, Program body, std::size_t constants, std::span<c
     };
   else
     op->followed = [self](std::span<const Var> in) {
-      return repeat_while(self->test->program(), self->body->program(), self->constants, in, self->checkpoint);
+      return repeat_while(self->test->program(), self->body->program(), self->constants, in, self->exact, self->checkpoint);
     };
   op->tangent = [self](const Rule& r) {
-    return while_tangent(self->test->program(), self->body->program(), self->constants, self->checkpoint, r);
+    return while_tangent(self->test->program(), self->body->program(), self->constants, self->exact, self->checkpoint, r);
   };
   op->batch = [self](const Batched& b) { return while_batch(*self, b); };
   op->converts = true;

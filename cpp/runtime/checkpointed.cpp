@@ -176,7 +176,7 @@ Vars forward_tangent(const Forward& op, const Rule& r) {
   if (op.loop->test) {
     Program body = op.loop->forward.program;
     body.outputs.resize(op.loop->shown);
-    Vars out = while_tangent(*op.loop->test, body, op.loop->forward.constants, op.loop->checkpoint, r);
+    Vars out = while_tangent(*op.loop->test, body, op.loop->forward.constants, false, op.loop->checkpoint, r);
     out.resize(r.outs.size());
     return out;
   }
@@ -213,7 +213,7 @@ Vars forward_again(const Forward& op, std::span<const Var> inputs) {
   if (!any_new) return {};
   ScanBody body = loop.forward;
   body.program.outputs.resize(loop.shown);
-  Vars out = loop.test ? repeat_while(*loop.test, std::move(body.program), body.constants, inputs, loop.checkpoint)
+  Vars out = loop.test ? repeat_while(*loop.test, std::move(body.program), body.constants, inputs, false, loop.checkpoint)
                        : scan(std::move(body), inputs, loop.length, loop.backwards, loop.checkpoint);
   const GradMode off(false);
   const Vars own = apply_all(op, inputs);

@@ -33,23 +33,25 @@ class IdlePool {
 
 class ExecutorPool {
  public:
-  explicit ExecutorPool(Program program, std::vector<Update> updates = {})
-      : program_(std::move(program)), updates_(std::move(updates)) {
-    rewrite(program_, false);
+  // `exact`: what runs keeps the bits of `program`.
+  explicit ExecutorPool(Program program, std::vector<Update> updates = {}, bool exact = false)
+      : program_(std::move(program)), rewritten_(program_), updates_(std::move(updates)) {
+    rewrite(rewritten_, exact);
   }
 
   // f(Executor&) with one that nobody else uses.
   template <class F>
   void with(const F& f) {
-    executors_.with([&] { return std::make_unique<Executor>(program_, updates_); }, f);
+    executors_.with([&] { return std::make_unique<Executor>(rewritten_, updates_); }, f);
   }
   void run(std::span<const Array> inputs, std::span<const Array> outputs) {
     with([&](Executor& executor) { executor.run(inputs, outputs); });
   }
+  // As it was given: what is derived from it computes as its operations do.
   const Program& program() const { return program_; }
 
  private:
-  Program program_;
+  Program program_, rewritten_;
   std::vector<Update> updates_;
   IdlePool<Executor> executors_;
 };

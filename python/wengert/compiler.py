@@ -496,8 +496,8 @@ def compile(
 
     Results equal those of f within rounding, as rewrites may sum in another order and take -0.0 for
     0.0. With ``exact=True`` such rewrites are left out and results are those of f to the bit, for
-    tensors from outside that lie row by row: others are copied so first. (The body of a ``wg.scan``
-    is a program of its own, rewritten in eager calls just the same.)
+    tensors that lie row by row where they enter the call, a loop or a branch, or leave one: others
+    are copied so first. (The body of a ``wg.scan`` is rewritten in eager calls just the same.)
 
     What f reads of Python (globals, entries of dicts, counters, NumPy arrays) is what it was when
     it was recorded, and so are branches on it: give ``step % 4 == 0`` as a static argument. Of

@@ -165,6 +165,10 @@ def cond(
     same shapes and dtypes. Under ``vmap`` over ``pred`` both run. Numbers become tensors: those of
     ``operands`` for the functions, and those that they return.
 
+    In ``compile(exact=True)`` results and gradients have the bits of eager ones, but for sums over
+    views that enter or leave a branch, for gradients through a result that is an operand itself
+    and for gradients of gradients, which may be added up in another order.
+
     >>> wg.cond(True, wg.sin, wg.cos, 0.0)
     tensor(0.)
     """

@@ -205,7 +205,8 @@ def cross_entropy(
             return _reduce_rows(losses, target, losses, reduction)
         counts = _ops.not_equal(classes, ignore_index)
         one = _core._full((), 1.0, losses.dtype, "ones")
-        return _sum(losses) / _sum(_where(counts, one, 0.0))
+        # Where all rows count this is their mean to the bit, as it is where the targets are known.
+        return _mean(losses) / _mean(_where(counts, one, 0.0))
     _check_classes("cross_entropy", classes)
     weight = _class_weights("cross_entropy", weight, rows.shape[1])
     counts = _ops.not_equal(classes, ignore_index)
