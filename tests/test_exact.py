@@ -172,6 +172,7 @@ RATES = {
     "power": lambda t: 0.1 ** (1 + (t >= 2)) / 3,
     "exponent": lambda t: 0.3 ** (t != 3),
     "equal truths": lambda t: 0.1 * ((t > 1) == (t > 2)) + 0.01,
+    "the step itself": lambda t: t,
     "an integer": lambda t: 2 * t + 1,
 }
 

@@ -127,3 +127,55 @@ def test_mapped_branches_around_them(outer, inner, reads):
         np.testing.assert_allclose(
             flat((found[0][i], found[1][i])), expected, rtol=1e-9, atol=1e-12
         )
+
+
+ONE = wg.ones((), dtype="float64")
+
+
+def within_a_loop(inner):
+    """A checkpointed loop around one that reads no state of it, only the argument."""
+
+    def f(v):
+        keep = wg.Binomial(slots=3)
+        return wg.while_loop(lambda s: s < 30, lambda s: s * inner(v), ONE, checkpoint=keep)
+
+    return f
+
+
+INNER = {
+    "scan": lambda v: wg.scan(lambda c, _: (c * v.sum(), None), ONE, length=2)[0],
+    "while": lambda v: wg.while_loop(lambda c: c < 5, lambda c: c * v.sum(), ONE),
+    "checkpointed while": lambda v: wg.while_loop(
+        lambda c: c < 5, lambda c: c * v.sum(), ONE, checkpoint=wg.Binomial(slots=2)
+    ),
+}
+
+
+@pytest.mark.parametrize("inner", INNER)
+def test_mapped_tangents_of_a_loop_that_depends_on_no_state(inner):
+    f, x = within_a_loop(INNER[inner]), wg.tensor([1.5, 1.2], dtype="float64")
+    total = 2.7  # f is its fourth power here
+    first, second = np.full(2, 4 * total**3), np.full((2, 2), 12 * total**2)
+    np.testing.assert_allclose(wg.jacfwd(f)(x), first)
+    np.testing.assert_allclose(wg.jacfwd(wg.jacfwd(f))(x), second)
+    np.testing.assert_allclose(wg.hessian(f)(x), second)
+
+
+def test_a_hessian_through_loops_that_depend_on_each_other_names_the_remedy():
+    keep = wg.Binomial(slots=2)
+
+    def f(v):
+        def step(s):
+            start = ONE + s * 0.0
+            return s * wg.while_loop(lambda c: c < 5, lambda c: c * v.sum(), start, checkpoint=keep)
+
+        return wg.while_loop(lambda s: s < 30, step, ONE, checkpoint=keep)
+
+    x = wg.tensor([1.5, 1.2], dtype="float64")
+    remedy = r"while_loop: .* forward mode alone \(wg\.jacfwd\(wg\.jacfwd\(f\)\)"
+    for hessian in (wg.hessian(f), wg.compile(wg.hessian(f))):
+        with pytest.raises(wg.GraphError, match=remedy):
+            hessian(x)
+    second = np.full((2, 2), 12 * 2.7**2)
+    np.testing.assert_allclose(wg.jacfwd(wg.jacfwd(f))(x), second)
+    np.testing.assert_allclose(wg.compile(wg.jacfwd(wg.jacfwd(f)))(x), second)

@@ -380,3 +380,38 @@ def test_loading_equal_options_records_nothing_anew():
     optimizer.param_groups[0]["weight_decay"] = 0.5
     step(wg.ones((1, 2)))
     assert step.cache_info().misses == 2
+
+
+def by_cases(step):
+    return 0.1 if step < 3 else 0.01
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("rate", [None, "fast", -0.1, float("nan"), (1.0, 2.0), 1j])
+def test_a_schedule_that_gives_no_rate_is_named(rate, compiled):
+    def schedule(step):
+        return rate
+
+    p = nn.Parameter([1.0])
+    optimizer = optim.SGD([p], lr=schedule)
+
+    def step():
+        (p * p).sum().backward()
+        optimizer.step()
+
+    with pytest.raises(wg.Error, match=r"^SGD: 'lr' .* from the schedule .*schedule$"):
+        (wg.compile(step) if compiled else step)()
+    assert p.tolist() == [1.0] and optimizer.steps == 0
+
+
+def test_a_schedule_that_asks_for_the_number_of_a_traced_step_is_named():
+    p = nn.Parameter([1.0])
+    optimizer = optim.SGD([p], lr=by_cases)
+
+    @wg.compile
+    def step():
+        (p * p).sum().backward()
+        optimizer.step()
+
+    with pytest.raises(wg.TraceError, match=r"^SGD: 'lr': the schedule by_cases .* wg\.where"):
+        step()

@@ -263,7 +263,8 @@ Vars plain_reverse(const Loop& loop, std::span<const Var> given) {
   if (loop.test) {
     if (given[n].is_abstract())
       fail(ErrorKind::graph, "while_loop: how many steps there will be is not known when a gradient is recorded to be "
-           "differentiated again; use wg.scan with a length, or differentiate outside wg.compile and wg.vmap");
+           "differentiated again; use wg.scan with a length, forward mode alone (wg.jacfwd(wg.jacfwd(f)) for "
+           "wg.hessian(f)), or differentiate outside wg.compile, wg.vmap and other loops");
     length = Record(given[n]->array).length();
   }
   const Vars kept = scan(loop.forward, given.first(n), length, loop.backwards);

@@ -14,6 +14,7 @@ from .. import _core, arguments, other_names
 from .._core import (
     ArgumentError,
     ArgumentTypeError,
+    Error,
     ShapeError,
     Tensor,
     TraceError,
@@ -209,10 +210,7 @@ class Optimizer:
             if not group.checked or isinstance(group.own("lr"), Tensor):
                 self._check_group(group)
             lr = group.own("lr")
-            if callable(lr):
-                lr = lr(_core._as_number(self._steps) if recording else self.steps)
-                lr = arguments.real(type(self).__name__, "lr", lr, tensor=True, single=True)
-            rates.append(lr)
+            rates.append(self._scheduled(lr, recording) if callable(lr) else lr)
         if recording:
             self._record(rates)
             return loss
@@ -220,6 +218,22 @@ class Optimizer:
             self._update(group, lr)
         _core._advance(self._steps)
         return loss
+
+    def _scheduled(self, schedule: Schedule, recording: bool) -> Any:
+        """The rate of this step."""
+        where = type(self).__name__
+        name = getattr(schedule, "__qualname__", None) or type(schedule).__name__
+        try:
+            lr = schedule(_core._as_number(self._steps) if recording else self.steps)
+        except TraceError as error:
+            says = f"the schedule {name} gets a traced step where training is compiled"
+            raise TraceError(f"{where}: 'lr': {says}: {error}") from error
+        try:
+            lr = arguments.real(where, "lr", lr, tensor=True, single=True)
+        except Error as error:
+            raise type(error)(f"{error}, from the schedule {name}") from None
+        # What the schedule returns may be a view of the counter, which changes.
+        return lr + 0 if isinstance(lr, Tensor) and lr.dtype.kind in "iu" else lr
 
     def _loss_of(self, closure: Callable[[], Any]) -> Any:
         if not callable(closure):
