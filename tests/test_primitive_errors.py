@@ -303,3 +303,19 @@ def test_matrices_that_are_made_up_are_regular():
 
     with pytest.raises(wg.ArgumentError, match=r"picky: fails for made-up.*ValueError: too small"):
         wg.compile(picky)(wg.tensor([7.0]))
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([[1.0, 1.0], [3.0, 4.0]], "got 1 for one example, and 2 for another"),
+        ([[3.0, 4.0], [5.0, 6.0]], "got 2 where it was traced, and 1 where it is mapped"),
+    ],
+)
+def test_mapped_it_gives_as_many_results_as_traced(rows, says):
+    @wg.primitive
+    def split(x):
+        return (np.sin(x), np.cos(x)) if x[0] < 2 else (np.sin(x),)
+
+    with pytest.raises(wg.ArgumentError, match=f"split: must always give as many results; {says}"):
+        wg.vmap(lambda x: split(x)[-1])(wg.tensor(rows))

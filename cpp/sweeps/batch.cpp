@@ -57,6 +57,9 @@ std::vector<std::pair<Var, bool>> batch_sweep(const Trace& trace, std::span<cons
     const Vars outs = any ? node->op->batch({.op = *node->op, .attrs = node->attrs, .ins = args,
                                              .batched = {flags.get(), n}, .size = size})
                           : apply_all(*node->op, args, node->attrs);
+    if (outs.size() != node->out_types.size())
+      fail(ErrorKind::argument, node->op->name, ": must always give as many results; got ", node->out_types.size(),
+           " where it was traced, and ", outs.size(), " where it is mapped");
     auto& entry = made[node.get()];
     for (const Var& y : outs) entry.push_back({y, any});
     for (const Edge& edge : node->inputs)

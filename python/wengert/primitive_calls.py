@@ -476,6 +476,12 @@ class Batched:
         ]
         if not rows:
             return [zeros(shape, dtype=dtype) for dtype, shape in self.infer(_types(args))]
+        counts = sorted({len(row) for row in rows})
+        if len(counts) > 1:
+            raise ArgumentError(
+                f"{self.name}: must always give as many results; got {counts[0]} for one example, "
+                f"and {counts[-1]} for another"
+            )
         return [_core.ops.stack(column) for column in zip(*rows)]
 
     def evaluate(self, args: Sequence[Tensor]) -> list[Tensor]:
