@@ -61,6 +61,57 @@ def test_second_derivatives_of_a_compiled_loss_that_changes_state_raise():
         wg.grad(lambda x: wg.grad(loss)(x).sum())(x)
 
 
+def with_batch_norm():
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Tanh())
+    return model, lambda x: model(x)
+
+
+def with_dropout():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 2))
+    return model, lambda x: wg.tanh(model(x))
+
+
+def with_a_counter():
+    calls = wg.zeros(())
+
+    def f(x):
+        calls.assign(calls + 1.0)
+        return wg.cond(calls > 0, lambda x: x * wg.sin(x), lambda x: x, x) * calls
+
+    return None, f
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("make", [with_batch_norm, with_dropout, with_a_counter])
+def test_mapped_pulls_of_a_call_that_changes_state(make, frozen):
+    def jacobians(how):
+        wg.random.seed(0)
+        model, f = make()
+        if model and frozen:
+            model.requires_grad_(False)
+        f = how(f)
+        x = wg.arange(15.0).reshape(5, 3) / 10
+        out, pull = wg.vjp(f, x)
+        seeds = wg.stack([wg.ones(out.shape), wg.arange(float(out.size)).reshape(out.shape)])
+        pulled = wg.vmap(pull)(seeds)
+        pushed = wg.jvp(pull, (seeds[0],), (seeds[1],))
+        return [wg.jacrev(f)(x), wg.jacobian(f)(x), *pulled, *pushed, out]
+
+    found, expected = jacobians(wg.compile), jacobians(lambda f: f)
+    for x, y in zip(wg.tree.leaves(found), wg.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(x.numpy(), y.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_second_derivatives_by_mapped_pulls_of_a_call_that_changes_state_raise():
+    model, f = with_batch_norm()
+    call = wg.compile(f)
+    jacobian = wg.jacrev(call)(wg.ones((4, 3)))
+    with pytest.raises(wg.GraphError, match="compile the derivative instead"):
+        jacobian.sum().backward()
+    with pytest.raises(wg.GraphError, match="compile the derivative instead"):
+        wg.jacrev(wg.jacrev(call))(wg.ones((4, 3)))
+
+
 def test_values_of_transforms_within_a_call_have_no_history():
     w = nn.Parameter([2.0])
 

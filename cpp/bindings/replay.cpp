@@ -6,8 +6,11 @@
 #include "graph/source.h"
 #include "graph/tangents.h"
 #include "kernels/copy.h"
+#include "ops/vocabulary.h"
+#include "program/derive.h"
 #include "program/hoist.h"
 #include "runtime/reorder.h"
+#include "runtime/scan_op.h"
 #include "runtime/stack_sums.h"
 #include "sweeps/reverse.h"
 
@@ -299,14 +302,14 @@ std::vector<Var> Replay::run_followed(std::span<const Var> arguments, const std:
     return out;
   };
   auto pull = [self, kept, f = std::move(f), epoch = options_epoch()](const Rule& rule) {
-    const auto followed = [](const Var& g) { return g && (g.is_abstract() || g->tangents); };
-    const bool recorded = modes().grad_enabled || std::any_of(rule.gs.begin(), rule.gs.end(), followed);
-    if (recorded && epoch != options_epoch())
+    const bool followed =
+        std::any_of(rule.gs.begin(), rule.gs.end(), [](const Var& g) { return g && (g.is_abstract() || g->tangents); });
+    if (!modes().grad_enabled) return followed ? self->pull_back_followed(rule, *kept) : self->pull_back(rule, *kept);
+    if (self->changes_tensors()) return self->pull_back_once(rule, *kept, followed);
+    if (epoch != options_epoch())
       fail(ErrorKind::graph, rule.op.name, ": modules, options or flags have changed since the call, which a second "
            "derivative carries out again; ask for it before, or compile the derivative instead");
-    if (recorded && self->changes_tensors() && std::none_of(rule.gs.begin(), rule.gs.end(), followed))
-      return self->pull_back_once(rule, *kept);
-    return recorded ? self->pull_back_recorded(rule, f) : self->pull_back(rule, *kept);
+    return self->pull_back_recorded(rule, f);
   };
   const Vars made = compute_once(name, ins, run, std::move(pull));
   std::vector<Var> out;
@@ -321,24 +324,46 @@ bool Replay::changes_tensors() const {
   return !updates_.empty() || std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.changed; });
 }
 
-static void refuse_to_repeat(const Op& op) {
-  fail(ErrorKind::graph, op.name, ": a compiled function that changes tensors cannot be called again for a second "
-       "derivative; compile the derivative instead");
+// Of cotangents that are mapped or carry tangents: linear in them, it goes by its operations one by one.
+Vars Replay::pull_back_followed(const Rule& rule, const std::vector<Array>& kept) const {
+  std::vector<Var> inputs;
+  for (const std::size_t result : pull_->results)
+    inputs.push_back(rule.gs[result] ? rule.gs[result] : zeros(rule.out_types[result]));
+  for (const Array& x : kept) inputs.emplace_back(x);
+  const Vars found = replay(pull_->program, inputs);
+  Vars out(rule.ins.size());
+  for (std::size_t i = 0; i < pull_->found.size(); ++i)
+    if (pull_->found[i] >= 0) out[i] = found[std::size_t(pull_->found[i])];
+  return out;
 }
 
 // What differentiates the sweep again finds that it cannot.
-Vars Replay::pull_back_once(const Rule& rule, const std::vector<Array>& kept) {
-  Vars found = pull_back(rule, kept), ins(rule.ins.begin(), rule.ins.end());
-  for (const Var& g : rule.gs)
+Vars Replay::pull_back_once(const Rule& rule, const std::vector<Array>& kept, bool followed) {
+  Vars found = followed ? pull_back_followed(rule, kept) : pull_back(rule, kept), ins;
+  for (const Var& g : found)
     if (g) ins.push_back(g);
-  const auto values = [&] {
-    Arrays out;
-    for (const Var& g : found)
-      if (g) out.push_back(g.array());
-    return out;
+  const std::size_t count = ins.size();
+  for (const std::span<const Var> read : {rule.ins, rule.gs})
+    for (const Var& x : read)
+      if (x) ins.push_back(x);
+  const auto op = std::make_shared<Op>();
+  op->name = rule.op.name;
+  op->inputs = {"*tensors"};
+  op->infer = [count](std::span<const Type> in, const Attrs&) { return Types(in.begin(), in.begin() + std::ptrdiff_t(count)); };
+  op->evaluate = [count](std::span<const Array> in) { return Arrays(in.begin(), in.begin() + std::ptrdiff_t(count)); };
+  op->tangent = [count](const Rule& r) { return Vars(r.dxs.begin(), r.dxs.begin() + std::ptrdiff_t(count)); };
+  op->batch = [count](const Batched& b) {
+    Vars mapped(b.ins.begin(), b.ins.end());
+    for (std::size_t i = 0; i < count; ++i)
+      if (!b.batched[i]) mapped[i] = broadcast_mapped(mapped[i], b.size);
+    return apply_all(b.op, {mapped.data(), mapped.size()});
   };
-  const auto refuse = [](const Rule& again) -> Vars { refuse_to_repeat(again.op); return {}; };
-  const Vars made = compute_once(rule.op.name, ins, values, refuse);
+  op->joint_adjoint = [](const Rule& again) -> Vars {
+    fail(ErrorKind::graph, again.op.name, ": a compiled function that changes tensors cannot be called again for a second "
+         "derivative; compile the derivative instead");
+  };
+  op->self = op;
+  const Vars made = apply_all(*op, {ins.data(), ins.size()});
   std::size_t next = 0;
   for (Var& g : found)
     if (g) g = made[next++];
@@ -347,7 +372,6 @@ Vars Replay::pull_back_once(const Rule& rule, const std::vector<Array>& kept) {
 
 // What differentiates the sweep again sees f's own operations.
 Vars Replay::pull_back_recorded(const Rule& rule, const py::function& f) {
-  if (changes_tensors()) refuse_to_repeat(rule.op);
   py::list given;
   Vars leaves, targets, ends, seeds;
   std::vector<std::size_t> places;

@@ -101,7 +101,8 @@ class Replay : public std::enable_shared_from_this<Replay> {
   std::vector<Var> run_keeping(std::span<const Var> arguments, std::vector<Array>* kept);
   Vars pull_back(const Rule& rule, const std::vector<Array>& kept);
   bool changes_tensors() const;
-  Vars pull_back_once(const Rule& rule, const std::vector<Array>& kept);
+  Vars pull_back_followed(const Rule& rule, const std::vector<Array>& kept) const;
+  Vars pull_back_once(const Rule& rule, const std::vector<Array>& kept, bool followed);
   Vars pull_back_recorded(const Rule& rule, const py::function& f);
 
   Program program_, before_, unlimited_;
