@@ -57,7 +57,7 @@ ADVICE = {
     "number in vmap": (lambda: wg.vmap(lambda x: math.sin(x))(X[0]), "item: .*read it outside$"),
     "outside in vmap": (
         lambda: wg.vmap(wg.zeros(4).assign)(X),
-        r"assign: a tensor from outside cannot hold a traced value, at .*; return the value, or build .*",
+        r"assign: a tensor from outside cannot hold a traced value, at .*; return the value, or .*",
     ),
     "scan": (lambda: wg.scan(lambda c, x: (c if c > 0 else x, None), 0.0, X[:, 0]), BODY),
     "trace": (lambda: wg.trace(lambda x: x if x > 0 else -x, 1.0), BODY),

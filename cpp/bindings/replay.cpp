@@ -324,6 +324,31 @@ bool Replay::changes_tensors() const {
   return !updates_.empty() || std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.changed; });
 }
 
+// What the sweep found for each argument and variable, given its outputs. What no cotangent reaches has none, as in a
+// sweep of single operations: no zeros.
+template <class F>
+static Vars hand_back(const Pull& pull, const Rule& rule, const F& output) {
+  const Program& program = pull.program;
+  std::vector<bool> reached(program.types.size(), false);
+  bool all = true;
+  for (std::size_t i = 0; i < pull.results.size(); ++i) {
+    const bool given = bool(rule.gs[pull.results[i]]);
+    reached[std::size_t(program.inputs[i])] = given;
+    all = all && given;
+  }
+  for (const Step& step : program.steps) {
+    const bool any = std::any_of(step.ins.begin(), step.ins.end(), [&](ValueId id) { return reached[std::size_t(id)]; });
+    for (const ValueId id : step.outs) reached[std::size_t(id)] = any;
+  }
+  Vars out(rule.ins.size());
+  for (std::size_t i = 0; i < pull.found.size(); ++i) {
+    if (pull.found[i] < 0) continue;
+    const auto place = std::size_t(pull.found[i]);
+    if (all || reached[std::size_t(program.outputs[place])]) out[i] = output(place);
+  }
+  return out;
+}
+
 // Of cotangents that are mapped or carry tangents: linear in them, it goes by its operations one by one.
 Vars Replay::pull_back_followed(const Rule& rule, const std::vector<Array>& kept) const {
   std::vector<Var> inputs;
@@ -331,10 +356,7 @@ Vars Replay::pull_back_followed(const Rule& rule, const std::vector<Array>& kept
     inputs.push_back(rule.gs[result] ? rule.gs[result] : zeros(rule.out_types[result]));
   for (const Array& x : kept) inputs.emplace_back(x);
   const Vars found = replay(pull_->program, inputs);
-  Vars out(rule.ins.size());
-  for (std::size_t i = 0; i < pull_->found.size(); ++i)
-    if (pull_->found[i] >= 0) out[i] = found[std::size_t(pull_->found[i])];
-  return out;
+  return hand_back(*pull_, rule, [&](std::size_t place) { return found[place]; });
 }
 
 // What differentiates the sweep again finds that it cannot.
@@ -403,24 +425,10 @@ Vars Replay::pull_back_recorded(const Rule& rule, const py::function& f) {
   return out;
 }
 
-// Which values depend on the inputs that are `given`.
-static std::vector<bool> depend(const Program& program, const std::vector<bool>& given) {
-  std::vector<bool> out(program.types.size(), false);
-  for (std::size_t i = 0; i < given.size(); ++i) out[std::size_t(program.inputs[i])] = given[i];
-  for (const Step& step : program.steps) {
-    const bool any = std::any_of(step.ins.begin(), step.ins.end(), [&](ValueId id) { return out[std::size_t(id)]; });
-    for (const ValueId id : step.outs) out[std::size_t(id)] = any;
-  }
-  return out;
-}
-
-// What no cotangent reaches has none, as in a sweep of single operations: no zeros.
 Vars Replay::pull_back(const Rule& rule, const std::vector<Array>& kept) {
   std::vector<Array> inputs, outputs;
-  std::vector<bool> given;
   for (const std::size_t result : pull_->results) {
     const Type& type = rule.out_types[result];
-    given.push_back(bool(rule.gs[result]));
     inputs.push_back(rule.gs[result] ? rule.gs[result].array() : Array::scalar(type.dtype, 0.0).broadcast_to(type.shape));
   }
   inputs.insert(inputs.end(), kept.begin(), kept.end());
@@ -430,15 +438,7 @@ Vars Replay::pull_back(const Rule& rule, const std::vector<Array>& kept) {
   }
   pullers_.with([&] { return std::make_unique<Executor>(pull_->program, std::vector<Update>()); },
                 [&](Executor& executor) { execute(executor, inputs, outputs); });
-  const bool all = std::find(given.begin(), given.end(), false) == given.end();
-  const std::vector<bool> reached = all ? std::vector<bool>() : depend(pull_->program, given);
-  Vars out(rule.ins.size());
-  for (std::size_t i = 0; i < pull_->found.size(); ++i) {
-    if (pull_->found[i] < 0) continue;
-    const auto place = std::size_t(pull_->found[i]);
-    if (all || reached[std::size_t(pull_->program.outputs[place])]) out[i] = Var(outputs[place]);
-  }
-  return out;
+  return hand_back(*pull_, rule, [&](std::size_t place) { return Var(outputs[place]); });
 }
 
 bool Replay::repeats() const {

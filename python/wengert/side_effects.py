@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from . import _core, tree
 from ._core import ArgumentError, Tensor, TraceError
+from .argument_parts import new_parts, parts
 from .arguments import shown
 from .checked import warn
 from .plain_values import is_fixed, is_plain, same_value, written
@@ -319,9 +320,9 @@ class Watch:
         try:
             with _reads.noted():
                 args, kwargs = arguments()
-                given = _parts(args, kwargs)
+                given = parts(args, kwargs, Watched)
                 out = f(*args, **kwargs)
-                self._dropped = _new_parts(given, args, kwargs)
+                self._dropped = new_parts(given, parts(args, kwargs, Watched))
                 returned = Counter(map(id, tree.leaves(out)))
         finally:
             _open.watches.remove(self)
@@ -398,11 +399,11 @@ class Watch:
                 "module, or return the value"
             )
         if self._dropped:
+            places = ", ".join(self._dropped[:_SHOWN])
             warn(
-                f"compile: {self.name} puts new values at {', '.join(self._dropped[:_SHOWN])}: within "
-                "the call the containers that are arguments are copies, so that the caller does not "
-                "get them. Return the new values, or let the caller keep them in tensors "
-                "(t.assign(value))"
+                f"compile: {self.name} puts new values at {places}: within the call the containers "
+                "that are arguments are copies, so that the caller does not get them. Return the "
+                "new values, or let the caller keep them in tensors (t.assign(value))"
             )
         if self.is_eager:
             self.undo()
@@ -515,22 +516,6 @@ class Watch:
             self._plain.append(change)
             if not change.counts() and not change.is_set:
                 self.once.append(f"{change.path}, which the call itself binds anew")
-
-
-def _parts(args: list[Any], kwargs: dict) -> dict[str, Any]:
-    """By path, what the containers among the arguments hold."""
-    out = {}
-    for name, arg in [*((f"argument {i}", x) for i, x in enumerate(args)), *kwargs.items()]:
-        if not isinstance(arg, (Tensor, Watched)):
-            leaves, structure = tree.flatten(arg, whole=(Watched,))
-            where = tree.paths(tree.unflatten(structure, [0] * len(leaves)))
-            out.update(zip([name + path for path in where], leaves))
-    return out
-
-
-def _new_parts(given: dict[str, Any], args: list[Any], kwargs: dict) -> list[str]:
-    known = {id(x) for x in given.values()}
-    return [path for path, x in _parts(args, kwargs).items() if id(x) not in known]
 
 
 def _is_copy(owner: Any) -> bool:
