@@ -179,3 +179,26 @@ def test_a_hessian_through_loops_that_depend_on_each_other_names_the_remedy():
     second = np.full((2, 2), 12 * 2.7**2)
     np.testing.assert_allclose(wg.jacfwd(wg.jacfwd(f))(x), second)
     np.testing.assert_allclose(wg.compile(wg.jacfwd(wg.jacfwd(f)))(x), second)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("point", [lambda w: wg.zeros((), dtype=wg.float64), lambda w: w[0]])
+def test_a_gradient_at_a_constant_within_a_branch(point, exact):
+    """What the inner sweep leaves behind is no history of the branch: gradients were zeros."""
+
+    def slope(w):
+        f = lambda u: wg.cond(w[0] > 0.0, lambda: u * 0.4, lambda: u * 0.8)  # noqa: E731
+        return wg.grad(f)(point(w))
+
+    def f(w):
+        chosen = wg.cond(w[1] > 0.0, lambda: slope(w) + w[0] * 0.7, lambda: slope(w) * w[1])
+        return chosen + wg.scan(lambda c, x: (c * slope(w) * x, None), w[1], w)[0]
+
+    for w in (wg.tensor(np.array([0.7, 0.4])), wg.tensor(np.array([0.7, -0.4]))):
+        expected = wg.jacfwd(f)(w).numpy()
+        for g in (
+            wg.grad(f),
+            wg.grad(wg.compile(f, exact=exact)),
+            wg.compile(wg.grad(f), exact=exact),
+        ):
+            np.testing.assert_allclose(g(w).numpy(), expected, rtol=1e-12)
