@@ -375,3 +375,34 @@ def test_a_second_derivative_of_a_call_that_would_be_another_by_now():
         y.backward(create_graph=True)
     again.backward()
     assert x.grad.item() == 12.0
+
+
+@pytest.mark.parametrize("kind", ["method", "attribute"])
+def test_a_swept_loss_keeps_nobody_alive(kind):
+    """A loss that its owner holds is a cycle, of which the collector does not see the node."""
+
+    class Trainer:
+        def __init__(self):
+            self.model = nn.Linear(6, 300)
+            self.model(wg.ones((1, 6)))
+            self.call = wg.compile(self.loss if kind == "method" else lambda x: self.loss(x))
+
+        def loss(self, x):
+            return (self.model(x) ** 2).sum()
+
+        def fit(self):
+            self.last = self.call(wg.ones((100, 6)))
+            self.last.backward()
+
+    def one():
+        trainer = Trainer()
+        trainer.fit()
+        with pytest.raises(wg.GraphError, match="freed by an earlier one"):
+            trainer.last.backward()
+        return weakref.ref(trainer.model)
+
+    before = wg.memory.live_bytes()
+    models = [one() for _ in range(3)]
+    gc.collect()
+    assert [model() for model in models] == [None] * 3
+    assert wg.memory.live_bytes() == before

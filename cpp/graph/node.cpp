@@ -141,6 +141,13 @@ void drop_saved(Node& node, uint32_t source) {
   node.saved_out.reset();
   node.freed = true;
   node.freed_at = source;
+  // An op that is nothing but one computation, which is over, keeps what its rule reads: of it the name stays.
+  const Op* op = node.op;
+  if (!op || !node.extras || !node.extras->op || op->kernel || op->view || op->evaluate) return;
+  const auto named = std::make_shared<Op>();
+  named->name = op->name;
+  node.op = named.get();
+  node.extras->op = named;
 }
 
 Modes& modes() {
