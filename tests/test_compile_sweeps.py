@@ -201,3 +201,22 @@ def test_parameters_that_the_swept_result_does_not_read_get_no_gradient(how):
     losses(x)[1].backward()
     assert a.grad is not None
     assert b.grad is not None
+
+
+@pytest.mark.parametrize("how", [lambda f: f, wg.compile])
+def test_gradients_that_the_call_enables_for_itself(how):
+    w = wg.tensor([2.0, 3.0]).requires_grad_()
+
+    def losses(x):
+        with wg.enable_grad():
+            first = (w * x).sum()
+        return first, (w * x).sum()
+
+    losses = how(losses)
+    for _ in range(3):
+        with wg.no_grad():
+            first, second = losses(wg.ones(2))
+        assert first.requires_grad and not second.requires_grad
+        first.backward()
+    assert w.grad.tolist() == [3.0, 3.0]
+    assert all(y.requires_grad for y in losses(wg.ones(2)))

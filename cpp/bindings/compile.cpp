@@ -133,7 +133,7 @@ py::tuple record(py::function f, const List& arguments, const std::vector<bool>&
   // Results whose history is still to be swept: their gradients are the caller's to ask for.
   List ends, seeds;
   std::vector<std::size_t> with_history;
-  for (std::size_t i = 0; i < results && modes().grad_enabled; ++i)
+  for (std::size_t i = 0; i < results; ++i)  // also where only the call itself has enabled gradients
     if (can_sweep(outputs[i])) {
       with_history.push_back(i);
       ends.push_back(outputs[i]);

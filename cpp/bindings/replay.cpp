@@ -311,6 +311,7 @@ std::vector<Var> Replay::run_followed(std::span<const Var> arguments, const std:
            "derivative carries out again; ask for it before, or compile the derivative instead");
     return self->pull_back_recorded(rule, f);
   };
+  const GradMode on(true);  // as within the call, if not around it
   const Vars made = compute_once(name, ins, run, std::move(pull));
   std::vector<Var> out;
   for (std::size_t i = 0; i < made.size(); ++i) {
