@@ -173,3 +173,14 @@ def test_updates_wait_for_what_may_fail_and_no_longer():
     held(x, x)
     parameters = sum(4 * p.size for p in model.parameters())
     assert wg.memory.live_bytes() - before < 1.9 * parameters  # gradients, and what is on the way
+
+
+def test_batches_that_batch_norm_refuses_do_not_count():
+    layer = nn.BatchNorm1d(2)
+    with pytest.raises(wg.ArgumentError):
+        layer(wg.ones((1, 2)))
+    with pytest.raises(wg.TraceError, match="running statistics"):
+        wg.vmap(layer)(wg.ones((3, 4, 2)))
+    assert layer.num_batches_tracked.item() == 0
+    layer(wg.ones((4, 2)))
+    assert layer.num_batches_tracked.item() == 1

@@ -155,12 +155,10 @@ class _BatchNorm(Module):
             )
         momentum: Any = self.momentum
         counter = self.num_batches_tracked
-        if self.training and counter is not None:
-            with no_grad():
-                _core._assign(counter, ops.add(counter, 1))
-                if momentum is None:  # the mean over all batches so far
-                    momentum = ops.reciprocal(ops.astype(counter, "float64"))
-        return batch_norm(
+        seen = ops.add(counter, 1) if self.training and counter is not None else None
+        if seen is not None and momentum is None:  # the mean over all batches so far
+            momentum = ops.reciprocal(ops.astype(seen, "float64"))
+        out = batch_norm(
             input,
             self.running_mean,
             self.running_var,
@@ -170,6 +168,10 @@ class _BatchNorm(Module):
             0.0 if momentum is None else momentum,
             self.eps,
         )
+        if seen is not None:
+            with no_grad():
+                _core._assign(counter, seen)
+        return out
 
     def extra_repr(self) -> str:
         return (
