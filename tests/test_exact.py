@@ -166,6 +166,7 @@ RATES = {
     "< and >=": lambda t: 0.1 * (t < 2) + 0.3 * (t >= 2),
     "&": lambda t: 0.1 * ((t > 0) & (t < 3)) + 0.03,
     "| and ^": lambda t: 0.1 * ((t > 2) | (t < 1)) + 0.3 * ((t > 0) ^ (t < 3)),
+    "~": lambda t: ~(t < 2) * -0.1,  # of Python's numbers: ~True is -2
     "sum": lambda t: 0.1 * ((t > 1) + (t > 2)),
     "difference": lambda t: 0.1 * (1 - (t > 1)),
     "divisor": lambda t: 0.1 / (1 + (t > 1)),

@@ -175,6 +175,27 @@ def test_updates_wait_for_what_may_fail_and_no_longer():
     assert wg.memory.live_bytes() - before < 1.9 * parameters  # gradients, and what is on the way
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_only_what_can_fail_keeps_updates_waiting(fails):
+    """A branch that cannot raise leaves them where they are written: no room for their copies."""
+    state, table = wg.zeros(10_000), wg.ones(7)
+
+    @wg.compile
+    def step(i):
+        state.assign(state + 1)
+        return wg.cond(i > 3, lambda: table[i] if fails else wg.sin(table[0]), lambda: table[1])
+
+    step(wg.tensor(1))
+    before = wg.memory.live_bytes()
+    again = wg.compile(step.__wrapped__)
+    again(wg.tensor(1))
+    assert (wg.memory.live_bytes() - before >= 40_000) is fails
+    if fails:
+        with pytest.raises(IndexError):
+            again(wg.tensor(9))
+    assert state[0].item() == 2
+
+
 def test_batches_that_batch_norm_refuses_do_not_count():
     layer = nn.BatchNorm1d(2)
     with pytest.raises(wg.ArgumentError):

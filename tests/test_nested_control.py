@@ -202,3 +202,26 @@ def test_a_gradient_at_a_constant_within_a_branch(point, exact):
             wg.compile(wg.grad(f), exact=exact),
         ):
             np.testing.assert_allclose(g(w).numpy(), expected, rtol=1e-12)
+        d = wg.tensor(np.array([0.6, 0.9]))
+        np.testing.assert_allclose(
+            wg.jvp(f, (w,), (d,))[1].numpy(), expected @ d.numpy(), rtol=1e-12
+        )
+
+
+def test_tangents_of_what_a_sweep_within_a_body_has_been_through():
+    keep = wg.Binomial(slots=2)
+
+    def f(w):
+        def inner(u, x):
+            step = lambda s: (s[0] + 1, wg.tanh(u * 0.9))  # noqa: E731
+            loop = wg.while_loop(lambda s: s[0] < 3, step, (0, w[1]), checkpoint=keep)
+            return loop[1] * (w[0] * 0.6 + x * 0.4)
+
+        body = lambda c, x: (wg.tanh(wg.grad(inner)(w[1], x)), None)  # noqa: E731
+        return wg.scan(body, w[1], wg.tensor(np.array([-0.5, 0.8])))[0]
+
+    w, d = wg.tensor(np.array([0.7, -0.4])), wg.tensor(np.array([0.6, 0.9]))
+    h = 1e-6
+    expected = (f(w + h * d).item() - f(w - h * d).item()) / (2 * h)
+    assert wg.jvp(f, (w,), (d,))[1].item() == pytest.approx(expected, rel=1e-7)
+    assert (wg.grad(f)(w) * d).sum().item() == pytest.approx(expected, rel=1e-7)

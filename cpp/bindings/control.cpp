@@ -67,7 +67,7 @@ Traced trace_body(py::function f, const List& arguments, py::function flatten, b
   out.program = program_of(trace, inputs, outputs);
   // What a sweep within the body has been through has no history for another one.
   for (auto& [id, x] : out.program.constants)
-    if (x->tracked && was_swept(x, before)) x = detach(x);
+    if (x->tracked && !x->tangents && was_swept(x, before)) x = detach(x);
   std::vector<ValueId> ids;
   for (const auto& [id, x] : out.program.constants)
     if (is_argument(x)) {

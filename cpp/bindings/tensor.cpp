@@ -88,10 +88,8 @@ bool refuses(PyObject* other) {
 
 bool is_traced_number(PyObject* x) { return is_tensor(x) && value_of(x)->weak && !value_of(x)->array.has_data(); }
 
-// Whether the operation gives a bool of bools, as in Python.
-bool is_logical(const std::string& name) {
-  return name == "bitwise_and" || name == "bitwise_or" || name == "bitwise_xor" || name == "bitwise_invert";
-}
+// Whether the operation gives a bool of bools, as in Python, where ~True is -2.
+bool is_logical(const std::string& name) { return name == "bitwise_and" || name == "bitwise_or" || name == "bitwise_xor"; }
 
 // Arithmetic among the numbers that a traced function was given, as Python does it: in float64, or in
 // int64 as far as that goes, and a number again. Comparisons give bools, which count as 0 and 1.

@@ -77,7 +77,8 @@ Vars apply_scan(std::shared_ptr<Scan> op, std::span<const Var> inputs) {
   };
   op->is_long = op->body.program.is_long(op->length);
   op->calls_out = op->body.program.calls_out();
-  op->may_raise = true;  // as it keeps what may
+  const std::vector<bool> failing = may_fail(op->body.program);
+  op->may_raise = std::find(failing.begin(), failing.end(), true) != failing.end();
   // Where it is carried out again what it keeps is shown, and other inputs may want gradients.
   const auto again = [self](std::span<const Var> in) {
     return scan(self->body, in, self->length, self->backwards, self->checkpoint);
