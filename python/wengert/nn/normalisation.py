@@ -168,7 +168,7 @@ class _BatchNorm(Module):
             0.0 if momentum is None else momentum,
             self.eps,
         )
-        if seen is not None:
+        if counter is not None and seen is not None:
             with no_grad():
                 _core._assign(counter, seen)
         return out
