@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <unordered_set>
 
 #include "bindings/tensor.h"
 #include "graph/recording.h"
@@ -14,6 +13,7 @@
 #include "runtime/scan.h"
 #include "runtime/spill.h"
 #include "runtime/two_level.h"
+#include "sweeps/reverse.h"
 
 namespace wengert::bindings {
 namespace {
@@ -30,20 +30,6 @@ struct Traced {
   std::vector<Var> constants;
   py::object result;
 };
-
-// Whether a sweep has been through what has been computed since `before`, a node's number, for x.
-bool was_swept(const Var& x, uint64_t before) {
-  std::vector<const Node*> nodes{x->node.get()};
-  std::unordered_set<const Node*> seen;
-  while (!nodes.empty()) {
-    const Node* node = nodes.back();
-    nodes.pop_back();
-    if (!node || node->serial <= before || !seen.insert(node).second) continue;
-    if (node->freed) return true;
-    for (const Edge& edge : node->inputs) nodes.push_back(edge.node.get());
-  }
-  return false;
-}
 
 Traced trace_body(py::function f, const List& arguments, py::function flatten, bool conditional, bool inlined = false) {
   Trace trace(conditional, inlined);
@@ -67,7 +53,7 @@ Traced trace_body(py::function f, const List& arguments, py::function flatten, b
   out.program = program_of(trace, inputs, outputs);
   // What a sweep within the body has been through has no history for another one.
   for (auto& [id, x] : out.program.constants)
-    if (x->tracked && !x->tangents && was_swept(x, before)) x = detach(x);
+    if (x->tracked && !x->tangents && !can_sweep(x, before)) x = detach(x);
   std::vector<ValueId> ids;
   for (const auto& [id, x] : out.program.constants)
     if (is_argument(x)) {

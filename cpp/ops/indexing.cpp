@@ -391,14 +391,19 @@ Op argsort_row() {
   };
 }
 
+// What indices along an axis of the first input are held to.
+Ints along_axis(std::span<const Type> in, std::span<const Type>, const Attrs& at) {
+  return {in[0].shape[std::size_t(at.integer("axis"))]};
+}
+
 }  // namespace
 
 std::vector<Op> indexing_rows() {
   return {
-      bounded(take_row(), {1, [](auto in, auto, const Attrs& at) { return Ints{in[0].shape[std::size_t(at.integer("axis"))]}; }}),
+      bounded(take_row(), {1, along_axis}),
       bounded(gather_row(), {1, [](auto in, auto, const Attrs& at) { return indexed_sizes(in[0].shape, in.size() - 1, at); }}),
       bounded(scatter_add_row(), {1, [](auto in, auto out, const Attrs& at) { return indexed_sizes(out[0].shape, in.size() - 1, at); }}),
-      bounded(take_along_axis_row(), {1, [](auto in, auto, const Attrs& at) { return Ints{in[0].shape[std::size_t(at.integer("axis"))]}; }}),
+      bounded(take_along_axis_row(), {1, along_axis}),
       bounded(scatter_add_along_axis_row(), {1, [](auto, auto out, const Attrs& at) { return Ints{out[0].shape[std::size_t(at.integer("axis"))]}; }}),
       bounded(one_hot_row(), {0, [](auto, auto out, const Attrs&) { return Ints{out[0].shape.back(), 0}; }}),  // none negative
       sort_row(),

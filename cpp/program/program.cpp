@@ -147,6 +147,11 @@ std::vector<bool> may_fail(const Program& program) {
   return out;
 }
 
+bool any_may_fail(const Program& program) {
+  const std::vector<bool> failing = may_fail(program);
+  return std::find(failing.begin(), failing.end(), true) != failing.end();
+}
+
 std::vector<int32_t> count_readers(const Program& program) {
   std::vector<int32_t> readers(program.types.size(), 0);
   for (const Step& step : program.steps)

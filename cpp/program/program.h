@@ -62,6 +62,7 @@ std::vector<Array> lay_out(const Program& program);
 
 // Which steps may raise or be interrupted, those left out whose indices an earlier one has checked.
 std::vector<bool> may_fail(const Program& program);
+bool any_may_fail(const Program& program);
 
 // How often each value is read, by steps and as an output.
 std::vector<int32_t> count_readers(const Program& program);

@@ -186,11 +186,7 @@ Vars apply_branch(std::shared_ptr<Branch> op, std::span<const Var> args) {
   };
   op->is_long = op->yes.is_long(1) || op->no.is_long(1);
   op->calls_out = op->yes.calls_out() || op->no.calls_out();
-  const auto raises = [](const Program& body) {
-    const std::vector<bool> failing = may_fail(body);
-    return std::find(failing.begin(), failing.end(), true) != failing.end();
-  };
-  op->may_raise = raises(op->yes) || raises(op->no);
+  op->may_raise = any_may_fail(op->yes) || any_may_fail(op->no);
   // Where it is carried out again what it keeps is shown, and other inputs may want gradients.
   const auto again = [self](std::span<const Var> in) {
     return choose(self->run_yes->program(), self->run_no->program(), self->sides, in[0], in.subspan(1), self->exact);

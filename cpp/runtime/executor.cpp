@@ -117,6 +117,7 @@ class Planner {
         if (move == Transfer::end_spill) quiet_ = u;
         if (move == Transfer::fetch) fetched.insert(home(step.outs[0]));
       }
+    if (std::ranges::none_of(to_.updates_, &Update::late)) return;
     const std::vector<bool> failing = may_fail(program_);
     for (std::size_t u = 0; u < units_.size(); ++u)
       if (std::any_of(units_[u].steps.begin(), units_[u].steps.end(), [&](std::size_t s) { return failing[s]; })) safe_ = u + 1;

@@ -77,8 +77,7 @@ Vars apply_scan(std::shared_ptr<Scan> op, std::span<const Var> inputs) {
   };
   op->is_long = op->body.program.is_long(op->length);
   op->calls_out = op->body.program.calls_out();
-  const std::vector<bool> failing = may_fail(op->body.program);
-  op->may_raise = std::find(failing.begin(), failing.end(), true) != failing.end();
+  op->may_raise = any_may_fail(op->body.program);
   // Where it is carried out again what it keeps is shown, and other inputs may want gradients.
   const auto again = [self](std::span<const Var> in) {
     return scan(self->body, in, self->length, self->backwards, self->checkpoint);

@@ -310,16 +310,16 @@ bool reaches_living_leaf(const Ref<Node>& node) {
 
 Var take_arrived(std::size_t input) { return asked.sweep->take(asked.node->inputs[input]); }
 
-bool can_sweep(const Var& y) {
+bool can_sweep(const Var& y, uint64_t after) {
   if (!y->tracked || !y->node) return false;
-  std::unordered_set<const Node*> seen{y->node.get()};
+  std::unordered_set<const Node*> seen;
   std::vector<const Node*> nodes{y->node.get()};
   while (!nodes.empty()) {
     const Node* node = nodes.back();
     nodes.pop_back();
+    if (!node || node->serial <= after || !seen.insert(node).second) continue;
     if (node->freed) return false;
-    for (const Edge& edge : node->inputs)
-      if (edge.node && seen.insert(edge.node.get()).second) nodes.push_back(edge.node.get());
+    for (const Edge& edge : node->inputs) nodes.push_back(edge.node.get());
   }
   return true;
 }

@@ -22,8 +22,8 @@ struct Reach {
 };
 Reach find_reach(std::span<const Var> outputs, std::span<const Var> targets);
 
-// Whether a sweep from y meets nothing that another sweep has used up.
-bool can_sweep(const Var& y);
+// Whether a sweep from y meets nothing that another sweep has used up, of what is younger than the node numbered `after`.
+bool can_sweep(const Var& y, uint64_t after = 0);
 
 // Sweeps from `outputs` with cotangents `seeds` and returns the adjoints of `targets` (null: the
 // outputs do not depend on it). Only nodes of `reach` are visited, if one is given; the nodes of the
