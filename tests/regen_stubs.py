@@ -52,6 +52,7 @@ PROPERTIES = {
     "T": "Tensor",
     "mT": "Tensor",
     "device": "str",
+    "at": "At",
 }
 SETTABLE = {"requires_grad", "grad"}
 
@@ -205,7 +206,7 @@ def core_stub() -> str:
         "import builtins\nfrom collections.abc import Callable, Iterator, Sequence\n"
         "from typing import Any, Protocol, SupportsIndex, TypeAlias\n\n"
         "import numpy as np\nfrom typing_extensions import Self\n\n"
-        "from ..tensor_methods import Hook\n"
+        "from ..indexing import At\nfrom ..tensor_methods import Hook\n"
         "from . import memory as memory\nfrom . import ops as ops",
         "__version__: str\nop_table: dict[str, dict[str, Any]]",
         "class _SupportsArray(Protocol):\n    def __array__(self) -> np.ndarray: ...",

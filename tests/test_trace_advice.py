@@ -38,8 +38,8 @@ ADVICE = {
         r"item: .*given by position: static_argnums of wg\.compile$",
     ),
     "index": (
-        lambda: wg.compile(lambda i: wg.zeros((3, 2)).__setitem__(i, 1.0))(1),
-        r"index assignment: the index is a traced value, at .*x\.assign\(wg\.where\(",
+        lambda: wg.vmap(lambda i: wg.zeros((3, 2)).__setitem__(i, 1.0))(wg.arange(3)),
+        r"index assignment: the index is a traced value, at .*x = x\.at\[key\]\.set\(value\)$",
     ),
     "max": (
         lambda: wg.compile(lambda t: max(t, 0.1))(1.0),

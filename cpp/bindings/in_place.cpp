@@ -88,7 +88,7 @@ void assign(const Var& to, const Var& from) {
   Recording* recording = Recording::current();
   if (recording && !recording->is_outside(*to.get()) && (shown(*to.get()) > 1 || seen_outside(*to->array.buffer())))
     fail(ErrorKind::trace, "assign: a compiled function changes whole tensors; this one is a view, or has views, which "
-         "would not see the change. Make a new value with wg.where or wg.concat");
+         "would not see the change. Make a new value: x = x.at[key].set(value)");
   if (recording && recording->is_outside(*to.get()))
     if (const Var now = recording->read(to); now.is_abstract() && shown(*now.get()) > 0)
       fail(ErrorKind::trace, "assign: the compiled function still holds a view that it made of this tensor, which would "
@@ -138,8 +138,8 @@ int& bodies_open() {
 void refuse_in_body(const char* where) {
   if (bodies_open() > 0)
     fail(ErrorKind::trace, where, ": the body of scan, cond or while_loop is recorded once, so that a change in place (or "
-         "a draw, which advances its generator) would not happen at every step; carry the value in the state, or pass "
-         "draws in as rows");
+         "a draw, which advances its generator) would not happen at every step; carry the value in the state "
+         "(c = c.at[i].set(value) for c[i] = value), or pass draws in as rows");
 }
 
 void check_in_place(const char* where, const Var& to, const Var& from) {
@@ -147,19 +147,19 @@ void check_in_place(const char* where, const Var& to, const Var& from) {
   if (to.is_abstract()) refuse_traced(where);
   if (from.is_abstract() && !Recording::current())
     fail(ErrorKind::trace, where, ": a tensor from outside cannot hold a traced value, at ", show_source(source_here()),
-         "; return the value, or build it by wg.stack, wg.concat or wg.where. (Layers with running statistics need "
+         "; return the value, or make a new tensor: x = x.at[key].set(value). (Layers with running statistics need "
          "model.eval() or track_running_stats=False here.)");
   if (to->tracked && !to->is_leaf)
     fail(ErrorKind::graph, where, ": only leaves can change in place; this tensor was made by '", to->node->name(),
-         "'. Make a new one instead, for example with wg.where");
+         "'. Make a new one instead: x = x.at[key].set(value)");
   if (to->tracked && modes().grad_enabled)
     fail(ErrorKind::graph, where, ": a leaf that requires a gradient changes in place only inside wg.no_grad()");
   if (from->tracked && modes().grad_enabled)
-    fail(ErrorKind::graph, where, ": a change in place would lose the history of the new value; make a new tensor by "
-         "wg.stack, wg.concat or wg.where, or give up the gradient: value.detach()");
+    fail(ErrorKind::graph, where, ": a change in place would lose the history of the new value; make a new tensor, "
+         "x = x.at[key].set(value), or give up the gradient: value.detach()");
   if (carries_tangent(to) || carries_tangent(from))
-    fail(ErrorKind::graph, where, ": a change in place would lose the tangent that wg.jvp pushes; use wg.where or "
-         "wg.concat, or detach the value first: value.detach()");
+    fail(ErrorKind::graph, where, ": a change in place would lose the tangent that wg.jvp pushes; make a new tensor, "
+         "x = x.at[key].set(value), or detach the value first: value.detach()");
   if (to->array.buffer()->lent)
     fail(ErrorKind::graph, where, ": a hook or a rule must not change the tensors it is given; return a new one: "
          "g * 2 for g *= 2");

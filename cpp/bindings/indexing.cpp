@@ -14,7 +14,7 @@
 namespace wengert::bindings {
 namespace {
 
-constexpr const char* where = "index";
+constexpr const char *where = "index", *assignment = "index assignment";
 
 struct Item {
   enum Kind { integer, range, new_axis, ellipsis, array, truth } kind;
@@ -56,16 +56,19 @@ int64_t to_index(PyObject* object) {
   return value;
 }
 
+// Numbers from outside a recorded call are read afresh at each.
+bool varies(const Var& x) {
+  const Recording* recording = Recording::current();
+  return x.is_abstract() || (recording && recording->is_outside(*x.get()));
+}
+
 Item array_item(const Var& x) {
   const DType dtype = x.dtype();
   if (is_float(dtype) && x->array.size() > 0)
     fail(ErrorKind::dtype, where, ": arrays that index must be integers or bool; got ",
          x->array.type(), ". Convert first: indices.astype(wg.int64)");
-  // Numbers from outside a recorded call are read afresh at each: an index array of no axes.
-  const Recording* recording = Recording::current();
-  const bool varies = x.is_abstract() || (recording && recording->is_outside(*x.get()));
   if (dtype == DType::bool_) refuse_recorded(x, "index by a mask");
-  if (x.ndim() == 0 && !varies) {
+  if (x.ndim() == 0 && !varies(x)) {  // else an index array of no axes
     const int64_t value = dispatch(
         dtype, [&](auto tag) { return int64_t(*x->array.data<typename decltype(tag)::type>()); });
     return {.kind = dtype == DType::bool_ ? Item::truth : Item::integer, .value = value};
@@ -274,8 +277,8 @@ Array without_leading_ones(const Array& value, std::size_t ndim) {
 }
 
 void check_fits(const Shape& value, const Shape& place) {
-  if (!(broadcast_shapes("index assignment", value, place) == place))
-    fail(ErrorKind::shape, "index assignment: a value of shape ", value,
+  if (!(broadcast_shapes(assignment, value, place) == place))
+    fail(ErrorKind::shape, assignment, ": a value of shape ", value,
          " does not fit the selected places, ", place);
 }
 
@@ -320,47 +323,91 @@ void place(const Selection& s, Array into, const Array& value) {
     indices.push_back(index.array());
   }
   const std::size_t ndim = into.shape().size() - s.indices.size() + common.size();
-  kernels::scatter_assign(into, {indices.data(), indices.size()}, s.in_front ? 0 : int(s.axes[0]),
+  kernels::scatter_assign(assignment, into, {indices.data(), indices.size()}, s.in_front ? 0 : int(s.axes[0]),
                           without_leading_ones(value, ndim));
 }
 
-// x with the value at the selected places, as operations: each element of x is told which element of
-// the value it gets, or -1.
-Var updated(const Var& x, const Selection& s, const Var& value) {
-  const Shape shape = selected_shape(s);
-  const int64_t count = numel(shape);
-  if (count == 0) return x;
-  Array number = Array::empty(DType::int64, shape), source = Array::empty(DType::int64, x.shape());
-  std::iota(number.data<int64_t>(), number.data<int64_t>() + count, int64_t(0));
-  kernels::fill(source, -1);
-  place(s, source, number);
-  Array taken = Array::empty(DType::bool_, x.shape());
-  for (int64_t i = 0; i < source.size(); ++i) {
-    int64_t& from = source.data<int64_t>()[i];
-    taken.data<bool>()[i] = from >= 0;
-    from = std::max(from, int64_t(0));
-  }
+// Of `value` what is left without leading axes of size 1 that the place does not have, in x's dtype.
+Var fitted(const Var& x, const Var& value, const Shape& place) {
   Shape own = value.shape();
-  while (own.size() > shape.size() && own[0] == 1) own.erase(0);
-  check_fits(own, shape);
-  const Var parts = reshape(broadcast_to(reshape(as_dtype_of("index assignment", x, value), own), shape), {count});
-  return wengert::where(Var(std::move(taken)), take(parts, Var(std::move(source)), 0), x);
+  while (own.size() > place.size() && own[0] == 1) own.erase(0);
+  check_fits(own, place);
+  if (is_float(value.dtype()) && !is_float(x.dtype()))
+    fail(ErrorKind::dtype, assignment, ": ", value.dtype(), " into ", x.dtype(), " would lose digits; convert with astype");
+  return reshape(as_dtype_of(assignment, x, value), own);
+}
+
+// x with the value at the selected places, or added there, as operations.
+Var updated(const Var& x, const Selection& s, const Var& given, bool adds) {
+  static const Op &slice = find_op("slice"), &assign = find_op("slice_assign"), &add = find_op("unslice_add"),
+                  &put = find_op("index_put");
+  const Shape shape = selected_shape(s);
+  const Var value = fitted(x, given, shape);
+  if (numel(shape) == 0) return x;
+  const Attrs box(assign.params, {s.starts, s.steps});
+  if (s.indices.empty()) {
+    const Var args[] = {x, reshape(broadcast_to(value, shape), s.sizes)};
+    return apply(adds ? add : assign, args, box);
+  }
+  Var part = x;
+  if (s.sliced) part = apply(slice, {&x, 1}, Attrs(slice.params, {s.starts, s.sizes, s.steps}));
+  part = reshape(part, s.shape);
+  const Ints order = arrays_first(s);
+  if (s.in_front) part = permute_dims(part, order);
+  Vars args{part, value};
+  for (const Var& index : s.indices) args.push_back(index);
+  Ints axes(s.indices.size());
+  std::iota(axes.begin(), axes.end(), s.in_front ? 0 : s.axes[0]);
+  part = apply(put, {args.data(), args.size()}, Attrs(put.params, {axes, adds}));
+  if (s.in_front) {
+    Ints back(order.size());
+    for (std::size_t i = 0; i < order.size(); ++i) back[std::size_t(order[i])] = int64_t(i);
+    part = permute_dims(part, back);
+  }
+  const Var whole[] = {x, reshape(part, s.sizes)};
+  // In x's own order, so that what reads it later goes through the numbers as it would through x.
+  return s.sliced || s.in_front ? apply(assign, whole, box) : reshape(whole[1], x.shape());
+}
+
+// A key that is a mask whose number of true elements is not known: then the value must be one for all of them.
+std::optional<Var> open_mask(PyObject* key) {
+  if (!is_tensor(key)) return {};
+  const Var mask(value_of(key));
+  return mask.dtype() == DType::bool_ && varies(mask) ? std::optional(mask) : std::nullopt;
+}
+
+Var updated(const Var& x, const Var& mask, const Var& given, bool adds) {
+  Shape shape = mask.shape();
+  if (shape.size() > x.shape().size() || !std::equal(shape.begin(), shape.end(), x.shape().begin()))
+    fail(ErrorKind::bounds, assignment, ": a mask must have the sizes of the axes it selects from; got ", shape,
+         " for ", x.shape());
+  Shape rest(x.shape().begin() + std::ptrdiff_t(shape.size()), x.shape().end());
+  if (given.ndim() > int(rest.size()) && given->array.size() != 1)
+    fail(ErrorKind::trace, assignment, ": how many elements a traced mask selects is not known, so that the value must "
+         "be one for all of them, of shape ", rest, "; got ", given.shape(), ". Use wg.where");
+  const Var value = fitted(x, given, rest);
+  shape.resize(x.shape().size(), 1);
+  return wengert::where(reshape(mask, shape), adds ? x + value : value, x);
+}
+
+Var updated(const Var& x, PyObject* key, const Var& value, bool adds) {
+  if (const auto mask = open_mask(key)) return updated(x, *mask, value, adds);
+  return updated(x, select(x.shape(), key), value, adds);
 }
 
 void write(const Var& x, PyObject* key, PyObject* object) {
-  const Var value = value_for("index assignment", x, object);
-  check_in_place("index assignment", x, value);
+  const Var value = value_for(assignment, x, object);
+  check_in_place(assignment, x, value);
+  Recording* recording = Recording::current();
+  const auto known = [&](const Var& own) { return !own.is_abstract() && recording->read(own) == own; };
+  if (recording && (open_mask(key) || !known(x) || !known(value))) return assign(x, updated(x, key, value, false));
   const Selection s = select(x.shape(), key);
-  for (const Var& index : s.indices) {
-    if (index.is_abstract())
-      fail(ErrorKind::trace, "index assignment: the index is a traced value, at ", show_source(source_here()),
-           "; choose by a mask instead. x[i] = row is, in wg.compile, x.assign(wg.where((wg.arange(len(x)) == i)[:, None], "
-           "row, x))");
-    refuse_recorded(index, "index assignment");
+  if (std::any_of(s.indices.begin(), s.indices.end(), varies)) {
+    if (!recording)
+      fail(ErrorKind::trace, assignment, ": the index is a traced value, at ", show_source(source_here()),
+           ", and the tensor is from outside; return the value, or make a new one: x = x.at[key].set(value)");
+    return assign(x, updated(x, s, value, false));
   }
-  if (Recording* recording = Recording::current();
-      recording && (value.is_abstract() || !(recording->read(x) == x) || !(recording->read(value) == value)))
-    return assign(x, updated(x, s, value));
   Tape::preserve(x.array());
   place(s, x.array(), value.array());
   note_change(x.array());
@@ -382,6 +429,10 @@ int assign_subscript(PyObject* self, PyObject* key, PyObject* value) {
 }
 
 void bind_indexing(py::module_& m) {
+  // What x.at[key] does: a copy of x with the value at the selected places, or added there.
+  m.def("_index_update", [](const Var& x, const py::object& key, const py::object& value, bool adds) {
+    return updated(x, key.ptr(), value_for(adds ? "index addition" : assignment, x, value.ptr()), adds);
+  });
   m.def("_nonzero", [](const Var& x) {
     if (x.is_abstract())
       fail(ErrorKind::trace, "nonzero: how many elements of a traced value are not 0 is not known");

@@ -8,7 +8,7 @@
 #include "kernels/copy.h"
 #include "ops/vocabulary.h"
 #include "program/derive.h"
-#include "program/hoist.h"
+#include "program/early_checks.h"
 #include "runtime/reorder.h"
 #include "runtime/scan_op.h"
 #include "runtime/stack_sums.h"
@@ -37,6 +37,7 @@ Arranged arrange(Program& program, const std::vector<Update>& updates, bool exac
   Arranged out{rewrite(program, exact), 0};
   std::vector<Renewal> renewals;
   for (const Update& update : updates) renewals.push_back({program.inputs[update.input], program.outputs[update.output]});
+  check_indices_early(program, renewals);
   const std::vector<Array> arrays = lay_out(program);
   out.hoisted = sink_steps(program, arrays);
   out.hoisted += hoist_renewals(program, arrays, renewals);

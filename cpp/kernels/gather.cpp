@@ -210,10 +210,10 @@ void gather(const char* where, const Array& x, std::span<const Array> indices, i
 }
 
 void scatter_add(const char* where, const Array& given, std::span<const Array> indices, int axis,
-                 const Array& out) {
+                 const Array& out, bool onto) {
   const Blocks blocks(where, out, indices, axis);
   const Array updates = contiguous(given);
-  clear(out);
+  if (!onto) clear(out);
   if (blocks.size() == 0) return;
   dispatch(out.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::type;
@@ -242,9 +242,8 @@ void scatter_add(const char* where, const Array& given, std::span<const Array> i
   });
 }
 
-void scatter_assign(const Array& into, std::span<const Array> given, int axis,
+void scatter_assign(const char* where, const Array& into, std::span<const Array> given, int axis,
                     const Array& values) {
-  const char* where = "index assignment";
   const auto first = std::size_t(axis), last = first + given.size();
   Shape common;
   for (const Array& index : given) {
@@ -263,8 +262,12 @@ void scatter_assign(const Array& into, std::span<const Array> given, int axis,
 
   const Blocks blocks(where, into, indices, axis);
   if (blocks.size() == 0) return;
-  const Array source = Array::empty(into.dtype(), shape);  // `values` may be a view of `into`
-  copy(values, source);
+  const bool fits = values.dtype() == into.dtype() && values.shape() == shape && values.is_contiguous();
+  Array source = values;
+  if (!fits || values.buffer() == into.buffer()) {
+    source = Array::empty(into.dtype(), shape);
+    copy(values, source);
+  }
   dispatch_width(into.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::type;
     const T* from = source.data<T>();
@@ -272,9 +275,17 @@ void scatter_assign(const Array& into, std::span<const Array> given, int axis,
     const int64_t inner = blocks.inner_size;
     const int64_t* places = blocks.places();
     blocks.for_rows(0, int64_t(blocks.outer.size()) * blocks.rows, [&](int64_t r, int64_t at) {
-      for (int64_t i = 0; i < inner; ++i) to[at + (places ? places[i] : i)] = from[r * inner + i];
+      if (!places)
+        std::memcpy(to + at, from + r * inner, std::size_t(inner) * sizeof(T));
+      else
+        for (int64_t i = 0; i < inner; ++i) to[at + places[i]] = from[r * inner + i];
     });
   });
+}
+
+void check_indices(const char* where, const Array& indices, int axis, int64_t size) {
+  const Selector selector{.index = &indices, .axis = axis, .size = size, .stride = 0};
+  selected_offsets(where, {&selector, 1}, {});
 }
 
 void gather_along(const char* where, const Array& x, const Array& indices, int axis,

@@ -12,15 +12,18 @@ namespace wengert::kernels {
 void gather(const char* where, const Array& x, std::span<const Array> indices, int axis,
             const Array& out);
 
-// Its transpose: zeros, then out[o, indices[m], i] += updates[o, m, i] in the order of m, whatever
-// the number of threads.
+// Its transpose: zeros (or what is there, `onto` which it adds), then out[o, indices[m], i] +=
+// updates[o, m, i] in the order of m, whatever the number of threads.
 void scatter_add(const char* where, const Array& updates, std::span<const Array> indices, int axis,
-                 const Array& out);
+                 const Array& out, bool onto = false);
 
 // into[o, indices[m], i] = values[o, m, i], in place; of equal indices the last one wins. Index
 // arrays and values broadcast, values are converted.
-void scatter_assign(const Array& into, std::span<const Array> indices, int axis,
+void scatter_assign(const char* where, const Array& into, std::span<const Array> indices, int axis,
                     const Array& values);
+
+// Fails unless all are places along the axis, of that size.
+void check_indices(const char* where, const Array& indices, int axis, int64_t size);
 
 // out[..., m, ...] = x[..., indices[..., m, ...], ...] along one axis, and its transpose.
 void gather_along(const char* where, const Array& x, const Array& indices, int axis,

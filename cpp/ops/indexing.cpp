@@ -2,6 +2,7 @@
 // sorts. Indices are data: kernels check them before they write anything.
 #include <numeric>
 
+#include "kernels/copy.h"
 #include "kernels/gather.h"
 #include "kernels/sort.h"
 #include "ops/movement.h"
@@ -11,7 +12,7 @@ namespace wengert {
 namespace {
 
 constexpr uint32_t all_but_first = ~1u;
-constexpr std::size_t max_indices = 31;  // a node's bit mask of saved inputs holds them and x
+constexpr std::size_t max_indices = 30;  // a node's bit mask of saved inputs holds them, x and values
 
 void check_integers(const char* where, std::span<const Var> indices) {
   for (const Var& index : indices)
@@ -86,10 +87,10 @@ bool any_index_batched(const Batched& b) {
   return std::find(b.batched.begin() + 1, b.batched.end(), true) != b.batched.end();
 }
 
-// Index arrays of a batch select within their own example: 0 .. B - 1 along a leading axis.
-Var examples(const Batched& b) {
+// Index arrays of a batch, the inputs from `first` on, select within their own example: 0 .. B - 1 along a leading axis.
+Var examples(const Batched& b, std::size_t first = 1) {
   Shape shape{b.size};
-  for (std::size_t i = 1; i < b.ins.size(); ++i)
+  for (std::size_t i = first; i < b.ins.size(); ++i)
     if (b.batched[i]) shape = Shape(b.ins[i].shape().size(), 1);
   shape[0] = b.size;
   Array out = Array::empty(DType::int64, shape);
@@ -183,6 +184,113 @@ Op scatter_add_row() {
         return Vars{move_axis(scatter_add({args.data(), args.size()}, shape, axis), int(axis), 0)};
       },
   }, 1);
+}
+
+Vars with_indices(Vars args, std::span<const Var> indices) {
+  for (const Var& index : indices) args.push_back(index);
+  return args;
+}
+
+Var index_put(const Var& x, const Var& values, std::span<const Var> indices, int64_t axis, bool accumulate = false) {
+  static const Op& op = find_op("index_put");
+  const Vars args = with_indices({x, values}, indices);
+  return apply(op, {args.data(), args.size()},
+               make_attrs(op, {{"axes", adjacent_axes(axis, indices.size())}, {"accumulate", accumulate}}));
+}
+
+// Of what is gathered at the indices, which replace axes of these sizes, all but what a later index at the same place
+// has taken over.
+Var without_replaced(const Var& gathered, std::span<const Var> indices, const Ints& sizes, int64_t axis) {
+  const Shape& selected = indices[0].shape();
+  if (numel(selected) <= 1) return gathered;
+  Array numbers = Array::empty(DType::int64, selected);
+  std::iota(numbers.data<int64_t>(), numbers.data<int64_t>() + numbers.size(), int64_t(0));
+  const Var own(std::move(numbers));
+  const Vars last = with_indices({index_put(zeros({DType::int64, sizes}), own, indices, 0)}, indices);
+  Shape shape = selected;
+  shape.resize(gathered.shape().size() - std::size_t(axis), 1);
+  return where(reshape(equal(gather({last.data(), last.size()}, 0), own), shape), gathered, zeros_like(gathered));
+}
+
+Vars batch_index_put(const Batched& b) {
+  const int64_t axis = b.attrs.ints("axes")[0];
+  const bool accumulate = b.attrs.flag("accumulate");
+  Var x = stretched(b, 0), values = stretched(b, 1);
+  Vars indices(b.ins.begin() + 2, b.ins.end());
+  if (std::find(b.batched.begin() + 2, b.batched.end(), true) == b.batched.end())
+    return {index_put(x, values, {indices.data(), indices.size()}, axis + 1, accumulate)};
+  indices.insert(0, examples(b, 2));
+  x = move_axis(x, 0, int(axis)), values = move_axis(values, 0, int(axis));
+  return {move_axis(index_put(x, values, {indices.data(), indices.size()}, axis, accumulate), int(axis), 0)};
+}
+
+Op index_put_row() {
+  Op row = linear({
+      .name = "index_put",
+      .doc = "x with `values` at the indices (as in gather): of several for one place the last one counts, or, with "
+             "`accumulate`, all are added to what is there.",
+      .inputs = {"x", "values", "*indices"},
+      .params = {{"axes", AttrKind::ints, {}}, {"accumulate", AttrKind::boolean, false}},
+      .prepare = [](Vars& args, Attrs& attrs) {
+        static const Op own{.name = "index_put"};
+        Vars numbers{args[0], args[1]};
+        promote_all(own, numbers, attrs.flag("accumulate") ? Domain::numbers : Domain::everything);
+        Vars indexed = with_indices({args[0]}, {args.begin() + 2, args.end()});
+        prepare_indices("index_put", indexed, attrs, args[0].ndim());
+        const Shape selected = replaced(args[0].shape(), attrs.ints("axes")[0], indexed.size() - 1, indexed[1].shape());
+        check_shape("index_put", selected);
+        if (!(broadcast_shapes("index_put", args[1].shape(), selected) == selected))
+          fail(ErrorKind::shape, "index_put: values of shape ", args[1].shape(), " do not fit the selected places, ",
+               selected);
+        args[0] = numbers[0];
+        args[1] = broadcast_to(numbers[1], selected);
+        std::copy(indexed.begin() + 1, indexed.end(), args.begin() + 2);
+      },
+      .infer = [](std::span<const Type> in, const Attrs&) { return same_type(in.first(1)); },
+      .kernel = [](const Call& call) {
+        const Array &x = call.in[0], &out = call.out[0];
+        if (x.raw() != out.raw()) kernels::copy(x, out);
+        const int axis = int(call.attrs.ints("axes")[0]);
+        if (call.attrs.flag("accumulate")) kernels::scatter_add("index_put", call.in[1], call.in.subspan(2), axis, out, true);
+        else kernels::scatter_assign("index_put", out, call.in.subspan(2), axis, call.in[1]);
+      },
+      .adjoints = {{.rule = [](const Rule& r) {
+                      if (r.attrs.flag("accumulate")) return r.g();
+                      return index_put(r.g(), zeros({r.dtype(1), {}}), r.ins.subspan(2), r.attrs.ints("axes")[0]);
+                    }, .saves_in = ~3u},
+                   {.rule = [](const Rule& r) {
+                      const int64_t axis = r.attrs.ints("axes")[0];
+                      const std::span<const Var> indices = r.ins.subspan(2);
+                      const Vars args = with_indices({r.g()}, indices);
+                      const Var found = gather({args.data(), args.size()}, axis);
+                      if (r.attrs.flag("accumulate")) return found;
+                      return without_replaced(found, indices, indexed_sizes(r.shape(), indices.size(), r.attrs), axis);
+                    }, .saves_in = ~3u},
+                   {}},
+      .batch = batch_index_put,
+  }, 3);
+  row.overwrites = [](int, std::size_t, const Attrs&) { return 0; };
+  row.writes_part = true;
+  return row;
+}
+
+Op hold_indices_row() {
+  return {
+      .name = "hold_indices",
+      .doc = "The indices, if all are places of an axis of `size`, counted from either end; else the error of `reader`, "
+             "for which they select along `axis`.",
+      .inputs = {"indices"},
+      .params = {{"size", AttrKind::integer, {}}, {"axis", AttrKind::integer, int64_t(0)},
+                 {"reader", AttrKind::text, std::string("hold_indices")}},
+      .prepare = [](Vars& args, Attrs&) { check_integers("hold_indices", {args.data(), 1}); },
+      .infer = [](std::span<const Type> in, const Attrs&) { return same_type(in); },
+      .kernel = [](const Call& call) {
+        kernels::check_indices(call.attrs.text("reader").c_str(), call.in[0], int(call.attrs.integer("axis")),
+                               call.attrs.integer("size"));
+        kernels::copy(call.in[0], call.out[0]);
+      },
+      .batch = [](const Batched& b) { return again(b, b.attrs); },
+  };
 }
 
 Op take_row() {
@@ -403,6 +511,8 @@ std::vector<Op> indexing_rows() {
       bounded(take_row(), {1, along_axis}),
       bounded(gather_row(), {1, [](auto in, auto, const Attrs& at) { return indexed_sizes(in[0].shape, in.size() - 1, at); }}),
       bounded(scatter_add_row(), {1, [](auto in, auto out, const Attrs& at) { return indexed_sizes(out[0].shape, in.size() - 1, at); }}),
+      bounded(index_put_row(), {2, [](auto in, auto, const Attrs& at) { return indexed_sizes(in[0].shape, in.size() - 2, at); }}),
+      bounded(hold_indices_row(), {0, [](auto, auto, const Attrs& at) { return Ints{at.integer("size")}; }, true}),
       bounded(take_along_axis_row(), {1, along_axis}),
       bounded(scatter_add_along_axis_row(), {1, [](auto, auto out, const Attrs& at) { return Ints{out[0].shape[std::size_t(at.integer("axis"))]}; }}),
       bounded(one_hot_row(), {0, [](auto, auto out, const Attrs&) { return Ints{out[0].shape.back(), 0}; }}),  // none negative

@@ -126,6 +126,7 @@ struct Op {
   std::function<int64_t(std::span<const Type> in, std::span<const Type> out)> flops = {};
   // The input whose memory an output may take over, or -1; the kernel copes with both.
   std::function<int(int output, std::size_t inputs, const Attrs&)> overwrites = {};
+  bool writes_part = false;  // over its first input it writes no more than the others have
   Laws laws = {};
   bool converts = false;  // takes a Python number as it is, of whatever dtype
   // Applied in this one's place where an input wants a gradient: ops that must prepare for it. Gives nothing where
@@ -139,11 +140,13 @@ struct Op {
   bool is_long = false;     // a loop: takes long, however few numbers it reads
   bool calls_out = false;   // a loop whose body computes in Python
   bool may_raise = false;   // for some numbers
-  // Of a row that raises for indices out of bounds, which are its inputs from `first` on: what they are held to. Where
-  // the same indices have been held to the same before, it does not raise.
+  // Of a row that raises for indices out of bounds, which are its inputs from `first` on: what they are held to, each to
+  // the size of an axis, or one to several numbers. Where the same indices have been held to the same before, it does
+  // not raise. It changes nothing before it raises.
   struct Bounds {
     std::size_t first = 0;
     Ints (*of)(std::span<const Type> in, std::span<const Type> out, const Attrs&) = nullptr;
+    bool passes = false;  // its result is the indices
   } bounds = {};
   const Program* body = nullptr;      // of an op that stands for a program; where it runs, its steps take its place
 

@@ -125,6 +125,43 @@ Op unslice_add_row() {
       .flops = [](std::span<const Type> in, std::span<const Type>) { return numel(in[1].shape); },
   });
   row.overwrites = [](int, std::size_t, const Attrs&) { return 0; };
+  row.writes_part = true;
+  return row;
+}
+
+Op slice_assign_row() {
+  Op row = linear({
+      .name = "slice_assign",
+      .doc = "x with `values` in the place of its elements at starts + i * steps (see slice).",
+      .inputs = {"x", "values"},
+      .params = {{"starts", AttrKind::ints, {}}, {"steps", AttrKind::ints, None{}}},
+      .prepare = [](Vars& args, Attrs& attrs) {
+        static const Op own{.name = "slice_assign"};
+        check_box("slice_assign", args[0].shape(), args[1].shape(), attrs);
+        promote_all(own, args, Domain::everything);
+      },
+      .infer = [](std::span<const Type> in, const Attrs&) { return same_type(in.first(1)); },
+      .kernel = [](const Call& call) {
+        const Array &x = call.in[0], &values = call.in[1], &out = call.out[0];
+        if (x.raw() != out.raw()) kernels::copy(x, out);
+        if (values.size() > 0)
+          kernels::copy(values, kernels::slice_view(out, call.attrs.ints("starts"), values.shape(), call.attrs.ints("steps")));
+      },
+      .adjoints = {{.rule = [](const Rule& r) {
+                      const Var args[] = {r.g(), zeros({r.dtype(1), r.shape(1)})};
+                      return apply(r.op, args, r.attrs);
+                    }},
+                   {.rule = [](const Rule& r) {
+                     return slice(r.g(), r.attrs.ints("starts"), r.shape(1), r.attrs.ints("steps"));
+                   }}},
+      .batch = [](const Batched& b) {
+        const Var args[] = {stretched(b, 0), stretched(b, 1)};
+        return Vars{apply(b.op, args, b.attrs.with("starts", behind(0, b.attrs.ints("starts")))
+                                          .with("steps", behind(1, b.attrs.ints("steps"))))};
+      },
+  });
+  row.overwrites = [](int, std::size_t, const Attrs&) { return 0; };
+  row.writes_part = true;
   return row;
 }
 
@@ -502,6 +539,7 @@ std::vector<Op> placement_rows() {
       slice_row(),
       unslice_row(),
       unslice_add_row(),
+      slice_assign_row(),
       pad_row(),
       concat_row(),
       stack_row(),

@@ -131,18 +131,28 @@ std::vector<Array> lay_out(const Program& program) {
   return arrays;
 }
 
+std::vector<Held> held_by(const Program& program, const Step& step) {
+  std::vector<Held> out;
+  const Op::Bounds& bounds = step.op->bounds;
+  if (!bounds.of || step.own_op) return out;
+  const Ints to = bounds.of(program.types_of(step.ins), program.types_of(step.outs), step.attrs);
+  const std::size_t count = step.ins.size() - bounds.first;
+  for (std::size_t i = 0; i < count; ++i)
+    out.push_back({step.ins[bounds.first + i], count == to.size() ? Ints{to[i]} : to});
+  return out;
+}
+
 std::vector<bool> may_fail(const Program& program) {
   std::vector<bool> out;
-  std::vector<std::pair<std::vector<ValueId>, Ints>> checked;
+  std::vector<Held> known;
+  const auto is_known = [&](const Held& held) { return std::find(known.begin(), known.end(), held) != known.end(); };
   for (const Step& step : program.steps) {
-    out.push_back(step.op->stays());
-    const Op::Bounds& bounds = step.op->bounds;
-    if (!bounds.of || step.own_op) continue;
-    const std::vector<Type> in = program.types_of(step.ins), made = program.types_of(step.outs);
-    std::pair own{std::vector<ValueId>(step.ins.begin() + std::ptrdiff_t(bounds.first), step.ins.end()),
-                  bounds.of(in, made, step.attrs)};
-    if (std::find(checked.begin(), checked.end(), own) != checked.end()) out.back() = false;
-    else checked.push_back(std::move(own));
+    const std::vector<Held> own = held_by(program, step);
+    out.push_back(step.op->stays() && (own.empty() || !std::all_of(own.begin(), own.end(), is_known)));
+    for (const Held& held : own) {
+      if (!is_known(held)) known.push_back(held);
+      if (step.op->bounds.passes) known.push_back({step.outs[0], held.to});
+    }
   }
   return out;
 }

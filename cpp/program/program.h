@@ -60,6 +60,14 @@ Halves split(const Program& program, std::size_t at, std::span<const ValueId> re
 // a view shares with the value it looks at.
 std::vector<Array> lay_out(const Program& program);
 
+// Indices, and what a step holds them to (see Op::Bounds).
+struct Held {
+  ValueId indices;
+  Ints to;
+  bool operator==(const Held&) const = default;
+};
+std::vector<Held> held_by(const Program& program, const Step& step);
+
 // Which steps may raise or be interrupted, those left out whose indices an earlier one has checked.
 std::vector<bool> may_fail(const Program& program);
 bool any_may_fail(const Program& program);

@@ -27,6 +27,7 @@ struct Life {
   int item_size = 0;              // of a value that is all of it
   bool shown = false;             // as an output
   bool bound_to_state = false;
+  bool over = false;              // made in the memory of what the step reads
 };
 
 }  // namespace
@@ -119,8 +120,12 @@ class Planner {
       }
     if (std::ranges::none_of(to_.updates_, &Update::late)) return;
     const std::vector<bool> failing = may_fail(program_);
-    for (std::size_t u = 0; u < units_.size(); ++u)
-      if (std::any_of(units_[u].steps.begin(), units_[u].steps.end(), [&](std::size_t s) { return failing[s]; })) safe_ = u + 1;
+    for (std::size_t u = 0; u < units_.size(); ++u) {
+      const std::vector<std::size_t>& steps = units_[u].steps;
+      if (std::none_of(steps.begin(), steps.end(), [&](std::size_t s) { return failing[s]; })) continue;
+      const bool checks_first = steps.size() == 1 && program_.steps[steps[0]].op->bounds.of;
+      safe_ = checks_first ? u : u + 1;
+    }
   }
 
   void bind_inputs() {
@@ -191,6 +196,32 @@ class Planner {
     return true;
   }
 
+  // The value is made where the input lies, and so is each before it that it is made over, as far back as that can be.
+  void write_over(const Update& update, ValueId made) {
+    const ValueId old = program_.inputs[update.input];
+    life_of(made).outside = life_of(made).over = true;
+    to_.inputs_[update.input].also.push_back(array(made).buffer());
+    const Life& life = life_of(made);
+    const Step* maker = nullptr;
+    int place = -1;
+    for (const std::size_t s : units_[life.made].steps)
+      for (std::size_t k = 0; k < program_.steps[s].outs.size(); ++k)
+        if (program_.steps[s].outs[k] == made) maker = &program_.steps[s], place = int(k);
+    if (!maker || maker->own_op || !maker->op->overwrites) return;
+    const int over = maker->op->overwrites(place, maker->ins.size(), maker->attrs);
+    if (over < 0) return;
+    const ValueId before = maker->ins[std::size_t(over)];
+    const Life& earlier = life_of(before);
+    if (earlier.outside || earlier.shown || earlier.within >= 0 || !is_whole(array(before)) ||
+        !(array(before).type() == array(old).type()) || earlier.made < settled(update) ||
+        !may_overwrite(made, before, life.made) || !may_overwrite(before, old, earlier.made))
+      return;
+    write_over(update, before);
+  }
+
+  // The first unit that may change the input.
+  std::size_t settled(const Update& update) const { return update.late ? std::max(quiet_, safe_) : quiet_; }
+
   // A changed input whose new value can be written where it belongs.
   void bind_updates() {
     is_update_.assign(program_.outputs.size(), false);
@@ -202,12 +233,9 @@ class Planner {
       Life& life = life_of(made);
       bool direct = !life.outside && is_whole(value) && value.type() == input.type();
       if (direct && (quiet_ > 0 || !keep_in_rows(update.input, made))) {
-        direct = life.made >= (update.late ? std::max(quiet_, safe_) : quiet_) && !life.bound_to_state &&
+        direct = life.made >= settled(update) && !life.bound_to_state &&
                  !life_of(old).shown && may_overwrite(made, old, life.made);
-        if (direct) {
-          life.outside = true;
-          to_.inputs_[update.input].also.push_back(value.buffer());
-        }
+        if (direct) write_over(update, made);
       }
       to_.direct_.push_back(direct);
       to_.update_values_.push_back(value);
@@ -258,6 +286,7 @@ class Planner {
               if (own.within >= 0 || old == home(made) || life.outside || life.made >= u || life.last != u) continue;
               if (taken[std::size_t(old)] || !may_overwrite(made, id, u)) continue;
               own.within = life.within >= 0 ? life.within : old;
+              own.over = true;
               taken[std::size_t(old)] = true;
             }
         }
@@ -363,8 +392,11 @@ class Planner {
 
   UnitCost cost_of(const Step& step) const {
     UnitCost out{.label = step.op->name, .flops = program_.flops(step)};
-    for (const ValueId id : step.ins) out.bytes += array(id).size() * itemsize(array(id).dtype());
-    for (const ValueId id : step.outs) out.bytes += array(id).size() * itemsize(array(id).dtype());
+    const auto bytes = [&](ValueId id) { return array(id).size() * itemsize(array(id).dtype()); };
+    const bool in_part = step.op->writes_part && life_of(step.outs[0]).over;
+    for (std::size_t i = in_part; i < step.ins.size(); ++i) out.bytes += (in_part ? 2 : 1) * bytes(step.ins[i]);
+    if (!in_part)
+      for (const ValueId id : step.outs) out.bytes += bytes(id);
     return out;
   }
 

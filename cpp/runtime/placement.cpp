@@ -8,7 +8,8 @@ namespace wengert {
 namespace {
 
 constexpr int64_t line = 64;                       // bytes of a cache line
-constexpr std::size_t most_comparisons = 1 << 20;  // of intervals, in a walk over orders
+// Of intervals, in a walk over orders; the second as long as the arena is larger than the peak by more than a tenth.
+constexpr std::size_t most_comparisons = 1 << 20, most_when_poor = 1 << 23;
 constexpr int few_steps = 32;                      // of a walk, to better what is fair already
 
 // Large values begin at a line. Small ones begin at a multiple of the largest power of two in their size, which
@@ -122,7 +123,8 @@ int64_t place_intervals(std::vector<Interval>& intervals, int64_t enough) {
   std::minstd_rand random;  // equal programs have equal plans
   std::vector<int64_t> offsets = fit.offsets();
   const std::size_t spent = fit.comparisons();
-  for (int step = 0; total > (step < few_steps ? good : fair) && fit.comparisons() - spent < most_comparisons; ++step) {
+  const auto most = [&] { return total > least + least / 10 ? most_when_poor : most_comparisons; };
+  for (int step = 0; total > (step < few_steps ? good : fair) && fit.comparisons() - spent < most(); ++step) {
     Order tried = order;
     if (step % 4 == 0) {
       std::stable_partition(tried.begin(), tried.end(), [&](std::size_t i) { return offsets[i] + bytes(i) > least; });

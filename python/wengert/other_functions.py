@@ -11,7 +11,7 @@ DRAW = "wg.random.default_rng(seed)"
 DRAWN_BY_NUMPY = "wg.asarray(numpy.random.default_rng(seed).{}(...))"
 _FLOATS = "wg.float32 or wg.float64"
 _LOADER = "slices of arrays: there are no loaders of data"
-SCATTER = "wg.one_hot(index, n, dtype=x.dtype).T @ x to add rows up, or wg.where to choose"
+SCATTER = "x.at[index].add(values), or x.at[index].set(values)"
 _DECOMPOSITIONS = """
     cholesky det eig eigh eigvals eigvalsh inv lstsq matrix_rank pinv qr slogdet solve svd svdvals
 """.split()  # noqa: SIM905

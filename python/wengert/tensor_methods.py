@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _core, composites, manipulation, other_names, products
+from . import _core, composites, indexing, manipulation, other_names, products
 from ._core import ArgumentError, ArgumentTypeError, GraphError, ShapeError, Tensor, ops
 from .checked import checked
 from .ufuncs import apply_ufunc
@@ -436,6 +436,7 @@ def _install() -> None:
     for name, value in {
         "T": property(_transposed, doc=_transposed.__doc__),
         "mT": property(ops.matrix_transpose, doc="The last two axes exchanged. A view."),
+        "at": property(indexing.at, doc=indexing.at.__doc__),
         "device": property(lambda x: "cpu", doc='Where the numbers are: always "cpu".'),
         "__array_ufunc__": apply_ufunc,
         "__array_priority__": 1000.0,

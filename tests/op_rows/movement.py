@@ -39,6 +39,12 @@ def unslice_add(base, x, starts, steps=None):
     return out
 
 
+def slice_assign(x, values, starts, steps=None):
+    out = np.array(x)
+    out[box(starts, values.shape, steps)] = values
+    return out
+
+
 def pad(x, pad_width, constant=0.0):
     width = tuple(pad_width) * (2 * x.ndim // len(pad_width) if len(pad_width) < 2 * x.ndim else 1)
     return np.pad(x, np.reshape(width, (-1, 2)), constant_values=constant)
@@ -51,6 +57,16 @@ def gather(x, *indices, axes):
 def scatter_add(updates, *indices, shape, axes):
     out = np.zeros(shape, updates.dtype)
     np.add.at(out, (slice(None),) * (axes[0] % len(shape)) + indices, updates)
+    return out
+
+
+def index_put(x, values, *indices, axes, accumulate=False):
+    out = np.array(x)
+    places = (slice(None),) * (axes[0] % x.ndim) + indices
+    if accumulate:
+        np.add.at(out, places, values)
+    else:
+        out[places] = values
     return out
 
 
@@ -247,6 +263,23 @@ placement = [
         ],
     ),
     row(
+        "slice_assign",
+        [any_real, any_real],
+        slice_assign,
+        dtypes=EVERYTHING,
+        cases=[
+            (((5, 6), (2, 3)), {"starts": (1, 0), "steps": (2, 1)}),
+            (((5, 6), (5, 2)), {"starts": (4, 5), "steps": (-1, -3)}),
+            (((3,), (0,)), {"starts": (0,)}),
+            (((), ()), {"starts": ()}),
+        ],
+        large=(((300, 250), (300, 100)), {"starts": (0, 100)}),
+        errors=[
+            (((4,), (3,)), {"starts": (2,)}, r"start 2, size 3"),
+            (((4,), (3, 1)), {"starts": (0,)}, r"each axis of \(4,\)"),
+        ],
+    ),
+    row(
         "pad",
         [any_real],
         pad,
@@ -343,6 +376,19 @@ placement = [
 index4 = index(-4, 4)
 indexing = [
     row(
+        "hold_indices",
+        [index4],
+        lambda x, size, axis=0, reader="": x,
+        dtypes=("int64",),
+        cases=[
+            (((5,),), {"size": 4}),
+            (((2, 3),), {"size": 4}),
+            (((),), {"size": 9}),
+            (((0,),), {"size": 0}),
+        ],
+        errors=[(((90,),), {"size": 2}, "index.*axis 0 with size 2")],
+    ),
+    row(
         "take",
         [any_real, index4],
         np.take,
@@ -368,6 +414,23 @@ indexing = [
             (((4, 4), (0,)), {"axes": (0,)}),
         ],
         large=(((4, 30_000), (5,)), {"axes": (0,)}),
+    ),
+    row(
+        "index_put",
+        [any_real, any_real, index4],
+        index_put,
+        dtypes=NUMBERS,
+        cases=[
+            (((4, 3), (5, 3), (5,)), {"axes": (0,)}),
+            (((4, 3), (5, 3), (5,)), {"axes": (0,), "accumulate": True}),
+            (((4, 5, 3), (3,), (2, 1), (3,)), {"axes": (0, 1)}),
+            (((4, 5, 3), (3,), (2, 1), (3,)), {"axes": (0, 1), "accumulate": True}),
+            (((3, 4, 4), (2,), (2,), ()), {"axes": (-2, -1)}),
+            (((4,), (), (6,)), {"axes": (0,)}),
+            (((4, 2), (0, 2), (0,)), {"axes": (0,)}),
+        ],
+        large=(((4, 30_000), (5, 30_000), (5,)), {"axes": (0,), "accumulate": True}),
+        errors=[(((4, 2), (7, 5, 2), (5,)), {"axes": (0,)}, r"\(7, 5, 2\) do not fit.*\(5, 2\)")],
     ),
     row(
         "scatter_add",

@@ -332,6 +332,13 @@ def unslice_add(
 ) -> Tensor:
     """base with x added at starts + i * steps: the adjoint of an array that several slices look
     at."""
+def slice_assign(
+    x: ArrayLike,
+    values: ArrayLike,
+    starts: SupportsIndex | Sequence[SupportsIndex],
+    steps: SupportsIndex | Sequence[SupportsIndex] | None = None,
+) -> Tensor:
+    """x with `values` in the place of its elements at starts + i * steps (see slice)."""
 def pad(
     x: ArrayLike, pad_width: SupportsIndex | Sequence[SupportsIndex], constant: float = 0
 ) -> Tensor:
@@ -370,6 +377,19 @@ def scatter_add(
 ) -> Tensor:
     """The array of `shape` that is zero but for `updates` added at the indices (as in gather, whose
     transpose it is)"""
+def index_put(
+    x: ArrayLike,
+    values: ArrayLike,
+    *indices: ArrayLike,
+    axes: SupportsIndex | Sequence[SupportsIndex],
+    accumulate: bool = False,
+) -> Tensor:
+    """x with `values` at the indices (as in gather): of several for one place the last one counts,
+    or, with `accumulate`, all are added to what is there."""
+def hold_indices(
+    indices: ArrayLike, size: SupportsIndex, axis: SupportsIndex = 0, reader: str = 'hold_indices'
+) -> Tensor:
+    """The indices, if all are places of an axis of `size`, counted from either end"""
 def take_along_axis(x: ArrayLike, indices: ArrayLike, axis: SupportsIndex = -1) -> Tensor:
     """y[..., i, ...] = x[..., indices[..., i, ...], ...] along `axis`"""
 def scatter_add_along_axis(
