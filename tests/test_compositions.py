@@ -390,3 +390,88 @@ def test_a_mapped_closure_in_every_order_of_two_maps_and_two_derivatives():
         return wg.vmap(lambda a: forward(lambda w: wg.vmap(lambda b: f(w, a, b))(b))(w))(a)
 
     same(wg.jacfwd(inside)(X), expected)
+
+
+def cubed(w):
+    return (w**3).sum()
+
+
+def of_tangents():
+    """Functions of p that depend on it through tangents of a sweep or a mapping alone."""
+    w = wg.tensor([0.5, -1.0, 2.0], dtype=wg.float64)
+
+    def pushed(f):
+        return lambda p: wg.jvp(f, (w,), (p * p,))[1]
+
+    def unrolled(p):
+        for _ in range(3):
+            p = p + 0.1 * wg.hvp(cubed, (w,), (p,))
+        return p
+
+    return {
+        "hvp": lambda p: wg.hvp(cubed, (w,), (p * p,)),
+        "gradient": pushed(wg.grad(cubed)),
+        "jacobian": pushed(wg.jacrev(wg.sin)),
+        "mapped": pushed(wg.vmap(lambda z: wg.sin(z) * z)),
+        "pull": pushed(lambda x: wg.vjp(wg.sin, x)[1](w)[0]),
+        "twice": pushed(lambda x: wg.jvp(wg.grad(cubed), (x,), (x * w,))[1]),
+        "around": pushed(lambda x: wg.jvp(lambda y: wg.grad(cubed)(y) * x, (w,), (x,))[1]),
+        "branch": pushed(lambda x: wg.cond(x[0] > 0, wg.grad(cubed), wg.sin, x)),
+        "loop": pushed(lambda x: wg.scan(lambda c, _: (wg.grad(cubed)(c), None), x, None, 2)[0]),
+        "recomputed": pushed(wg.checkpoint(wg.grad(cubed))),
+        "compiled": pushed(wg.compile(wg.grad(cubed))),
+        "unrolled": unrolled,
+    }
+
+
+@pytest.mark.parametrize("name", of_tangents())
+def test_a_reverse_sweep_follows_tangents_of_what_nothing_else_follows(name):
+    f = of_tangents()[name]
+    p, g = (wg.tensor(x, dtype=wg.float64) for x in ([1.0, 0.3, -0.7], [2.0, 1.0, -1.0]))
+    step = 1e-6
+    shape = f(p).shape
+    rows = [(f(p + step * e) - f(p - step * e)) / (2 * step) for e in wg.eye(3, dtype=wg.float64)]
+    want = wg.stack(rows)  # one row an element of p
+
+    def value(p):
+        y = f(p)
+        return (y * g if y.shape == g.shape else y * g[:, None] if y.ndim == 2 else y).sum()
+
+    expected = [
+        float((r * g if shape == g.shape else r * g[:, None] if len(shape) == 2 else r).sum())
+        for r in want
+    ]
+    leaf = p.copy().requires_grad_()
+    value(leaf).backward()
+    for found in (wg.grad(value)(p), wg.compile(wg.grad(value))(p), leaf.grad):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        wg.jacrev(f)(p), np.moveaxis(np.asarray(want), 0, -1), rtol=1e-6, atol=1e-6
+    )
+    assert not f(p).requires_grad
+    with wg.no_grad():
+        assert not f(leaf).requires_grad
+
+
+def test_no_history_is_left_where_nothing_asks_for_one():
+    v, state = wg.ones(3), wg.zeros(3)
+    once = wg.scan(lambda s, _: (s + wg.grad(lambda u: (u * s).sum())(v), None), v, None, 2)[0]
+    assert not once.requires_grad and once.tolist() == [4.0] * 3
+
+    def newton():
+        state.assign(
+            wg.while_loop(
+                lambda s: s[1] < 2,
+                lambda s: (s[0] + wg.hvp(cubed, (v,), (s[0],)), s[1] + 1),
+                (v, wg.asarray(0)),
+            )[0]
+        )
+
+    def branch():
+        state.assign(wg.cond(state.sum() < 1e9, lambda q: wg.hvp(cubed, (v,), (q,)), abs, state))
+
+    for f, want in ((newton, 49.0), (branch, 6 * 49.0)):
+        f()
+        assert state.tolist() == [want] * 3
+        wg.compile(f)()
+    assert state.tolist() == [36 * 49.0] * 3

@@ -51,9 +51,9 @@ Traced trace_body(py::function f, const List& arguments, py::function flatten, b
   for (py::handle y : flatten(out.result)) outputs.push_back(settled(to_var(y.ptr())));
   trace.close();
   out.program = program_of(trace, inputs, outputs);
-  // What a sweep within the body has been through has no history for another one.
+  // What a sweep within the body has been through has no history for another one, nor has what only it wanted.
   for (auto& [id, x] : out.program.constants)
-    if (x->tracked && !x->tangents && !can_sweep(x, before)) x = detach(x);
+    if (x->tracked && !carries_tangent(x) && !(can_sweep(x, before) && is_wanted(x, before))) x = detach(x);
   std::vector<ValueId> ids;
   for (const auto& [id, x] : out.program.constants)
     if (is_argument(x)) {

@@ -115,7 +115,7 @@ py::tuple forward(py::function f, const List& primals, const std::vector<std::op
   py::list leaves;
   for (std::size_t i = 0; i < primals.size(); ++i) {
     Var leaf = apply(op, {&primals[i], 1});
-    if (tangents[i]) sweep.set_tangent(leaf, *tangents[i]);
+    if (tangents[i]) sweep.seed(leaf, *tangents[i]);
     leaves.append(leaf);
   }
   py::object result = f(leaves);

@@ -59,6 +59,7 @@ struct Node {
   bool constant = false;
   bool light = false;    // made under a tape (tape.h): keeps no values, so that no sweep passes it
   uint32_t tape = 0, place = 0;  // which one, and the number there of its first output
+  bool of_transform = false;  // the leaf of a transform on a value
   bool ended = false;    // the leaf of a transform whose function has returned: nobody else asks for it
 
   bool is_leaf() const { return op == nullptr; }  // accumulates the gradient of a leaf

@@ -64,6 +64,11 @@ void ForwardSweep::set_tangent(const Var& x, Var tangent) {
   link(set, this);
 }
 
+void ForwardSweep::seed(const Var& x, Var tangent) {
+  followed_ |= tangent->tracked && modes().grad_enabled;
+  set_tangent(x, std::move(tangent));
+}
+
 bool carries_tangent(const Var& x) {
   if (!x->tangents) return false;
   const auto& active = ForwardSweep::active();
@@ -106,6 +111,7 @@ void push_tangents(const Op& op, const Attrs& attrs, std::span<const Var> ins,
     } outer{active, active};
     active.resize(level);
     const Lasting lasting(trace);  // as the values do that have the tangents
+    const GradMode mode(modes().grad_enabled || (sweeps[level]->followed_ && !modes().constant));
     const Vars pushed = op.tangent(rule);
     for (std::size_t i = 0; i < pushed.size(); ++i)
       if (pushed[i]) sweeps[level]->set_tangent(outs[i], pushed[i]);

@@ -29,6 +29,9 @@ class ForwardSweep {
 
   Var tangent_of(const Var& x) const;  // null: a structural zero
   void set_tangent(const Var& x, Var tangent);
+  // Seeds the sweep. If the seed is followed by a reverse sweep so are all tangents, also those of what is computed
+  // while nothing else is recorded: the adjoints of a reverse sweep within.
+  void seed(const Var& x, Var tangent);
 
   bool is_within(const Trace& trace) const;  // began while the trace was open
   bool is_here() const { return home_ == &active(); }  // began on this thread
@@ -38,11 +41,14 @@ class ForwardSweep {
 
  private:
   friend void release(TangentSet* set);
+  friend void push_tangents(const Op& op, const Attrs& attrs, std::span<const Var> ins, std::span<const Var> outs,
+                            const Trace* trace);
   static void link(TangentSet& set, ForwardSweep* owner);
   static void unlink(TangentSet& set);
 
   TangentSet* sets_ = nullptr;
   std::size_t traces_around_;
+  bool followed_ = false;
   const void* home_ = &active();
 };
 

@@ -100,7 +100,7 @@ Program push_program(const Program& program, const std::vector<bool>& active) {
     ForwardSweep sweep;
     for (std::size_t i = 0, t = 0; i < inputs.size(); ++i) {
       leaves.push_back(apply(alias, {&inputs[i], 1}));
-      if (active[i]) sweep.set_tangent(leaves.back(), tangents[t++]);
+      if (active[i]) sweep.seed(leaves.back(), tangents[t++]);
     }
     const Vars made = replay(program, leaves);
     outputs.assign(made.begin(), made.end());

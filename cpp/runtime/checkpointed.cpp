@@ -286,7 +286,7 @@ Vars reverse_tangent(const Reverse& op, const Rule& r) {
   for (const Var& x : r.ins) leaves.push_back(apply(alias, {&x, 1}));
   ForwardSweep sweep;
   for (std::size_t i = 0; i < leaves.size(); ++i)
-    if (r.dxs[i]) sweep.set_tangent(leaves[i], r.dxs[i]);
+    if (r.dxs[i]) sweep.seed(leaves[i], r.dxs[i]);
   for (const Var& y : plain_reverse(*op.loop, {leaves.data(), leaves.size()})) out.push_back(sweep.tangent_of(y));
   return out;
 }

@@ -19,6 +19,7 @@ Var transform_leaf(const Var& x) {
   }
   const Ref<Node> made = leaf->node;  // a tape knows the leaf by its place there
   make_leaf(*leaf.get());
+  leaf->node->of_transform = true;
   if (made) leaf->node->tape = made->tape, leaf->node->place = made->place;
   return leaf;
 }
@@ -57,7 +58,7 @@ Var push_forward(const Composition& f, std::span<const Var> at, std::span<const 
   for (const Var& x : at) leaves.push_back(apply(alias, {&x, 1}));
   ForwardSweep sweep;
   for (std::size_t i = 0; i < at.size(); ++i)
-    if (tangents[i]) sweep.set_tangent(leaves[i], tangents[i]);
+    if (tangents[i]) sweep.seed(leaves[i], tangents[i]);
   const Var y = f({leaves.data(), leaves.size()});
   return sweep.tangent_of(y);
 }

@@ -178,11 +178,11 @@ class Sweep {
         if (const Var& g = entry.adjoints[targets_[t]->index]) accumulate(results_[t], g);
     if (is_target) return;
     if (node.is_leaf()) {
-      if (options_.accumulate && entry.adjoints[0]) accumulate_leaf(node, std::exchange(entry.adjoints[0], {}));
+      if (options_.accumulate && !node.ended && entry.adjoints[0]) accumulate_leaf(node, std::exchange(entry.adjoints[0], {}));
       return;
     }
     if (node.light) refuse_escaped(node);
-    if (node.begins && options_.accumulate)
+    if (node.begins && !node.ended && options_.accumulate)
       if (Recording* recording = Recording::current()) recording->strays = true;
     if (node.freed)
       fail(ErrorKind::graph, node.name(), ": the values saved for the backward pass were freed by an "
@@ -289,15 +289,15 @@ class Sweep {
 // A tracked input without a node stands for a value that a transform around the trace tracks.
 bool tracked_outside(const Edge& edge) { return !edge.node && edge.value && edge.value->tracked; }
 
-// Whether a leaf that somebody may still ask for is behind the node.
-bool reaches_living_leaf(const Ref<Node>& node) {
+// Whether a leaf that somebody may still ask for is behind the node, or one not younger than the number `after`.
+bool reaches_living_leaf(const Ref<Node>& node, uint64_t after = 0) {
   std::vector<const Node*> waiting{node.get()};
   std::unordered_set<const Node*> seen{node.get()};
   while (!waiting.empty()) {
     const Node* next = waiting.back();
     waiting.pop_back();
     if ((next->is_leaf() || next->begins) && !next->ended) return true;
-    if (next->light) return true;  // tracked, so a leaf is
+    if (next->light || next->serial <= after) return true;  // tracked, so a leaf is
     for (const Edge& edge : next->inputs) {
       if (tracked_outside(edge)) return true;
       if (edge.node && seen.insert(edge.node.get()).second) waiting.push_back(edge.node.get());
@@ -309,6 +309,8 @@ bool reaches_living_leaf(const Ref<Node>& node) {
 }  // namespace
 
 Var take_arrived(std::size_t input) { return asked.sweep->take(asked.node->inputs[input]); }
+
+bool is_wanted(const Var& y, uint64_t after) { return y->tracked && y->node && reaches_living_leaf(y->node, after); }
 
 bool can_sweep(const Var& y, uint64_t after) {
   if (!y->tracked || !y->node) return false;

@@ -22,6 +22,9 @@ struct Reach {
 };
 Reach find_reach(std::span<const Var> outputs, std::span<const Var> targets);
 
+// Whether y has a history that somebody may ask for, as is taken for granted of what is no younger than `after`.
+bool is_wanted(const Var& y, uint64_t after);
+
 // Whether a sweep from y meets nothing that another sweep has used up, of what is younger than the node numbered `after`.
 bool can_sweep(const Var& y, uint64_t after = 0);
 
