@@ -415,3 +415,37 @@ def test_a_schedule_that_asks_for_the_number_of_a_traced_step_is_named():
 
     with pytest.raises(wg.TraceError, match=r"^SGD: 'lr': the schedule by_cases .* wg\.where"):
         step()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: wg.optim.Adam([p], lr=0.1, amsgrad=True),
+        lambda p: wg.optim.SGD([p], lr=0.1, momentum=0.9),
+        lambda p: wg.optim.RMSProp([p], lr=0.1, centered=True, momentum=0.5),
+    ],
+)
+def test_a_state_from_before_the_first_step_begins_anew(make):
+    found = []
+    for compiled in (lambda f: f, wg.compile):
+        p = wg.tensor([1.0, 2.0], requires_grad=True)
+        optimizer = make(p)
+        initial = copy.deepcopy(optimizer.state_dict())
+
+        @compiled
+        def step(p=p, optimizer=optimizer):
+            (p**3).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        for _ in range(2):
+            with wg.no_grad():
+                p.assign([1.0, 2.0])
+            optimizer.load_state_dict(initial)
+            for _ in range(3):
+                step()
+            found.append((p.tolist(), wg.tree.map(np.asarray, optimizer.state_dict())))
+    for values, state in found[1:]:
+        assert values == found[0][0]
+        for a, b in zip(wg.tree.leaves(state), wg.tree.leaves(found[0][1]), strict=True):
+            np.testing.assert_array_equal(a, b)

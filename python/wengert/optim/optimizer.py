@@ -358,9 +358,10 @@ class Optimizer:
         with no_grad():
             for group, options, (_, counts, state) in zip(self.param_groups, loaded, parts):
                 _core._assign(group.counts, counts)
-                group.states = {key: group.state(key) for key in state}
-                for key, tensors in state.items():
-                    for to, value in zip(group.states[key], tensors):
+                # Compiled steps hold the tensors: what the loaded state lacks begins anew in them.
+                for key in {**group.states, **state}:
+                    own = group.state(key)
+                    for to, value in zip(own, state.get(key, (0,) * len(own))):
                         _core._assign(to, value)
                 group.update(
                     (key, value) for key, value in options.items() if not callable(group.get(key))
