@@ -1,6 +1,7 @@
 """The Tensor object: methods, conversions, printing, copies, NumPy on both sides, weak scalars."""
 
 import copy
+import operator
 import pickle
 
 import numpy as np
@@ -418,3 +419,44 @@ def test_a_callback_of_a_weak_reference_meets_no_ending_object(compiled):
     del kept[:], reference
     made = [wg.tensor([float(i)]) for i in range(5)]
     assert len({id(x) for x in made}) == 5 and p.grad.tolist() == [2.0]
+
+
+def test_augmented_operators_change_the_tensor_itself():
+    def each(x, other, names):
+        for name in names:
+            a, b = np.array(x), wg.tensor(np.array(x))
+            view = b[1:]
+            same, want = getattr(operator, name)(b, other), getattr(operator, name)(a, other)
+            assert same is b and np.array_equal(b, want) and np.array_equal(view, want[1:]), name
+
+    each([7.0, -8.0, 9.5], 2.0, ["iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow"])
+    each(
+        [7, -8, 9],
+        2,
+        [
+            "iadd",
+            "isub",
+            "imul",
+            "ifloordiv",
+            "imod",
+            "ipow",
+            "iand",
+            "ior",
+            "ixor",
+            "ilshift",
+            "irshift",
+        ],
+    )
+    each([True, False, True], np.array([True, True, False]), ["iand", "ior", "ixor"])
+    leaf = wg.tensor([2.0, 3.0], requires_grad=True)
+    with wg.no_grad():
+        same = leaf
+        same **= 2
+    assert same is leaf and leaf.tolist() == [4.0, 9.0] and leaf.requires_grad
+    with pytest.raises(wg.GraphError, match=r"inside wg\.no_grad"):
+        leaf **= 2
+    with pytest.raises(wg.DTypeError, match="would lose digits"):
+        operator.ipow(wg.tensor([4]), 0.5)
+    state = wg.tensor(3)
+    wg.compile(lambda: operator.ipow(state, 2))()
+    assert int(state) == 9

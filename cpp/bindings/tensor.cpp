@@ -168,9 +168,9 @@ void require_one(const Var& x, const char* as) {
          ". Of all elements: .tolist(), or wg.exp(x) for math.exp(x)");
 }
 
-template <PyObject* (*slot)(PyObject*, PyObject*)>
-PyObject* in_place_slot(PyObject* self, PyObject* other) {
-  PyObject* result = slot(self, other);
+template <auto slot, class... Rest>
+PyObject* in_place_slot(PyObject* self, PyObject* other, Rest*... rest) {
+  PyObject* result = slot(self, other, rest...);
   if (is_traced_number(self)) return result;  // the variable holds another number from now on
   return result && is_tensor(result) ? update_in_place(self, other, result) : result;
 }
@@ -422,6 +422,14 @@ PyTypeObject* make_type() {
       {Py_nb_inplace_subtract, slot_cast(in_place_slot<binary_slot<subtract_name>>)},
       {Py_nb_inplace_multiply, slot_cast(in_place_slot<binary_slot<multiply_name>>)},
       {Py_nb_inplace_true_divide, slot_cast(in_place_slot<binary_slot<divide_name>>)},
+      {Py_nb_inplace_floor_divide, slot_cast(in_place_slot<binary_slot<floor_divide_name>>)},
+      {Py_nb_inplace_remainder, slot_cast(in_place_slot<binary_slot<remainder_name>>)},
+      {Py_nb_inplace_power, slot_cast(in_place_slot<power_slot, PyObject>)},
+      {Py_nb_inplace_and, slot_cast(in_place_slot<binary_slot<bitwise_and_name>>)},
+      {Py_nb_inplace_or, slot_cast(in_place_slot<binary_slot<bitwise_or_name>>)},
+      {Py_nb_inplace_xor, slot_cast(in_place_slot<binary_slot<bitwise_xor_name>>)},
+      {Py_nb_inplace_lshift, slot_cast(in_place_slot<binary_slot<bitwise_left_shift_name>>)},
+      {Py_nb_inplace_rshift, slot_cast(in_place_slot<binary_slot<bitwise_right_shift_name>>)},
       {Py_nb_bool, slot_cast(bool_slot)},
       {Py_nb_float, slot_cast(float_slot)},
       {Py_nb_int, slot_cast(int_slot)},
