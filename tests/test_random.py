@@ -299,3 +299,11 @@ def test_an_int_beyond_int64_is_meant_as_a_float(draw):
         with pytest.raises(wg.ArgumentError):
             draw(state, 10**400)
         assert state.get_state().tolist() == rng(seed).get_state().tolist()
+
+
+def test_a_compiled_call_makes_no_generator_of_its_own_entropy():
+    with pytest.raises(wg.TraceError, match="make it outside"):
+        wg.compile(lambda x: x + wg.random.default_rng().random())(1.0)
+    rng = wg.random.default_rng()
+    draw = wg.compile(lambda: wg.random.default_rng(rng).random())
+    assert len({float(draw()) for _ in range(5)}) == 5

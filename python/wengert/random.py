@@ -20,6 +20,7 @@ from ._core import (
     GraphError,
     ShapeError,
     Tensor,
+    TraceError,
     asarray,
     ops,
     tensor,
@@ -45,6 +46,11 @@ def _sizes(size: Size) -> tuple[int, ...]:
 def _key(seed: Any) -> int:
     """A seed as 64 signed bits: small ints as they are, others hashed."""
     if seed is None:
+        if _core._recording():
+            raise TraceError(
+                "default_rng: made without a seed in a compiled function, a generator would begin "
+                "with the same one in every call; make it outside: its state is carried over"
+            )
         return int.from_bytes(os.urandom(8), "little") >> 1
     try:
         value: Any = operator.index(seed)
