@@ -498,3 +498,12 @@ def test_empty_and_tiny_programs():
         for x in (wg.zeros((0, 3)), wg.zeros(()), wg.ones(3)):
             _, most = least_and_most(f, x)
             same_bits(wg.compile(f, memory_budget=most)(x), f(x))
+
+
+def test_measuring_the_machine_leaves_the_peak_as_it_was():
+    from wengert import explain
+
+    wg.memory.reset_peak()
+    before = wg.memory.peak_bytes()
+    explain.ceilings()
+    assert wg.memory.peak_bytes() == before

@@ -188,6 +188,11 @@ void reset_peak() {
   pool().peak = pool().live;
 }
 
+void set_peak(int64_t bytes) {
+  const Turn turn;
+  pool().peak = std::max(bytes, pool().live);
+}
+
 int64_t live_objects() {
   const Turn turn;
   return pool().objects;

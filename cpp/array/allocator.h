@@ -29,6 +29,7 @@ class Shared {
 int64_t live_bytes();
 int64_t peak_bytes();
 void reset_peak();
+void set_peak(int64_t bytes);  // to what it was before a measurement, or what is held if that is more
 int64_t live_objects();
 void release_cache();  // hand the pooled, unused blocks back to the system
 

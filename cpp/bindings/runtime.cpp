@@ -69,6 +69,7 @@ void bind_runtime(py::module_& m) {
   py::module_ memory = m.def_submodule("memory", "Exact counts of the bytes that arrays hold.");
   memory.def("live_bytes", memory::live_bytes, "Bytes held by arrays now.");
   memory.def("peak_bytes", memory::peak_bytes, "The largest number of bytes held since the last reset_peak().");
+  m.def("_set_peak", memory::set_peak);
   memory.def("reset_peak", memory::reset_peak, "Starts a new peak at the bytes held now.");
   memory.def("live_objects", memory::live_objects, "Values and nodes alive now: what a leak test compares.");
   memory.def("release_cache", memory::release_cache, "Hands pooled, unused memory back to the system.");
