@@ -1,5 +1,9 @@
 """Backward passes within compiled calls and of what they return, where state changes meanwhile."""
 
+import copy
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import wengert as wg
@@ -220,3 +224,65 @@ def test_gradients_that_the_call_enables_for_itself(how):
         first.backward()
     assert w.grad.tolist() == [3.0, 3.0]
     assert all(y.requires_grad for y in losses(wg.ones(2)))
+
+
+class Owner(nn.Module):
+    def __init__(self):
+        self.w = nn.Parameter(wg.tensor([1.0, 2.0, 3.0]))
+        self.b = nn.Parameter(wg.zeros(3))
+
+    @wg.compile
+    def forward(self, x):
+        return (wg.sin(self.w * x) + self.b * x).sum()
+
+
+def test_a_history_keeps_the_owner_of_the_method_it_may_call_again():
+    model, x = Owner(), wg.ones(3).requires_grad_()
+    for _ in range(3):
+        other = copy.deepcopy(model).requires_grad_(False)
+        alive = weakref.ref(other)
+        loss = other(x)
+        del other
+        loss.backward(create_graph=True)
+        np.testing.assert_allclose(x.grad, np.cos([1, 2, 3]) * [1, 2, 3], rtol=1e-6)
+        x.grad = None
+        del loss
+        gc.collect()
+        assert alive() is None
+        slope = wg.grad(lambda b: wg.functional_call(model, {"b": b}, x))(wg.zeros(3))
+        assert slope.tolist() == [1.0] * 3
+
+
+def test_a_function_that_closes_over_what_is_differentiated_runs_itself():
+    model, x = Owner(), wg.tensor([0.5, 1.0, -1.0])
+
+    def hyper(z):
+        w = z * 2.0
+        return wg.compile(lambda x: wg.sin(w * x).sum())(x)
+
+    want = 2 * x.numpy() * np.cos(2 * x.numpy())
+    np.testing.assert_allclose(wg.grad(hyper)(wg.ones(3)), want, rtol=1e-6)
+    np.testing.assert_allclose(wg.jacrev(hyper)(wg.ones(3)), want, rtol=1e-6)
+    found = wg.grad(lambda m: m(x))(model)
+    np.testing.assert_allclose(found.w, x * np.cos(model.w.detach() * x), rtol=1e-6)
+    w = wg.ones(3).requires_grad_() * 2  # where nothing says what to differentiate by
+    with pytest.raises(wg.TraceError, match="cannot add to that history"):
+        wg.compile(lambda x: (w * x).sum())(x)
+
+
+def test_a_sweep_through_a_gradient_that_has_ended_is_compiled(recwarn):
+    start, rate = wg.ones(3), wg.tensor(0.1, requires_grad=True)
+
+    def outer():
+        moved = start - wg.grad(lambda p: (p**3).sum() * rate)(start)
+        loss = (moved**2).sum()
+        loss.backward()
+        return loss
+
+    outer()
+    want, rate.grad = float(rate.grad), None
+    played = wg.compile(outer)
+    for count in (1, 2, 3):
+        played()
+        np.testing.assert_allclose(float(rate.grad), count * want, rtol=1e-6)
+    assert played.cache_info().hits == 1 and not recwarn.list

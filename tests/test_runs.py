@@ -136,3 +136,21 @@ def test_a_captured_tensor_as_the_result_of_a_run():
     assert rows.tolist() == [[0.5, 0.5], [0.25, 0.25], [0.125, 0.125]]
     assert not rows.requires_grad
     assert step.run(steps=2).tolist() == [[0.0625, 0.0625], [0.03125, 0.03125]]
+
+
+def test_a_run_says_that_nothing_follows_it():
+    double = wg.compile(lambda x: 2 * x)
+    x = wg.ones(3)
+    for transform in (
+        wg.grad(lambda x: double.run(x).sum()),
+        wg.jacrev(double.run),
+        lambda x: wg.jvp(double.run, (x,), (x,)),
+        wg.vmap(double.run),
+        wg.compile(double.run),
+        wg.grad(lambda z: wg.compile(lambda x: (x * z).sum()).run(x).sum()),
+        wg.grad(lambda z: (lambda w: wg.compile(lambda x: x * w).run(x).sum())(2 * z)),
+    ):
+        with pytest.raises(wg.TraceError, match=r"call the function instead|add to that history"):
+            transform(x)
+    # What it does not depend on is another matter.
+    assert wg.grad(lambda z: (z * double.run(x)).sum())(x).tolist() == [2.0] * 3

@@ -205,6 +205,7 @@ void bind_compile(py::module_& m) {
       .def("fits", &Replay::fits)
       .def("overlaps", [](const Replay& r, const List& arguments) { return r.overlaps(arguments); })
       .def_property_readonly("repeats", &Replay::repeats)
+      .def_property_readonly("reads_differentiated", &Replay::reads_differentiated)
       .def("run_many", [](Replay& r, const List& arguments, const std::vector<bool>& stacked, int64_t steps) {
         return r.run_many(arguments, stacked, steps);
       })
@@ -224,8 +225,8 @@ void bind_compile(py::module_& m) {
         return costs_object(r.profile(arguments, repeats));
       })
       .def_property_readonly("has_pull", &Replay::has_pull)
-      .def("run_followed", [](Replay& r, const List& arguments, const std::string& name, py::function f) {
-        return r.run_followed(arguments, name, std::move(f));
+      .def("run_followed", [](Replay& r, const List& arguments, const std::string& name, py::function f, py::object owner) {
+        return r.run_followed(arguments, name, std::move(f), std::move(owner));
       })
       .def("run", [](Replay& r, const List& arguments) { return r.run(arguments); })
       .def_property_readonly("program", [](const Replay& r) { return r.program(); })
@@ -255,6 +256,8 @@ void bind_compile(py::module_& m) {
   m.def("_is_number", [](const Var& x) { return x->weak && x.dtype() != DType::bool_; });
   // Whether a transform around the call may follow what it reads.
   m.def("_within_transform", within_transform);
+  // Whether what a recording has just failed for is differentiated by a transform around it.
+  m.def("_met_followed_history", [] { return std::exchange(Recording::meets_history(), false) && modes().followed > 0; });
   m.def("_recording", [] { return Recording::current() != nullptr; });
 }
 

@@ -158,6 +158,7 @@ struct Entry {
   bool grad_enabled;
   py::object after;  // what Python does at the end of a call; null: nothing
   py::object again;  // f itself, where a reverse sweep may follow; else null
+  py::object owner;  // a weak reference to what f is a method of; None: a function
   std::string name;
 };
 
@@ -220,7 +221,11 @@ PyObject* call_fast(PyObject* object, PyObject* const* args, std::size_t flagged
           const std::shared_ptr<Replay> replay = entry.replay;  // the run may add entries
           const std::shared_ptr<const Template> result = entry.result;
           const py::object after = entry.after, again = entry.again;
-          const std::vector<Var> found = again ? replay->run_followed(leaves, entry.name, again) : replay->run(leaves);
+          const auto followed = [&] {
+            const py::object owner = entry.owner.is_none() ? entry.owner : entry.owner();
+            return replay->run_followed(leaves, entry.name, again, owner);
+          };
+          const std::vector<Var> found = again ? followed() : replay->run(leaves);
           if (after) after();
           return result->build(found).release().ptr();
         }
@@ -246,6 +251,7 @@ int fast_traverse(PyObject* object, visitproc visit, void* arg) {
       for (const py::object& key : entry.signature.keys) Py_VISIT(key.ptr());
       Py_VISIT(entry.after.ptr());
       Py_VISIT(entry.again.ptr());
+      Py_VISIT(entry.owner.ptr());
       // (What several entries share is visited by none: it cannot be weighed.)
       if (entry.result.use_count() == 1)
         for (const py::object& key : entry.result->keys) Py_VISIT(key.ptr());
@@ -294,13 +300,14 @@ FastCall& fast_of(py::handle object) {
 // Adds a recording that was made for these arguments; `result` is what it returned. Trees of other
 // containers than list, tuple and dict stay with Python.
 void add_recording(py::handle fast, py::tuple args, py::dict kwargs, py::object recorded, py::object result,
-                   py::object after, py::object again, std::string called, int64_t epoch) {
+                   py::object after, py::object again, py::object owner, std::string called, int64_t epoch) {
   FastCall& self = fast_of(fast);
   auto made = std::make_shared<Template>();
   Entry entry{.signature = {}, .replay = recorded.cast<std::shared_ptr<Replay>>(), .result = made, .epoch = epoch,
               .grad_enabled = modes().grad_enabled,
               .after = after.is_none() ? py::object() : after,
               .again = again.is_none() ? py::object() : again,
+              .owner = owner,
               .name = std::move(called)};
   std::vector<Var> leaves;
   std::vector<PyObject*> given;

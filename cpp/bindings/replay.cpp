@@ -288,7 +288,7 @@ static Vars compute_once(const std::string& name, const Vars& ins, const std::fu
   return made;
 }
 
-std::vector<Var> Replay::run_followed(std::span<const Var> arguments, const std::string& name, py::function f) {
+std::vector<Var> Replay::run_followed(std::span<const Var> arguments, const std::string& name, py::function f, py::object owner) {
   Vars ins(arguments.begin(), arguments.end());
   // What the call changes is kept aside, as it was read: later calls may change it again.
   for (const Outside& variable : variables_) {
@@ -302,7 +302,7 @@ std::vector<Var> Replay::run_followed(std::span<const Var> arguments, const std:
     for (const Var& y : run_keeping(arguments, kept.get())) out.push_back(y.array());
     return out;
   };
-  auto pull = [self, kept, f = std::move(f), epoch = options_epoch()](const Rule& rule) {
+  auto pull = [self, kept, f = std::move(f), owner = std::move(owner), epoch = options_epoch()](const Rule& rule) {
     const bool followed =
         std::any_of(rule.gs.begin(), rule.gs.end(), [](const Var& g) { return g && (g.is_abstract() || g->tangents); });
     if (!modes().grad_enabled) return followed ? self->pull_back_followed(rule, *kept) : self->pull_back(rule, *kept);
@@ -449,6 +449,13 @@ bool Replay::repeats() const {
   // A limit was planned without the changes of gradients in place.
   const auto stays = [&](const Slot& slot) { return slot.had == slot.has && !(limit_ && slot.is_carried()); };
   return std::all_of(slots_.begin(), slots_.end(), stays);
+}
+
+bool Replay::reads_differentiated() const {
+  return std::any_of(variables_.begin(), variables_.end(), [](const Outside& variable) {
+    const Node* node = variable.value->node.get();
+    return variable.value->tracked && node && node->of_transform && !node->ended;
+  });
 }
 
 std::vector<Var> Replay::run_many(std::span<const Var> arguments, const std::vector<bool>& stacked, int64_t steps) {

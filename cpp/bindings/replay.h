@@ -39,8 +39,9 @@ class Replay : public std::enable_shared_from_this<Replay> {
          std::optional<Pull> pull, std::optional<Limit> limit, bool exact);
 
   // Runs as one operation that a reverse sweep can pass. A sweep that is recorded itself calls `f`, the
-  // function of the flat arguments, again: `f(list) -> list`.
-  std::vector<Var> run_followed(std::span<const Var> arguments, const std::string& name, py::function f);
+  // function of the flat arguments, again: `f(list) -> list`. `owner` is what f is a method of, which f itself does not
+  // keep alive.
+  std::vector<Var> run_followed(std::span<const Var> arguments, const std::string& name, py::function f, py::object owner);
   bool has_pull() const { return pull_.has_value(); }
 
   bool fits();  // whether the world is as it was when the call was recorded
@@ -49,6 +50,7 @@ class Replay : public std::enable_shared_from_this<Replay> {
   std::vector<Var> run(std::span<const Var> arguments);
   // Whether the call leaves the leaves' gradients as it wants to find them, so that steps can follow each other.
   bool repeats() const;
+  bool reads_differentiated() const;  // a value from outside, which a transform around the call differentiates by
   // `steps` runs in one go, results stacked; step i reads row i of the arguments that are `stacked`.
   std::vector<Var> run_many(std::span<const Var> arguments, const std::vector<bool>& stacked, int64_t steps);
 

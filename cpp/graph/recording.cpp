@@ -16,6 +16,10 @@ Recording*& current_recording() {
 }  // namespace
 
 Recording* Recording::current() { return current_recording(); }
+bool& Recording::meets_history() {
+  thread_local bool met = false;
+  return met;
+}
 uint64_t& Recording::progress() {
   static uint64_t made = 0;
   return made;
@@ -31,10 +35,12 @@ Var Recording::read(const Var& x) {
     return variable.now;
   }
   if (!is_outside(*x.get())) return x;
-  if (x->tracked && !x->is_leaf)
+  if (x->tracked && !x->is_leaf) {
+    meets_history() = true;
     fail(ErrorKind::trace, "compile: a tensor from outside was made by '", x->node->name(), "', recorded at ",
          show_source(x->node->source), "; a compiled function cannot add to that history. Pass the tensor as an "
          "argument, or detach it");
+  }
   x->recorded = true;
   Var entry = trace_.input(x->array.type());
   entry->tracked = x->tracked;

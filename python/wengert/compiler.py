@@ -75,6 +75,7 @@ class Compiled(_core._FastCall):
         _core._set_statics(self, list(numbers))
         self._recordings: dict[Any, list[_Recorded]] = {}
         self._bound: dict[int, tuple[weakref.ref, Compiled]] = {}
+        self._owner: weakref.ref | None = None  # what f is a method of
         self._slow_hits = 0
         self._misses = 0
 
@@ -89,6 +90,7 @@ class Compiled(_core._FastCall):
             method = functools.wraps(f)(lambda *args, **kwargs: f(alive(), *args, **kwargs))
             own = (i if i < 0 else i - 1 for i in self._static if i != 0)
             inner = Compiled(method, tuple(own), self._budget, self._exact)
+            inner._owner = alive
             known = bound[key] = alive, inner
         return _Method(owner, known[1])
 
@@ -158,6 +160,8 @@ class Compiled(_core._FastCall):
                     "ends a recursion is no traced value: give it in static_argnums, or write a "
                     "wg.while_loop"
                 ) from None
+            if _core._met_followed_history() and isinstance(error, TraceError):
+                raise _HistoryError(str(error)) from None
             raise
         return _Recorded(replay, out_structure, watch)
 
@@ -265,14 +269,18 @@ class Compiled(_core._FastCall):
             return self.__wrapped__(*args, **kwargs)
         if any(x._is_abstract for x in tensors):  # of a trace that has ended
             return self.__wrapped__(*args, **kwargs)
-        entry = self._find(tensors, structure, fixed)
+        try:
+            entry = self._find(tensors, structure, fixed)
+        except _HistoryError:  # f closes over what a transform around the call differentiates by
+            return self.__wrapped__(*args, **kwargs)
         if entry.effects.is_eager or entry.replay.overlaps(tensors):
             return self.__wrapped__(*args, **kwargs)
         out = self._play(entry, tensors, structure, fixed)
         if not (entry.once or entry.effects.carried):
             after = entry.effects.after
             again = self._again(structure, fixed) if entry.replay.has_pull else None
-            known = entry.replay, out, after, again, self.__name__, entry.effects.epoch
+            owner, epoch = self._owner, entry.effects.epoch
+            known = entry.replay, out, after, again, owner, self.__name__, epoch
             _core._add_recording(self, args, kwargs, *known)
         return out
 
@@ -288,7 +296,8 @@ class Compiled(_core._FastCall):
     def _play(self, entry: _Recorded, tensors: list[Tensor], structure: Any, fixed: tuple) -> Any:
         if entry.replay.has_pull:
             again = self._again(structure, fixed)
-            results = entry.replay.run_followed(tensors, self.__name__, again)
+            owner = self._owner and self._owner()
+            results = entry.replay.run_followed(tensors, self.__name__, again, owner)
         else:
             results = entry.replay.run(tensors)
         entry.effects.finish()
@@ -305,6 +314,7 @@ class Compiled(_core._FastCall):
         (Without ``steps`` every call would take one example of that batch.)
 
         What calls change (parameters, optimiser, random state) is carried from one to the next.
+        Results have no history: what is to be differentiated is called.
 
         >>> total = wg.zeros(())
         >>> @wg.compile
@@ -363,6 +373,14 @@ class Compiled(_core._FastCall):
 
 
 other_names.cover(Compiled, "wengert.compiler.Compiled")
+
+
+class _HistoryError(TraceError):
+    """Of a recording that reads what a reverse transform around it follows."""
+
+
+_HistoryError.__name__ = _HistoryError.__qualname__ = "TraceError"
+_HistoryError.__module__ = "wengert"
 
 
 class _Method:

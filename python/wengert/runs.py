@@ -13,13 +13,14 @@ from .functions import concatenate, stack
 if TYPE_CHECKING:
     from .compiler import Compiled
 
+_REFUSAL = "run: cannot be recorded or differentiated; call the function instead"
 _SETTLING = 2  # calls after which gradients, say, are as they will be
 
 
 def run(f: Compiled, args: tuple, kwargs: dict, steps: int | None) -> Any:
-    if _core._within_transform():
-        raise TraceError("run: cannot be recorded or differentiated; call the function instead")
     tensors, structure, fixed = f._leaves(args, kwargs)
+    if _core._within_transform() or any(map(_core._is_followed, tensors)):
+        raise TraceError(_REFUSAL)
     count = _rows(tensors) if steps is None else arguments.integer("run", "steps", steps, 1)
     if count < 1:
         raise ArgumentError("run: needs at least one step; the arguments have no rows")
@@ -31,6 +32,8 @@ def run(f: Compiled, args: tuple, kwargs: dict, steps: int | None) -> Any:
         if i < _SETTLING:
             misses = f._misses
             entry = f._find(leaves, structure, fixed)
+            if entry.replay.reads_differentiated:
+                raise TraceError(_REFUSAL)
             is_new = f._misses > misses
             if i == 0:
                 returned = entry.structure
