@@ -417,3 +417,12 @@ def test_messages_of_functions_without_numbers():
         wg.ravel(3)
     with pytest.raises(wg.ShapeError, match=r"^grad: .* one number; f returned no number\. "):
         wg.grad(lambda x: ())(1.0)
+
+
+def test_numbers_that_are_not_mapped_are_weakly_typed_as_elsewhere():
+    for dtype in ("uint8", "int32", "int64", "float32", "float64"):
+        x = np.arange(3).astype(dtype)
+        for number in (2, 2.5, True):
+            want = wg.asarray(x[0]) * number
+            got = wg.vmap(lambda a, b: a * b, in_axes=(0, None))(x, number)
+            assert got.dtype == want.dtype, (dtype, number)

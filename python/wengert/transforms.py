@@ -458,8 +458,8 @@ def vmap(f: Callable, in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]
 
 
 def _unmapped(leaf: Any) -> Any:
-    try:
-        return _core.asarray(leaf)
+    try:  # numbers take the dtype of what they meet, as in f itself
+        return _core._number(leaf) if type(leaf) in (int, float) else _core.asarray(leaf)
     except ArgumentTypeError:
         return leaf
 
