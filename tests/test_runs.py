@@ -154,3 +154,26 @@ def test_a_run_says_that_nothing_follows_it():
             transform(x)
     # What it does not depend on is another matter.
     assert wg.grad(lambda z: (z * double.run(x)).sum())(x).tolist() == [2.0] * 3
+
+
+@pytest.mark.parametrize("budget", [None, 2000, wg.TwoLevel(memory="2kB", disk="1MB")])
+def test_a_run_within_a_budget_is_one_call_too(budget):
+    found = []
+    for many in (True, False):
+        wg.random.seed(3)
+        model = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, 2))
+        optimizer = wg.optim.Adam(model.parameters(), lr=0.05)
+
+        def step(x, model=model, optimizer=optimizer):
+            zero_first(optimizer, lambda: (model(x) ** 2).mean())
+            return model[0].bias.sum()
+
+        step = wg.compile(step, memory_budget=budget)
+        inputs = wg.tensor(INPUTS.astype(np.float32))
+        results = step.run(inputs) if many else wg.stack([step(x) for x in inputs])
+        gradients = [p.grad for p in model.parameters()]
+        found.append([results.detach(), *model.state_dict().values(), *gradients])
+        info = step.cache_info()
+        assert many == (info.hits + info.misses < len(INPUTS))
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -443,12 +443,13 @@ Vars Replay::pull_back(const Rule& rule, const std::vector<Array>& kept) {
   return hand_back(*pull_, rule, [&](std::size_t place) { return Var(outputs[place]); });
 }
 
-bool Replay::repeats() const {
+bool Replay::repeats() {
   for (const Outside& variable : variables_)
     if (variable.copied) return false;
+  for (const Slot& slot : slots_)
+    if (slot.had != slot.has) return false;
   // A limit was planned without the changes of gradients in place.
-  const auto stays = [&](const Slot& slot) { return slot.had == slot.has && !(limit_ && slot.is_carried()); };
-  return std::all_of(slots_.begin(), slots_.end(), stays);
+  return !limit_ || executor_of_runs().executor.bytes() + limit_->taken <= limit_->bytes;
 }
 
 bool Replay::reads_differentiated() const {

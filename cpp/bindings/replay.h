@@ -49,7 +49,7 @@ class Replay : public std::enable_shared_from_this<Replay> {
   bool overlaps(std::span<const Var> arguments) const;
   std::vector<Var> run(std::span<const Var> arguments);
   // Whether the call leaves the leaves' gradients as it wants to find them, so that steps can follow each other.
-  bool repeats() const;
+  bool repeats();
   bool reads_differentiated() const;  // a value from outside, which a transform around the call differentiates by
   // `steps` runs in one go, results stacked; step i reads row i of the arguments that are `stacked`.
   std::vector<Var> run_many(std::span<const Var> arguments, const std::vector<bool>& stacked, int64_t steps);
