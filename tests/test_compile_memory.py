@@ -13,8 +13,6 @@ KINDS = {
     *("mlp_step", "sgd_step", "scalar_step", "transformer_step"),
     *("elementwise", "log_density", "hessian"),
 }
-# Taken from the pool while a kernel runs: at most the places of the rows that are gathered.
-SCRATCH = {"transformer_step": 8 * 8 * 64}
 PROBLEMS = {problem.name: problem for problem in all_problems(False, [0]) if problem.kind in KINDS}
 
 
@@ -54,10 +52,10 @@ def test_a_replay_takes_no_memory_but_its_results(problem, threads):
     step(*inputs)
     for _ in range(2):
         most, results = taken(lambda: step(*inputs))
-        assert results <= most <= results + SCRATCH.get(problem.kind, 0)
+        assert most == results
     step.run(*inputs, steps=3)
     most, results = taken(lambda: step.run(*inputs, steps=3))
-    assert results <= most <= results + SCRATCH.get(problem.kind, 0)
+    assert most == results
 
 
 @steps()

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <memory>
 
 #include "kernels/copy.h"
 #include "kernels/move.h"
@@ -60,13 +61,52 @@ struct Selector {
   }
 };
 
+// So many numbers of a kernel: few lie in memory that the thread keeps for its next one (a kernel within a kernel has
+// its own), so that what runs again and again allocates nothing.
+class Offsets {
+ public:
+  explicit Offsets(int64_t n) : size_(n) {
+    if (n > few) {
+      many_ = Array::empty(DType::int64, {n});
+    } else if (kept().empty()) {
+      few_ = std::make_unique_for_overwrite<int64_t[]>(few);
+    } else {
+      few_ = std::move(kept().back());
+      kept().pop_back();
+    }
+  }
+  ~Offsets() {
+    if (few_ && kept().size() < kept().capacity()) kept().push_back(std::move(few_));
+  }
+  Offsets(Offsets&&) = default;
+
+  int64_t size() const { return size_; }
+  int64_t* data() const { return few_ ? few_.get() : many_.data<int64_t>(); }
+
+ private:
+  static constexpr int64_t few = 1 << 13;
+  using Memory = std::unique_ptr<int64_t[]>;
+  static std::vector<Memory>& kept() {
+    thread_local std::vector<Memory> own = [] {
+      std::vector<Memory> room;
+      room.reserve(4);
+      return room;
+    }();
+    return own;
+  }
+
+  int64_t size_;
+  Memory few_;
+  Array many_;
+};
+
 // For each place of the (common) index shape, the offset in the target that the indices select,
 // plus that of the place itself along the strides `along`. All indices are valid, or it fails and
 // names the first that is not.
-Array selected_offsets(const char* where, std::span<const Selector> selectors, const Ints& along) {
+Offsets selected_offsets(const char* where, std::span<const Selector> selectors, const Ints& along) {
   Shape shape = selectors[0].index->shape();
   const int64_t n = numel(shape);
-  Array offsets = Array::empty(DType::int64, {n});
+  Offsets offsets(n);
   bool plain = along.empty();  // then all is one run
   for (const Selector& s : selectors) plain &= s.index->is_contiguous();
   if (plain || shape.empty()) shape = {n};
@@ -76,7 +116,7 @@ Array selected_offsets(const char* where, std::span<const Selector> selectors, c
     for (int64_t at = begin, run; at < end; at += run) {
       const int64_t row = at / shape.back(), column = at % shape.back();
       run = std::min({end - at, shape.back() - column, in_cache});
-      int64_t* to = offsets.data<int64_t>() + at;
+      int64_t* to = offsets.data() + at;
       const int64_t base = along.empty() ? 0 : strided_offset(lead, along, row);
       const int64_t step = along.empty() ? 0 : along.back();
       for (int64_t j = 0; j < run; ++j) to[j] = base + (column + j) * step;
@@ -107,8 +147,8 @@ Array selected_offsets(const char* where, std::span<const Selector> selectors, c
        " is out of range for axis ", culprit->axis, " with size ", culprit->size);
 }
 
-std::vector<Selector> selectors_of(const Array& target, std::span<const Array> indices, int axis) {
-  std::vector<Selector> out;
+SmallVector<Selector, 4> selectors_of(const Array& target, std::span<const Array> indices, int axis) {
+  SmallVector<Selector, 4> out;
   for (const Array& index : indices) {
     const auto i = std::size_t(axis);
     out.push_back(
@@ -119,13 +159,13 @@ std::vector<Selector> selectors_of(const Array& target, std::span<const Array> i
 }
 
 // The offset of every element of some axes, in C order.
-std::vector<int64_t> all_offsets(const Shape& shape, const Ints& strides) {
-  std::vector<int64_t> out{0}, next;
+SmallVector<int64_t, 8> all_offsets(const Shape& shape, const Ints& strides) {
+  SmallVector<int64_t, 8> out{0}, next;
   for (std::size_t axis = 0; axis < shape.size(); ++axis) {
     next.clear();
     for (int64_t offset : out)
       for (int64_t i = 0; i < shape[axis]; ++i) next.push_back(offset + i * strides[axis]);
-    out.swap(next);
+    std::swap(out, next);
   }
   return out;
 }
@@ -133,8 +173,8 @@ std::vector<int64_t> all_offsets(const Shape& shape, const Ints& strides) {
 // A strided array seen as [outer, selected, inner], with the offsets of each part. `inner` stays
 // empty where those elements are contiguous.
 struct Blocks {
-  Array selected;
-  std::vector<int64_t> outer, inner;
+  Offsets selected;
+  SmallVector<int64_t, 8> outer, inner;
   int64_t rows, inner_size;
 
   Blocks(const char* where, const Array& target, std::span<const Array> indices, int axis)
@@ -158,7 +198,7 @@ struct Blocks {
   template <class Body>
   void for_rows(int64_t begin, int64_t end, Body body) const {
     if (begin >= end) return;
-    const int64_t* chosen = selected.data<int64_t>();
+    const int64_t* chosen = selected.data();
     std::size_t o = std::size_t(begin / rows);
     for (int64_t r = begin, m = begin % rows; r < end; ++r) {
       body(r, outer[o] + chosen[m]);
@@ -293,12 +333,12 @@ void gather_along(const char* where, const Array& x, const Array& indices, int a
   Ints along = x.strides();
   along[std::size_t(axis)] = 0;
   const auto selectors = selectors_of(x, {&indices, 1}, axis);
-  const Array offsets = selected_offsets(where, selectors, along);
+  const Offsets offsets = selected_offsets(where, selectors, along);
   dispatch_width(x.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::type;
     const T* from = x.data<T>();
     T* to = out.data<T>();
-    const int64_t* at = offsets.data<int64_t>();
+    const int64_t* at = offsets.data();
     parallel::parallel_for(out.size(), grain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) to[i] = from[at[i]];
     });
@@ -310,7 +350,7 @@ void scatter_add_along(const char* where, const Array& given, const Array& indic
   Ints along = out.strides();
   along[std::size_t(axis)] = 0;
   const auto selectors = selectors_of(out, {&indices, 1}, axis);
-  const Array offsets = selected_offsets(where, selectors, along);
+  const Offsets offsets = selected_offsets(where, selectors, along);
   const Array updates = contiguous(given);
   clear(out);
   if (updates.size() == 0) return;
@@ -321,7 +361,7 @@ void scatter_add_along(const char* where, const Array& given, const Array& indic
     using T = typename decltype(tag)::type;
     const T* from = updates.data<T>();
     T* to = out.data<T>();
-    const int64_t* at = offsets.data<int64_t>();
+    const int64_t* at = offsets.data();
     parallel::parallel_for(outer, grain / each + 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin * each; i < end * each; ++i) to[at[i]] = sum_of(to[at[i]], from[i]);
     });
@@ -335,11 +375,11 @@ void one_hot(const char* where, const Array& indices, const Array& out) {
                          .size = out.shape().back(),
                          .stride = 1,
                          .from_end = false};
-  const Array offsets = selected_offsets(where, {&classes, 1}, along);
+  const Offsets offsets = selected_offsets(where, {&classes, 1}, along);
   clear(out);
   dispatch(out.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::type;
-    for (int64_t i = 0; i < offsets.size(); ++i) out.data<T>()[offsets.data<int64_t>()[i]] = T(1);
+    for (int64_t i = 0; i < offsets.size(); ++i) out.data<T>()[offsets.data()[i]] = T(1);
   });
 }
 
