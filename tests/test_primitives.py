@@ -343,6 +343,7 @@ def test_dtypes(dtype, rules):
     assert [g.dtype for g in gradient] == [dtype, dtype]
     assert wg.jvp(f, (x, dtype(0.5)), (x, dtype(1)))[1].dtype == dtype
     assert wg.vmap(f, in_axes=(0, None))(XS.astype(dtype), 0.5).dtype == dtype
+    assert wg.compile(f)(x, 0.5).dtype == dtype
 
 
 def test_numbers():

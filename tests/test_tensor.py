@@ -460,3 +460,22 @@ def test_augmented_operators_change_the_tensor_itself():
     state = wg.tensor(3)
     wg.compile(lambda: operator.ipow(state, 2))()
     assert int(state) == 9
+
+
+def test_numpys_doubles_in_lists_stay_doubles():
+    class Own(float):
+        pass
+
+    exact = 16777217.0  # no float32
+    for data, dtype in (
+        ([np.array([exact])], wg.float64),
+        ([[np.ones(2)], (np.ones(2),)], wg.float64),
+        ([np.float64(exact), 2], wg.float64),
+        ([np.float32(1), np.float32(2)], wg.float32),
+        ([exact, 2], wg.float32),
+        ([Own(2.0)], wg.float32),
+        ([np.int32(1)], wg.int32),
+    ):
+        x = wg.tensor(data)
+        assert x.dtype == dtype and np.array_equal(x, np.asarray(data, dtype)), data
+    assert wg.tensor([np.ones(2)], dtype="float32").dtype == wg.float32

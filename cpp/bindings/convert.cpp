@@ -159,10 +159,17 @@ Var weak_scalar(PyObject* object, std::optional<DType> company) {
   return x;
 }
 
-// What a nested sequence holds beside numbers: whether there is a tensor, and how deep it nests.
+// Whether it is an array or a scalar of NumPy's, of doubles.
+bool is_double(PyObject* object) {
+  if (!PyFloat_Check(object) && !py::isinstance<py::array>(object)) return false;
+  const py::object dtype = py::getattr(object, "dtype", py::none());
+  return !dtype.is_none() && dtype.equal(py::handle(dtype_objects()[std::size_t(DType::float64)]));
+}
+
+// What a nested sequence holds beside Python's numbers: whether there is a tensor, and how deep it nests.
 constexpr int deepest = 32;
 struct Contents {
-  bool tensors = false, too_deep = false;
+  bool tensors = false, doubles = false, too_deep = false;
 };
 void look_into(PyObject* sequence, int depth, Contents& found) {
   if (depth > deepest) found.too_deep = true;
@@ -171,7 +178,7 @@ void look_into(PyObject* sequence, int depth, Contents& found) {
   for (Py_ssize_t i = 0; i < size && !found.tensors && !found.too_deep; ++i) {
     if (PyFloat_CheckExact(items[i]) || PyLong_CheckExact(items[i])) continue;
     if (is_sequence(items[i])) look_into(items[i], depth + 1, found);
-    else found.tensors = is_tensor(items[i]);
+    else found.tensors = is_tensor(items[i]), found.doubles = found.doubles || is_double(items[i]);
   }
 }
 
@@ -322,10 +329,10 @@ Var tensor_from(py::handle data, std::optional<DType> dtype, std::optional<bool>
   if (!is_array_like(data.ptr()))
     refuse_object(data.ptr());
   const bool sequence = is_sequence(data.ptr());
+  Contents found;
   if (sequence && copy == false)
     fail(ErrorKind::argument, "asarray: a Python sequence cannot be shared, and copy=False forbids a copy");
   if (sequence) {
-    Contents found;
     look_into(data.ptr(), 0, found);
     if (found.tensors) return stacked(data.ptr(), dtype);
     copy = true;
@@ -343,8 +350,8 @@ Var tensor_from(py::handle data, std::optional<DType> dtype, std::optional<bool>
   // Numbers must fit, NumPy's too; arrays are converted as NumPy converts them.
   if (dtype && (sequence || (shared.ndim() == 0 && !py::isinstance<py::array>(data) && !py::hasattr(data, "__dlpack__"))))
     kernels::check_range("tensor", shared, *dtype);
-  // Python floats in sequences become the default float dtype.
-  if (sequence && !dtype && shared.dtype() == DType::float64) dtype = DType::float32;
+  // Python floats in sequences become the default float dtype; NumPy's doubles stay what they are.
+  if (sequence && !dtype && !found.doubles && shared.dtype() == DType::float64) dtype = DType::float32;
   return finish(shared, false);
 }
 

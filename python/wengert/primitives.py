@@ -111,14 +111,15 @@ class Primitive:
             raise ArgumentTypeError(f"{self.name}: needs at least one tensor")
         arrays: list[Tensor | None] = []
         for i, x in enumerate(args):
-            number = type(x) in (bool, int, float)
+            traced = isinstance(x, Tensor) and _core._is_number(x)  # as transforms pass numbers
+            number = traced or type(x) in (bool, int, float)
             if not number and not hasattr(x, "__array__") and not hasattr(x, "__dlpack__"):
                 raise ArgumentTypeError(
                     f"{self.name}: '{self.argument(i)}' takes a tensor, an array or a number; got "
                     f"{x!r:.60}. Options are keyword-only parameters"
                 )
             arrays.append(
-                x if isinstance(x, Tensor) else None if number else _core.asarray(x, copy=True)
+                None if number else x if isinstance(x, Tensor) else _core.asarray(x, copy=True)
             )
         floats = [x.dtype for x in arrays if x is not None and is_float(x)]
         widest = max(floats, key=lambda dtype: dtype.itemsize, default=None)
