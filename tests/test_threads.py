@@ -456,3 +456,51 @@ def test_other_threads_go_on_during_a_loop(name):
     steps = loop().item()
     timer.join()
     assert 0 < steps < length
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_long_calls_take_turns_at_what_they_change(runs):
+    """Those that let other threads run meanwhile, and short ones beside them."""
+    count, ring = wg.tensor(0), wg.zeros((4096, 8))
+    w = wg.zeros((256, 64))
+
+    @wg.compile
+    def long(v):
+        count.assign(count + 1)
+        total = (ring * 2 + v).cumsum(0).sum()
+        count.assign(count + total.astype("int64") * 0)  # of what was read before
+        ring.assign(ring + 1)
+        w.assign(w + 1)
+        return total
+
+    @wg.compile
+    def short(v):
+        count.assign(count + v)
+
+    long(wg.ones(8)), short(1)
+    times = 40
+
+    def work():
+        for _ in range(times):
+            if runs:
+                long.run(wg.ones(8), steps=3)
+            else:
+                for _ in range(3):
+                    long(wg.ones(8))
+            short(1)
+
+    together(*[work] * 3)
+    assert int(count) == 2 + 3 * times * 4
+    assert bool((ring == 1 + 3 * times * 3).all()) and bool((w == ring[:256, :1]).all())
+
+
+def test_gradients_of_long_calls_in_threads_add_up():
+    w = wg.zeros(1 << 16).requires_grad_()
+
+    @wg.compile
+    def leave(v):
+        (w * v).sum().backward()
+
+    leave(1.0)
+    together(*[lambda: [leave(1.0) for _ in range(50)]] * 3)
+    assert bool((w.grad == 151.0).all())

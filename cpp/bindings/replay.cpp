@@ -68,15 +68,19 @@ Replay::Replay(Program program, const Recording& recording, std::size_t argument
     for (const Outside& changed : variables_)
       read.copied |= !read.assigned && changed.assigned && extent(read.value.array()).meets(extent(changed.value.array()));
   for (std::size_t v = 0; v < variables_.size(); ++v) {
+    const Node* node = variables_[v].value->node.get();
+    reads_a_transform_ |= node && node->of_transform;
     if (variables_[v].copied) bound_variables_.push_back(v);
-    if (!variables_[v].assigned) continue;
     Buffer* buffer = variables_[v].value.array().buffer().get();
+    (variables_[v].assigned ? touched_.changes : touched_.reads).push_back(buffer);
+    if (!variables_[v].assigned) continue;
     changes_read_only_ |= buffer->read_only;
     changed_.push_back(buffer);
   }
   for (const Recording::Gradient& gradient : recording.gradients()) {
     if (gradient.entry) read_slots_.push_back(slots_.size());
     slots_.push_back({gradient.leaf, bool(gradient.entry), gradient.now != gradient.entry, bool(gradient.now)});
+    (slots_.back().changed ? touched_.changes : touched_.reads).push_back(gradient.leaf.get());
   }
   // Outputs: results, new values of variables, gradients that are left behind.
   std::size_t output = results_;
@@ -147,6 +151,10 @@ int64_t& options_epoch() {
 }
 
 bool Replay::fits() {
+  // A leaf of a transform that has ended will have no other value.
+  if (reads_a_transform_)
+    for (const Outside& variable : variables_)
+      if (const Node* node = variable.value->node.get(); node && node->of_transform && node->ended) return false;
   if (fitted_at_ == gradients_epoch()) return true;
   for (const Slot& slot : slots_)
     if (bool(gradient_of(slot.leaf)) != slot.had) return false;
@@ -188,8 +196,12 @@ struct Borrowed {
 };
 
 // Long runs go on while other Python threads do.
+bool goes_on_alone(const Executor& executor) {
+  return !executor.calls_python() && executor.work() >= double(worth_a_release);
+}
+
 void execute(Executor& executor, const std::vector<Array>& inputs, const std::vector<Array>& outputs) {
-  if (executor.calls_python() || executor.work() < double(worth_a_release)) return executor.run(inputs, outputs);
+  if (!goes_on_alone(executor)) return executor.run(inputs, outputs);
   const Borrowed in(inputs), out(outputs);
   const memory::Shared shared;
   without_interpreter_lock([&] { executor.run(in.arrays, out.arrays); });
@@ -260,6 +272,7 @@ std::vector<Var> Replay::hand_over(Running& running) {
 std::vector<Var> Replay::run(std::span<const Var> arguments) { return run_keeping(arguments, nullptr); }
 
 std::vector<Var> Replay::run_keeping(std::span<const Var> arguments, std::vector<Array>* kept) {
+  const Turn turn(touched_, goes_on_alone(executors_[0]->executor));
   Running& running = free_executor(true);
   const Busy busy(running);
   bind(running, arguments, -1);
@@ -460,6 +473,7 @@ bool Replay::reads_differentiated() const {
 }
 
 std::vector<Var> Replay::run_many(std::span<const Var> arguments, const std::vector<bool>& stacked, int64_t steps) {
+  const Turn turn(touched_, !executors_[0]->executor.calls_python());
   Running& running = executor_of_runs();
   const Busy busy(running);
   if (running.carries)  // in place, but not in that of a gradient that somebody may hold

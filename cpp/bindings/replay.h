@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "bindings/tensor.h"
+#include "bindings/turns.h"
 #include "graph/recording.h"
 #include "graph/tangents.h"
 #include "program/rewrite.h"
@@ -123,7 +124,8 @@ class Replay : public std::enable_shared_from_this<Replay> {
   std::vector<Outside> variables_;
   std::vector<std::size_t> bound_variables_;  // at each call: the copied ones
   std::vector<Buffer*> changed_;              // those of variables that are assigned
-  bool changes_read_only_ = false;
+  Touched touched_;
+  bool changes_read_only_ = false, reads_a_transform_ = false;
   std::vector<Slot> slots_;
   std::vector<std::size_t> read_slots_;  // whose gradient is an input
   uint64_t fitted_at_ = 0;               // the epoch of gradients at which the slots were as recorded
