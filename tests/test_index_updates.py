@@ -320,3 +320,95 @@ def test_errors_say_what_does_not_fit():
         wg.grad(lambda v: wg.zeros(3).__setitem__(0, v))(1.0)
     with pytest.raises(wg.TraceError, match=r"c.at\[i\].set"):
         wg.scan(lambda c, v: (c.__setitem__(0, v), v), wg.zeros(2), wg.ones(2))
+
+
+def test_a_failed_update_of_another_tensor_changes_nothing():
+    a, b = wg.tensor(np.arange(6.0)), wg.tensor(np.zeros(6))
+    x, table = wg.zeros(6), wg.tensor([1, 2, 99])
+
+    @wg.compile
+    def from_another(i, v):
+        b.assign(a.at[i].set(v))
+
+    @wg.compile
+    def through_a_table(i, j, v):
+        x[i] = v
+        x[table[j]] = v
+
+    from_another(wg.tensor(1), wg.tensor(7.0))
+    through_a_table(wg.tensor(0), wg.tensor(0), wg.tensor(1.0))
+    a.assign(a * 2)
+    before = [t.numpy().copy() for t in (a, b, x)]
+    with pytest.raises(wg.Error, match="index 9 is out of range"):
+        from_another(wg.tensor(9), wg.tensor(7.0))
+    with pytest.raises(wg.Error, match="index 99 is out of range"):
+        through_a_table(wg.tensor(3), wg.tensor(2), wg.tensor(7.0))
+    for t, was in zip((a, b, x), before, strict=True):
+        assert np.array_equal(t, was)
+
+
+def test_long_computations_of_indices_are_recorded():
+    x = wg.zeros(1000)
+
+    @wg.compile
+    def step(i, v):
+        x.assign(x * 0.5 + v)
+        j = i
+        for _ in range(3000):
+            j = abs(j - 1)
+        return x[j % 1000]
+
+    assert float(step(wg.tensor(1), wg.tensor(2.0))) == 2.0
+    assert float(step(wg.tensor(1), wg.tensor(2.0))) == 3.0
+
+
+def test_what_an_index_tensor_reads_is_a_copy():
+    """Compiled, the index is known only when it runs: a view is none then."""
+    for compiled in (lambda f: f, wg.compile):
+        x = wg.tensor(np.arange(6.0))
+
+        @compiled
+        def swap(i, v, x=x):
+            old = x[i]
+            x[i] = v
+            return old
+
+        assert float(swap(wg.tensor(2), wg.tensor(9.0))) == 2.0
+        assert float(swap(wg.tensor(2), wg.tensor(7.0))) == 9.0
+    column = wg.compile(lambda j: y[::-1, j].sum(), exact=True)
+    y = wg.tensor(np.random.default_rng(0).normal(size=(200, 100)))
+    for j in range(20):
+        assert float(column(wg.tensor(j))) == float(y[::-1, wg.tensor(j)].sum())
+    part = y[3]  # a Python number: a view, as NumPy's
+    y[3] = 1.0
+    assert bool((part == 1.0).all())
+
+
+def shift(x, v):
+    x[1:] = x[:-1]
+    x[0] = x[1]
+    x[:] = x[::-1]
+    x[2] = v
+    x[1:3] += v
+    x[0] *= 2
+    x[...] -= 1
+    x[:, 1] **= 2
+
+
+def test_parts_are_written_from_each_other():
+    eager, state = wg.tensor(X[:, :, 0]), wg.tensor(X[:, :, 0])
+    played = wg.compile(lambda v: shift(state, v), exact=True)
+    for scale in (1.0, -2.0, 0.5):
+        v = wg.tensor(scale * np.arange(5.0))
+        shift(eager, v)
+        played(v)
+        assert np.array_equal(eager, state)
+
+    @wg.compile
+    def held(v):
+        part = state[1:]
+        state[:-1] = part
+        return part
+
+    with pytest.raises(wg.TraceError, match="still holds a view"):
+        held(wg.tensor(1.0))

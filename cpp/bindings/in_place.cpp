@@ -80,8 +80,15 @@ Var as_dtype_of(const char* where, const Var& to, const Var& from) {
   return from->weak ? from_number(where, from, to.dtype()) : astype(from, to.dtype());
 }
 
-// Changing the bytes of a tensor in place, seen by all its views.
-void assign(const Var& to, const Var& from) {
+bool is_temporary(PyObject* x) {
+#if PY_VERSION_HEX < 0x030E0000
+  return Py_REFCNT(x) == 1;
+#else
+  return PyUnstable_Object_IsUniqueReferencedTemporary(x) != 0;
+#endif
+}
+
+void assign(const Var& to, const Var& from, const Var& ending) {
   check_in_place("assign", to, from);
   check_fits(to, from);
   const Shape& shape = to.shape();
@@ -90,7 +97,8 @@ void assign(const Var& to, const Var& from) {
     fail(ErrorKind::trace, "assign: a compiled function changes whole tensors; this one is a view, or has views, which "
          "would not see the change. Make a new value: x = x.at[key].set(value)");
   if (recording && recording->is_outside(*to.get()))
-    if (const Var now = recording->read(to); now.is_abstract() && shown(*now.get()) > 0)
+    if (const Var now = recording->read(to);
+        now.is_abstract() && shown(*now.get()) > int(ending && &origin(*ending.get()) == &origin(*now.get())))
       fail(ErrorKind::trace, "assign: the compiled function still holds a view that it made of this tensor, which would "
            "not see the change; end it first (del), or copy it: view + 0");
   if (recording) {
@@ -116,7 +124,8 @@ PyObject* update_in_place(PyObject* self, PyObject* other, PyObject* result) {
       Py_INCREF(self);
       return self;
     }
-    if (is_seen_elsewhere(self, other == self))  // x *= x: the operand is one more reference
+    // (x *= x: the operand is one more reference. x[k] += y assigns to x[k] what comes of the view.)
+    if (!is_temporary(self) && is_seen_elsewhere(self, other == self))
       fail(ErrorKind::graph, "in-place update: where derivatives are recorded or values traced it makes a new tensor, "
            "and this one is a view or an argument, or has views or other names, which would not see the change. "
            "Write x = x + y for x += y");

@@ -21,6 +21,7 @@ struct Item {
   int64_t value = 0;           // integer; truth: 0 or 1
   PyObject* object = nullptr;  // range
   Var array_value = {};        // array: integers, or a mask
+  bool of_tensor = false;      // integer: what it reads is a copy, as where the number is known only later
   std::size_t axes() const {
     if (kind == integer || kind == range) return 1;
     if (kind != array) return 0;
@@ -33,7 +34,7 @@ using Items = SmallVector<Item, 4>;
 struct Selection {
   Ints starts, sizes, steps;
   Shape shape;
-  bool sliced = false, reshaped = false;
+  bool sliced = false, reshaped = false, copies = false;
   Vars indices = {};
   Ints axes = {};         // of `shape`, one for each index array
   bool in_front = false;  // the axes of the index arrays come first in the result
@@ -71,7 +72,7 @@ Item array_item(const Var& x) {
   if (x.ndim() == 0 && !varies(x)) {  // else an index array of no axes
     const int64_t value = dispatch(
         dtype, [&](auto tag) { return int64_t(*x->array.data<typename decltype(tag)::type>()); });
-    return {.kind = dtype == DType::bool_ ? Item::truth : Item::integer, .value = value};
+    return {.kind = dtype == DType::bool_ ? Item::truth : Item::integer, .value = value, .of_tensor = true};
   }
   if (dtype == DType::bool_ && x.is_abstract())
     fail(ErrorKind::trace, where,
@@ -87,7 +88,11 @@ Item parse_item(PyObject* object) {
   if (PyBool_Check(object)) return {.kind = Item::truth, .value = object == Py_True};
   if (is_tensor(object)) return array_item(Var(value_of(object)));
   if (PyFloat_Check(object) || PyUnicode_Check(object) || PyBytes_Check(object)) refuse_key(object);
-  if (py::hasattr(object, "__array__")) return array_item(tensor_from(object, {}, {}));
+  if (py::hasattr(object, "__array__")) {
+    Item item = array_item(tensor_from(object, {}, {}));
+    item.of_tensor = false;
+    return item;
+  }
   if (PyIndex_Check(object)) return {.kind = Item::integer, .value = to_index(object)};
   if (!PySequence_Check(object)) refuse_key(object);
   return array_item(tensor_from(py::list(py::reinterpret_borrow<py::object>(object)), {}, {}));
@@ -217,6 +222,7 @@ Selection select(const Shape& x, PyObject* key) {
     switch (item.kind) {
       case Item::integer:
         builder.integer(item.value);
+        builder.out.copies |= item.of_tensor;
         break;
       case Item::range:
         builder.range(item.object);
@@ -252,10 +258,11 @@ Ints arrays_first(const Selection& s) {
 Var read(const Var& x, PyObject* key) {
   const Selection s = select(x.shape(), key);
   static const Op &slice = find_op("slice"), &reshape = find_op("reshape"),
-                  &alias = find_op("alias"), &gather = find_op("gather");
+                  &alias = find_op("alias"), &copy = find_op("copy"), &gather = find_op("gather");
   Var y = x;
   if (s.sliced) y = apply(slice, {&x, 1}, Attrs(slice.params, {s.starts, s.sizes, s.steps}));
   if (s.reshaped) y = apply(reshape, {&y, 1}, Attrs(reshape.params, {s.shape}));
+  if (s.indices.empty() && s.copies) return apply(copy, {&y, 1});
   if (s.indices.empty()) return s.sliced || s.reshaped ? y : apply(alias, {&x, 1});
   if (s.in_front) y = permute_dims(y, arrays_first(s));
   Vars args{y};
@@ -400,13 +407,14 @@ void write(const Var& x, PyObject* key, PyObject* object) {
   check_in_place(assignment, x, value);
   Recording* recording = Recording::current();
   const auto known = [&](const Var& own) { return !own.is_abstract() && recording->read(own) == own; };
-  if (recording && (open_mask(key) || !known(x) || !known(value))) return assign(x, updated(x, key, value, false));
+  const Var ending = is_tensor(object) && is_temporary(object) ? Var(value_of(object)) : Var();
+  if (recording && (open_mask(key) || !known(x) || !known(value))) return assign(x, updated(x, key, value, false), ending);
   const Selection s = select(x.shape(), key);
   if (std::any_of(s.indices.begin(), s.indices.end(), varies)) {
     if (!recording)
       fail(ErrorKind::trace, assignment, ": the index is a traced value, at ", show_source(source_here()),
            ", and the tensor is from outside; return the value, or make a new one: x = x.at[key].set(value)");
-    return assign(x, updated(x, s, value, false));
+    return assign(x, updated(x, s, value, false), ending);
   }
   Tape::preserve(x.array());
   place(s, x.array(), value.array());

@@ -455,7 +455,7 @@ void refuse_traced(const char* as) {
   const std::string_view asked = as;
   if (asked != "bool" && asked != "item")
     fail(ErrorKind::trace, as, ": a traced value does not change in place, at ", show_source(source_here()),
-         "; make a new one, for example with wg.where, and go on with that");
+         "; make a new one, x = x.at[key].set(value) or x = x + y, and go on with that");
   fail(ErrorKind::trace, as, ": a traced value has no number yet, at ", show_source(source_here()), "; ",
        asked == "bool" ? "choose with wg.where, wg.cond or wg.while_loop, or wg.maximum and wg.minimum for max and min"
                        : "keep to the tensor (wg.cos(x) for math.cos(x), wg.where, wg.cond, wg.scan for range), or return "

@@ -64,7 +64,9 @@ void forget_traced(PyObject* tensor);
 Var value_for(const char* where, const Var& to, PyObject* object);
 Var as_dtype_of(const char* where, const Var& to, const Var& from);
 // Changes the bytes of a tensor in place, seen by all its views.
-void assign(const Var& to, const Var& from);
+// `ending`: a tensor that no statement but this one sees.
+void assign(const Var& to, const Var& from, const Var& ending = {});
+bool is_temporary(PyObject* x);  // on the interpreter's stack and nowhere else
 // x += v, of which `result` is x + v (the reference is taken), changes the memory of x. Where that
 // would lose a derivative the variable gets a new tensor with the same numbers, if nothing else could
 // tell the difference.

@@ -249,8 +249,14 @@ Op index_put_row() {
       .infer = [](std::span<const Type> in, const Attrs&) { return same_type(in.first(1)); },
       .kernel = [](const Call& call) {
         const Array &x = call.in[0], &out = call.out[0];
-        if (x.raw() != out.raw()) kernels::copy(x, out);
         const int axis = int(call.attrs.ints("axes")[0]);
+        if (x.raw() != out.raw()) {
+          for (std::size_t i = 2; i < call.in.size(); ++i) {  // `out` may be where a state is
+            const int own = axis + int(i) - 2;
+            kernels::check_indices("index_put", call.in[i], own, x.shape()[std::size_t(own)]);
+          }
+          kernels::copy(x, out);
+        }
         if (call.attrs.flag("accumulate")) kernels::scatter_add("index_put", call.in[1], call.in.subspan(2), axis, out, true);
         else kernels::scatter_assign("index_put", out, call.in.subspan(2), axis, call.in[1]);
       },

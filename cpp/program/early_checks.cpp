@@ -27,21 +27,26 @@ class Front {
 
   // Whether the value can be there, and then makes it so.
   bool reaches(ValueId id) {
-    constexpr int64_t small = 1 << 16;  // bytes; what is larger stays where it is
-    const std::size_t s = maker_[std::size_t(id)];
-    if (s == nowhere || s < end_ || moves_[s]) return true;
-    const Step& step = program_.steps[s];
-    if (writers_.contains(s) || step.op->stays() || step.own_op) return false;
-    for (const ValueId out : step.outs)
-      if (const Type& type = program_.types[std::size_t(out)]; numel(type.shape) * itemsize(type.dtype) > small) return false;
-    if (!std::all_of(step.ins.begin(), step.ins.end(), [&](ValueId in) { return reaches(in); })) return false;
-    moves_[s] = true;
-    return true;
+    int most = 64;  // steps that indices are computed by
+    return reaches(id, most);
   }
 
   bool moves(std::size_t s) const { return moves_[s]; }
 
  private:
+  bool reaches(ValueId id, int& most) {
+    constexpr int64_t small = 1 << 16;  // bytes; what is larger stays where it is
+    const std::size_t s = maker_[std::size_t(id)];
+    if (s == nowhere || s < end_ || moves_[s]) return true;
+    const Step& step = program_.steps[s];
+    if (--most < 0 || writers_.contains(s) || step.op->stays() || step.own_op) return false;
+    for (const ValueId out : step.outs)
+      if (const Type& type = program_.types[std::size_t(out)]; numel(type.shape) * itemsize(type.dtype) > small) return false;
+    if (!std::all_of(step.ins.begin(), step.ins.end(), [&](ValueId in) { return reaches(in, most); })) return false;
+    moves_[s] = true;
+    return true;
+  }
+
   ValueId overwritten(ValueId id) const {
     const Step& step = program_.steps[maker_[std::size_t(id)]];
     if (step.own_op || !step.op->overwrites) return -1;
