@@ -1,5 +1,6 @@
 """Backward passes within compiled calls and of what they return, where state changes meanwhile."""
 
+import contextlib
 import copy
 import gc
 import weakref
@@ -286,3 +287,31 @@ def test_a_sweep_through_a_gradient_that_has_ended_is_compiled(recwarn):
         played()
         np.testing.assert_allclose(float(rate.grad), count * want, rtol=1e-6)
     assert played.cache_info().hits == 1 and not recwarn.list
+
+
+def test_what_a_transform_has_differentiated_by_is_not_read_again():
+    held = [None]
+
+    @wg.compile
+    def inner(y):
+        return (y * held[0]).sum()
+
+    def f(w):
+        held[0] = w
+        return inner(wg.ones(3))
+
+    for value in (2.0, 3.0, 4.0):
+        found, slope = wg.value_and_grad(f)(value)
+        assert float(found) == 3 * value and float(slope) == 3.0
+
+
+def test_an_error_that_was_caught_makes_no_other_call_eager():
+    w = wg.ones(3).requires_grad_() * 2
+
+    def branches(x):
+        with contextlib.suppress(wg.TraceError):
+            x * w
+        return x if x.sum() > 0 else -x
+
+    with pytest.raises(wg.TraceError, match="traced value has no number"):
+        wg.grad(lambda x: wg.compile(branches)(wg.ones(3)).sum() * x)(1.0)

@@ -256,8 +256,10 @@ void bind_compile(py::module_& m) {
   m.def("_is_number", [](const Var& x) { return x->weak && x.dtype() != DType::bool_; });
   // Whether a transform around the call may follow what it reads.
   m.def("_within_transform", within_transform);
-  // Whether what a recording has just failed for is differentiated by a transform around it.
-  m.def("_met_followed_history", [] { return std::exchange(Recording::meets_history(), false) && modes().followed > 0; });
+  // Whether a recording has failed so because it read what a transform around it differentiates by.
+  m.def("_is_of_followed_history", [](const std::string& error) {
+    return modes().followed > 0 && !error.empty() && error == Recording::history_error();
+  });
   m.def("_recording", [] { return Recording::current() != nullptr; });
 }
 

@@ -16,9 +16,9 @@ Recording*& current_recording() {
 }  // namespace
 
 Recording* Recording::current() { return current_recording(); }
-bool& Recording::meets_history() {
-  thread_local bool met = false;
-  return met;
+std::string& Recording::history_error() {
+  thread_local std::string last;
+  return last;
 }
 uint64_t& Recording::progress() {
   static uint64_t made = 0;
@@ -35,11 +35,13 @@ Var Recording::read(const Var& x) {
     return variable.now;
   }
   if (!is_outside(*x.get())) return x;
-  if (x->tracked && !x->is_leaf) {
-    meets_history() = true;
+  if (x->tracked && !x->is_leaf) try {
     fail(ErrorKind::trace, "compile: a tensor from outside was made by '", x->node->name(), "', recorded at ",
          show_source(x->node->source), "; a compiled function cannot add to that history. Pass the tensor as an "
          "argument, or detach it");
+  } catch (const Error& error) {
+    history_error() = error.what();
+    throw;
   }
   x->recorded = true;
   Var entry = trace_.input(x->array.type());

@@ -15,7 +15,7 @@ class Recording {
   Recording(const Recording&) = delete;
   static Recording* current();  // of this thread, or null
   static uint64_t& progress();  // grows while something is recorded, on whatever thread
-  static bool& meets_history();  // whether one on this thread has failed as it read what another sweep follows
+  static std::string& history_error();  // what the last one on this thread said that read what another sweep follows
 
   // A tensor that was changed, or came from outside: its stand-in at the start (null if it was made
   // within), and what it has become.

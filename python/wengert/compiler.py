@@ -160,7 +160,7 @@ class Compiled(_core._FastCall):
                     "ends a recursion is no traced value: give it in static_argnums, or write a "
                     "wg.while_loop"
                 ) from None
-            if _core._met_followed_history() and isinstance(error, TraceError):
+            if _core._is_of_followed_history(str(error)):
                 raise _HistoryError(str(error)) from None
             raise
         return _Recorded(replay, out_structure, watch)
