@@ -1,6 +1,7 @@
 #include "program/early_checks.h"
 
 #include <algorithm>
+#include <map>
 #include <unordered_set>
 
 namespace wengert {
@@ -93,23 +94,22 @@ int64_t check_indices_early(Program& program, std::span<const Renewal> renewals)
 
   static const Op& hold = find_op("hold_indices");
   std::vector<Step> checks;
-  for (std::size_t w = 0; w < wanted.size(); ++w) {
-    Step& reader = program.steps[wanted[w].step];
-    const Held& held = wanted[w].held;
-    const auto known = std::find_if(wanted.begin(), wanted.begin() + std::ptrdiff_t(w),
-                                    [&](const Wanted& other) { return other.held == held; });
-    if (known != wanted.begin() + std::ptrdiff_t(w)) {
-      reader.ins[wanted[w].input] = program.steps[known->step].ins[known->input];
+  std::map<std::pair<ValueId, int64_t>, ValueId> known;  // what has passed, by indices and size
+  for (const auto& [s, input, held] : wanted) {
+    Step& reader = program.steps[s];
+    const auto [found, is_new] = known.try_emplace({held.indices, held.to[0]}, -1);
+    if (!is_new) {
+      reader.ins[input] = found->second;
       continue;
     }
-    const ValueId passed = program.new_value(program.types[std::size_t(held.indices)]);
-    const std::size_t i = wanted[w].input - reader.op->bounds.first;
+    const ValueId passed = found->second = program.new_value(program.types[std::size_t(held.indices)]);
+    const std::size_t i = input - reader.op->bounds.first;
     checks.push_back({.op = &hold,
                       .attrs = make_attrs(hold, {{"size", held.to[0]}, {"axis", indexed_axis(reader, i)}, {"reader", reader.op->name}}),
                       .ins = {held.indices},
                       .outs = {passed},
                       .source = reader.source});
-    reader.ins[wanted[w].input] = passed;
+    reader.ins[input] = passed;
   }
   std::vector<Step> steps;
   const auto take = [&](std::size_t from, std::size_t to, bool moved) {

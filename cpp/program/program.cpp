@@ -144,14 +144,17 @@ std::vector<Held> held_by(const Program& program, const Step& step) {
 
 std::vector<bool> may_fail(const Program& program) {
   std::vector<bool> out;
-  std::vector<Held> known;
-  const auto is_known = [&](const Held& held) { return std::find(known.begin(), known.end(), held) != known.end(); };
+  std::unordered_map<ValueId, std::vector<Ints>> known;
+  const auto is_known = [&](const Held& held) {
+    const auto found = known.find(held.indices);
+    return found != known.end() && std::find(found->second.begin(), found->second.end(), held.to) != found->second.end();
+  };
   for (const Step& step : program.steps) {
     const std::vector<Held> own = held_by(program, step);
     out.push_back(step.op->stays() && (own.empty() || !std::all_of(own.begin(), own.end(), is_known)));
     for (const Held& held : own) {
-      if (!is_known(held)) known.push_back(held);
-      if (step.op->bounds.passes) known.push_back({step.outs[0], held.to});
+      if (!is_known(held)) known[held.indices].push_back(held.to);
+      if (step.op->bounds.passes) known[step.outs[0]].push_back(held.to);
     }
   }
   return out;

@@ -64,7 +64,6 @@ std::vector<Array> lay_out(const Program& program);
 struct Held {
   ValueId indices;
   Ints to;
-  bool operator==(const Held&) const = default;
 };
 std::vector<Held> held_by(const Program& program, const Step& step);
 

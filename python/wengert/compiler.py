@@ -515,7 +515,8 @@ def compile(
     Results equal those of f within rounding, as rewrites may sum in another order and take -0.0 for
     0.0. With ``exact=True`` such rewrites are left out and results are those of f to the bit, for
     tensors that lie row by row where they enter the call, a loop or a branch, or leave one: others
-    are copied so first. (The body of a ``wg.scan`` is rewritten in eager calls just the same.)
+    are copied so first. (The body of a ``wg.scan`` is rewritten in eager calls just the same.) What
+    no result and no change needs is not computed: an index out of range there raises nothing.
 
     What f reads of Python (globals, entries of dicts, counters, NumPy arrays) is what it was when
     it was recorded, and so are branches on it: give ``step % 4 == 0`` as a static argument. Of
