@@ -475,3 +475,20 @@ def test_no_history_is_left_where_nothing_asks_for_one():
         assert state.tolist() == [want] * 3
         wg.compile(f)()
     assert state.tolist() == [36 * 49.0] * 3
+
+
+def test_forward_mode_leaves_no_history_of_sweeps_within_bodies():
+    v = wg.ones(3)
+
+    def f(a):
+        x = a * v
+        return wg.scan(
+            lambda c, _: (c + wg.grad(lambda u: (u * u * c).sum())(x), None), v, None, length=2
+        )[0].sum()
+
+    a = wg.tensor(2.0)
+    y, dy = wg.jvp(f, (a,), (wg.tensor(1.0),))
+    assert (float(y), float(dy)) == (75.0, 60.0)  # 3 (1 + 2 a)^2
+    assert not y.requires_grad and not dy.requires_grad
+    assert not wg.jacfwd(f)(a).requires_grad
+    assert float(wg.grad(lambda a: wg.jvp(f, (a,), (a,))[1])(2.0)) == 60.0 + 2 * 24.0

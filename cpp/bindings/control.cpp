@@ -31,6 +31,28 @@ struct Traced {
   py::object result;
 };
 
+// x without a history that nobody can ask for, of what is younger than the node numbered `before`: a sweep within the
+// body has used it up, or alone wanted it. The same holds for its tangents.
+Var with_living_history(const Var& x, uint64_t before) {
+  static const Op& alias = find_op("alias");
+  if (x->tracked && can_sweep(x, before) && is_wanted(x, before)) return x;
+  if (x.is_abstract()) {  // in the trace around this one it is what its node makes
+    const GradMode off(false);
+    return x->tracked ? apply(alias, {&x, 1}) : x;
+  }
+  std::vector<std::pair<ForwardSweep*, Var>> tangents;
+  bool changed = x->tracked;
+  for (ForwardSweep* sweep : ForwardSweep::active())
+    if (const Var t = sweep->tangent_of(x)) {
+      tangents.emplace_back(sweep, with_living_history(t, before));
+      changed |= !(tangents.back().second == t);
+    }
+  if (!changed) return x;
+  Var out = detach(x);
+  for (auto& [sweep, t] : tangents) sweep->set_tangent(out, t);
+  return out;
+}
+
 Traced trace_body(py::function f, const List& arguments, py::function flatten, bool conditional, bool inlined = false) {
   Trace trace(conditional, inlined);
   const uint64_t before = make_node(nullptr, {})->serial;
@@ -51,9 +73,7 @@ Traced trace_body(py::function f, const List& arguments, py::function flatten, b
   for (py::handle y : flatten(out.result)) outputs.push_back(settled(to_var(y.ptr())));
   trace.close();
   out.program = program_of(trace, inputs, outputs);
-  // What a sweep within the body has been through has no history for another one, nor has what only it wanted.
-  for (auto& [id, x] : out.program.constants)
-    if (x->tracked && !carries_tangent(x) && !(can_sweep(x, before) && is_wanted(x, before))) x = detach(x);
+  for (auto& [id, x] : out.program.constants) x = with_living_history(x, before);
   std::vector<ValueId> ids;
   for (const auto& [id, x] : out.program.constants)
     if (is_argument(x)) {
