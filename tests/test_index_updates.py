@@ -182,6 +182,11 @@ RING = {
     "read behind": lambda ring, i, v: (ring.__setitem__(i, v), ring[wg.stack([i, i - 1])].sum()),
     "read before": lambda ring, i, v: (ring[i].sum(), ring.__setitem__(i, v)),
     "read elsewhere": lambda ring, i, v: (ring.__setitem__(i, v), ring[(5 * i) % N].sum()),
+    "part of a row": lambda ring, i, v: (
+        ring.__setitem__((i, slice(0, 2)), v[:2]),
+        ring.__setitem__((i - 1, 3), v[3]),
+    ),
+    "of some rows": lambda ring, i, v: ring.__setitem__((slice(1, 99, 2), i % 4), v[0]),
     "function": lambda ring, i, v: ring.assign(ring.at[i].add(v).at[i + 1].set(v)),
 }
 

@@ -369,6 +369,7 @@ def test_constructors_keep_their_signatures():
 
 
 OBJECTS = {
+    "wengert.indexing.Place": lambda: X.at[0],
     "wengert.Tensor": lambda: X,
     "wengert.optim.Optimizer": lambda: optim.Optimizer([X], {"lr": 0.1}),
     "wengert.compiler.Compiled": lambda: wg.compile(lambda x: x),

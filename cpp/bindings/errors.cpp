@@ -1,5 +1,6 @@
 // C++ error kinds as Python exceptions: each derives from wg.Error and from the built-in that fits.
 #include "bindings/tensor.h"
+#include "graph/source.h"
 
 namespace wengert::bindings {
 namespace {
@@ -17,7 +18,7 @@ PyObject* make_class(py::module_& m, const char* name, const char* doc, py::obje
 }  // namespace
 
 void set_python_error(const Error& error) {
-  const std::string text = error.what();
+  const std::string text = error.what() + (error.source ? ", at " + show_source(error.source) : std::string());
   PyObject* message = PyUnicode_DecodeUTF8(text.data(), Py_ssize_t(text.size()), "replace");
   if (!message) return;
   PyErr_SetObject(classes[int(error.kind)], message);

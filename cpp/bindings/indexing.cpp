@@ -37,6 +37,7 @@ struct Selection {
   bool sliced = false, reshaped = false, copies = false;
   Vars indices = {};
   Ints axes = {};         // of `shape`, one for each index array
+  Ints own_axes = {};     // the same axes of x, or -1
   bool in_front = false;  // the axes of the index arrays come first in the result
 };
 
@@ -124,6 +125,12 @@ class Builder {
   }
 
   void range(PyObject* slice) {
+    const auto* parts = reinterpret_cast<const PySliceObject*>(slice);
+    for (PyObject* part : {parts->start, parts->stop, parts->step})
+      if (is_tensor(part) && varies(Var(value_of(part))))
+        fail(ErrorKind::trace, where, ": how many elements a slice has whose bounds are traced is not known, at ",
+             show_source(source_here()), "; name the places, x[start + wg.arange(n)], or choose by a mask, "
+             "wg.arange(len(x)) < stop");
     Py_ssize_t start, stop, step;
     if (PySlice_Unpack(slice, &start, &stop, &step) < 0) {
       if (PyErr_ExceptionMatches(PyExc_ValueError)) {
@@ -154,6 +161,7 @@ class Builder {
 
   void array(const Var& index) {
     out.axes.push_back(int64_t(out.shape.size()));
+    out.own_axes.push_back(int64_t(next_));
     out.indices.push_back(index);
     whole(1);
   }
@@ -172,6 +180,7 @@ class Builder {
     Array index = Array::empty(DType::int64, {keep ? 1 : 0});
     kernels::fill(index, 0);
     out.axes.push_back(int64_t(out.shape.size()));
+    out.own_axes.push_back(-1);
     out.indices.push_back(Var(std::move(index)));
     new_axis();
   }
@@ -344,6 +353,24 @@ Var fitted(const Var& x, const Var& value, const Shape& place) {
   return reshape(as_dtype_of(assignment, x, value), own);
 }
 
+// The selected places as those of index arrays of x's own axes, next to each other, within a box; with none where the
+// axes of the arrays come first, or one of them is no axis of x.
+std::optional<std::pair<Vars, Ints>> within_box(const Selection& s) {
+  if (s.in_front || s.own_axes.empty() || s.own_axes[0] < 0) return {};
+  std::pair<Vars, Ints> out;
+  for (std::size_t i = 0; i < s.indices.size(); ++i) {
+    if (s.own_axes[i] < 0) return {};
+    if (i > 0)
+      for (int64_t axis = s.own_axes[i - 1] + 1; axis < s.own_axes[i]; ++axis) {  // a number between two arrays
+        out.first.push_back(Var(Array::scalar<int64_t>(0)));
+        out.second.push_back(axis);
+      }
+    out.first.push_back(s.indices[i]);
+    out.second.push_back(s.own_axes[i]);
+  }
+  return out;
+}
+
 // x with the value at the selected places, or added there, as operations.
 Var updated(const Var& x, const Selection& s, const Var& given, bool adds) {
   static const Op &slice = find_op("slice"), &assign = find_op("slice_assign"), &add = find_op("unslice_add"),
@@ -356,16 +383,29 @@ Var updated(const Var& x, const Selection& s, const Var& given, bool adds) {
     const Var args[] = {x, reshape(broadcast_to(value, shape), s.sizes)};
     return apply(adds ? add : assign, args, box);
   }
+  const auto put_at = [&](const Var& into, const Var& values, const Vars& indices, std::vector<Attr> attrs) {
+    Vars args{into, values};
+    for (const Var& index : indices) args.push_back(index);
+    return apply(put, {args.data(), args.size()}, Attrs(put.params, std::move(attrs)));
+  };
+  if (const auto own = within_box(s)) {
+    const auto& [indices, axes] = *own;
+    Shape common, places(s.sizes.begin(), s.sizes.begin() + axes[0]);  // the value's, with all axes of the box
+    for (const Var& index : indices) common = broadcast_shapes(where, common, index.shape());
+    for (const int64_t size : common) places.push_back(size);
+    for (std::size_t axis = std::size_t(axes.back()) + 1; axis < s.sizes.size(); ++axis) places.push_back(s.sizes[axis]);
+    const Var values = value.ndim() == 0 ? value : reshape(broadcast_to(value, shape), places);
+    if (!s.sliced) return put_at(x, values, indices, {axes, adds, None{}, None{}, None{}});
+    return put_at(x, values, indices, {axes, adds, s.starts, s.sizes, s.steps});
+  }
   Var part = x;
   if (s.sliced) part = apply(slice, {&x, 1}, Attrs(slice.params, {s.starts, s.sizes, s.steps}));
   part = reshape(part, s.shape);
   const Ints order = arrays_first(s);
   if (s.in_front) part = permute_dims(part, order);
-  Vars args{part, value};
-  for (const Var& index : s.indices) args.push_back(index);
   Ints axes(s.indices.size());
   std::iota(axes.begin(), axes.end(), s.in_front ? 0 : s.axes[0]);
-  part = apply(put, {args.data(), args.size()}, Attrs(put.params, {axes, adds}));
+  part = put_at(part, value, s.indices, {axes, adds, None{}, None{}, None{}});
   if (s.in_front) {
     Ints back(order.size());
     for (std::size_t i = 0; i < order.size(); ++i) back[std::size_t(order[i])] = int64_t(i);

@@ -4,6 +4,7 @@
 
 #include "kernels/copy.h"
 #include "kernels/gather.h"
+#include "kernels/move.h"
 #include "kernels/sort.h"
 #include "ops/movement.h"
 #include "ops/rows.h"
@@ -191,22 +192,27 @@ Vars with_indices(Vars args, std::span<const Var> indices) {
   return args;
 }
 
-Var index_put(const Var& x, const Var& values, std::span<const Var> indices, int64_t axis, bool accumulate = false) {
+// What index_put writes in: all of x, or the box that its attributes name.
+bool has_box(const Attrs& attrs) { return !attrs.is_none("starts"); }
+Shape box_of(const Shape& x, const Attrs& attrs) { return has_box(attrs) ? attrs.ints("sizes") : x; }
+
+Var index_put(const Var& x, const Var& values, std::span<const Var> indices, const Attrs& attrs) {
   static const Op& op = find_op("index_put");
   const Vars args = with_indices({x, values}, indices);
-  return apply(op, {args.data(), args.size()},
-               make_attrs(op, {{"axes", adjacent_axes(axis, indices.size())}, {"accumulate", accumulate}}));
+  return apply(op, {args.data(), args.size()}, attrs);
 }
 
 // Of what is gathered at the indices, which replace axes of these sizes, all but what a later index at the same place
 // has taken over.
 Var without_replaced(const Var& gathered, std::span<const Var> indices, const Ints& sizes, int64_t axis) {
+  static const Op& op = find_op("index_put");
   const Shape& selected = indices[0].shape();
   if (numel(selected) <= 1) return gathered;
   Array numbers = Array::empty(DType::int64, selected);
   std::iota(numbers.data<int64_t>(), numbers.data<int64_t>() + numbers.size(), int64_t(0));
   const Var own(std::move(numbers));
-  const Vars last = with_indices({index_put(zeros({DType::int64, sizes}), own, indices, 0)}, indices);
+  const Attrs plain = make_attrs(op, {{"axes", adjacent_axes(0, indices.size())}});
+  const Vars last = with_indices({index_put(zeros({DType::int64, sizes}), own, indices, plain)}, indices);
   Shape shape = selected;
   shape.resize(gathered.shape().size() - std::size_t(axis), 1);
   return where(reshape(equal(gather({last.data(), last.size()}, 0), own), shape), gathered, zeros_like(gathered));
@@ -214,30 +220,58 @@ Var without_replaced(const Var& gathered, std::span<const Var> indices, const In
 
 Vars batch_index_put(const Batched& b) {
   const int64_t axis = b.attrs.ints("axes")[0];
-  const bool accumulate = b.attrs.flag("accumulate");
-  Var x = stretched(b, 0), values = stretched(b, 1);
+  const bool own_indices = std::find(b.batched.begin() + 2, b.batched.end(), true) != b.batched.end();
+  const int64_t to = own_indices ? axis : 0;  // where the mapped axis goes
   Vars indices(b.ins.begin() + 2, b.ins.end());
-  if (std::find(b.batched.begin() + 2, b.batched.end(), true) == b.batched.end())
-    return {index_put(x, values, {indices.data(), indices.size()}, axis + 1, accumulate)};
-  indices.insert(0, examples(b, 2));
-  x = move_axis(x, 0, int(axis)), values = move_axis(values, 0, int(axis));
-  return {move_axis(index_put(x, values, {indices.data(), indices.size()}, axis, accumulate), int(axis), 0)};
+  if (own_indices) indices.insert(0, examples(b, 2));
+  Attrs attrs = b.attrs.with("axes", adjacent_axes(own_indices ? axis : axis + 1, indices.size()));
+  const auto add_axis = [&](const char* name, int64_t value) {
+    Ints items = attrs.ints(name);
+    items.insert(std::size_t(to), value);
+    attrs = attrs.with(name, items);
+  };
+  if (has_box(attrs)) add_axis("starts", 0), add_axis("sizes", b.size), add_axis("steps", 1);
+  const Var x = move_axis(stretched(b, 0), 0, int(to)), values = move_axis(stretched(b, 1), 0, int(to));
+  return {move_axis(index_put(x, values, {indices.data(), indices.size()}, attrs), int(to), 0)};
+}
+
+void put(const Call& call) {
+  const Array &x = call.in[0], &out = call.out[0];
+  const int axis = int(call.attrs.ints("axes")[0]);
+  const Shape box = box_of(x.shape(), call.attrs);
+  if (x.raw() != out.raw()) {
+    for (std::size_t i = 2; i < call.in.size(); ++i) {  // first: `out` may be where a state is
+      const int own = axis + int(i) - 2;
+      kernels::check_indices("index_put", call.in[i], own, box[std::size_t(own)]);
+    }
+    kernels::copy(x, out);
+  }
+  const Array to = has_box(call.attrs)
+                       ? kernels::slice_view(out, call.attrs.ints("starts"), box, call.attrs.ints("steps"))
+                       : out;
+  if (call.attrs.flag("accumulate")) kernels::scatter_add("index_put", call.in[1], call.in.subspan(2), axis, to, true);
+  else kernels::scatter_assign("index_put", to, call.in.subspan(2), axis, call.in[1]);
 }
 
 Op index_put_row() {
   Op row = linear({
       .name = "index_put",
       .doc = "x with `values` at the indices (as in gather): of several for one place the last one counts, or, with "
-             "`accumulate`, all are added to what is there.",
+             "`accumulate`, all are added to what is there. With a box (see slice) the indices are those of its "
+             "elements.",
       .inputs = {"x", "values", "*indices"},
-      .params = {{"axes", AttrKind::ints, {}}, {"accumulate", AttrKind::boolean, false}},
+      .params = {{"axes", AttrKind::ints, {}}, {"accumulate", AttrKind::boolean, false},
+                 {"starts", AttrKind::ints, None{}}, {"sizes", AttrKind::ints, None{}},
+                 {"steps", AttrKind::ints, None{}}},
       .prepare = [](Vars& args, Attrs& attrs) {
         static const Op own{.name = "index_put"};
+        if (has_box(attrs)) check_box("index_put", args[0].shape(), attrs.ints("sizes"), attrs);
         Vars numbers{args[0], args[1]};
         promote_all(own, numbers, attrs.flag("accumulate") ? Domain::numbers : Domain::everything);
         Vars indexed = with_indices({args[0]}, {args.begin() + 2, args.end()});
         prepare_indices("index_put", indexed, attrs, args[0].ndim());
-        const Shape selected = replaced(args[0].shape(), attrs.ints("axes")[0], indexed.size() - 1, indexed[1].shape());
+        const Shape selected = replaced(box_of(args[0].shape(), attrs), attrs.ints("axes")[0], indexed.size() - 1,
+                                        indexed[1].shape());
         check_shape("index_put", selected);
         if (!(broadcast_shapes("index_put", args[1].shape(), selected) == selected))
           fail(ErrorKind::shape, "index_put: values of shape ", args[1].shape(), " do not fit the selected places, ",
@@ -247,30 +281,21 @@ Op index_put_row() {
         std::copy(indexed.begin() + 1, indexed.end(), args.begin() + 2);
       },
       .infer = [](std::span<const Type> in, const Attrs&) { return same_type(in.first(1)); },
-      .kernel = [](const Call& call) {
-        const Array &x = call.in[0], &out = call.out[0];
-        const int axis = int(call.attrs.ints("axes")[0]);
-        if (x.raw() != out.raw()) {
-          for (std::size_t i = 2; i < call.in.size(); ++i) {  // `out` may be where a state is
-            const int own = axis + int(i) - 2;
-            kernels::check_indices("index_put", call.in[i], own, x.shape()[std::size_t(own)]);
-          }
-          kernels::copy(x, out);
-        }
-        if (call.attrs.flag("accumulate")) kernels::scatter_add("index_put", call.in[1], call.in.subspan(2), axis, out, true);
-        else kernels::scatter_assign("index_put", out, call.in.subspan(2), axis, call.in[1]);
-      },
+      .kernel = put,
       .adjoints = {{.rule = [](const Rule& r) {
                       if (r.attrs.flag("accumulate")) return r.g();
-                      return index_put(r.g(), zeros({r.dtype(1), {}}), r.ins.subspan(2), r.attrs.ints("axes")[0]);
+                      return index_put(r.g(), zeros({r.dtype(1), {}}), r.ins.subspan(2), r.attrs);
                     }, .saves_in = ~3u},
                    {.rule = [](const Rule& r) {
                       const int64_t axis = r.attrs.ints("axes")[0];
                       const std::span<const Var> indices = r.ins.subspan(2);
-                      const Vars args = with_indices({r.g()}, indices);
+                      const Shape box = box_of(r.shape(), r.attrs);
+                      Var g = r.g();
+                      if (has_box(r.attrs)) g = slice(g, r.attrs.ints("starts"), box, r.attrs.ints("steps"));
+                      const Vars args = with_indices({g}, indices);
                       const Var found = gather({args.data(), args.size()}, axis);
                       if (r.attrs.flag("accumulate")) return found;
-                      return without_replaced(found, indices, indexed_sizes(r.shape(), indices.size(), r.attrs), axis);
+                      return without_replaced(found, indices, indexed_sizes(box, indices.size(), r.attrs), axis);
                     }, .saves_in = ~3u},
                    {}},
       .batch = batch_index_put,
@@ -517,7 +542,8 @@ std::vector<Op> indexing_rows() {
       bounded(take_row(), {1, along_axis}),
       bounded(gather_row(), {1, [](auto in, auto, const Attrs& at) { return indexed_sizes(in[0].shape, in.size() - 1, at); }}),
       bounded(scatter_add_row(), {1, [](auto in, auto out, const Attrs& at) { return indexed_sizes(out[0].shape, in.size() - 1, at); }}),
-      bounded(index_put_row(), {2, [](auto in, auto, const Attrs& at) { return indexed_sizes(in[0].shape, in.size() - 2, at); }}),
+      bounded(index_put_row(),
+              {2, [](auto in, auto, const Attrs& at) { return indexed_sizes(box_of(in[0].shape, at), in.size() - 2, at); }}),
       bounded(hold_indices_row(), {0, [](auto, auto, const Attrs& at) { return Ints{at.integer("size")}; }, true}),
       bounded(take_along_axis_row(), {1, along_axis}),
       bounded(scatter_add_along_axis_row(), {1, [](auto, auto out, const Attrs& at) { return Ints{out[0].shape[std::size_t(at.integer("axis"))]}; }}),

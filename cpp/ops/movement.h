@@ -22,6 +22,10 @@ inline void need_matrix(const char* where, const Var& x) {
   if (x.ndim() < 2) fail(ErrorKind::shape, where, ": needs at least 2 dimensions; got ", x.shape());
 }
 
+// A box of `sizes` inside `whole`, one entry an axis, by the attributes `starts` and `steps`. The step of an axis with
+// at most one element and the start of an empty one say nothing and become 1 and 0.
+void check_box(const char* where, const Shape& whole, const Ints& sizes, Attrs& attrs);
+
 // Batching by the row itself with other attributes, or with all its axes moved up by one.
 inline Vars again(const Batched& b, Attrs attrs) {
   return apply_all(b.op, b.ins, std::move(attrs));

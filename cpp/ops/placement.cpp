@@ -6,10 +6,7 @@
 #include "ops/rows.h"
 
 namespace wengert {
-namespace {
 
-// A box of `sizes` inside `whole`, one entry an axis. The step of an axis with at most one element
-// and the start of an empty one say nothing and become 1 and 0.
 void check_box(const char* where, const Shape& whole, const Ints& sizes, Attrs& attrs) {
   Ints starts = attrs.ints("starts"), steps(whole.size(), 1);
   if (!attrs.is_none("steps")) steps = attrs.ints("steps");
@@ -34,6 +31,8 @@ void check_box(const char* where, const Shape& whole, const Ints& sizes, Attrs& 
   set(attrs, "starts", starts);
   set(attrs, "steps", steps);
 }
+
+namespace {
 
 Op slice_row() {
   return view_row({

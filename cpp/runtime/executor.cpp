@@ -354,7 +354,8 @@ class Planner {
   }
 
   Executor::Kernel kernel_of(const Step& step) {
-    Executor::Kernel kernel{.op = step.op, .own_op = step.own_op, .attrs = &step.attrs, .ins = {}, .outs = {}};
+    Executor::Kernel kernel{.op = step.op, .own_op = step.own_op, .attrs = &step.attrs, .ins = {}, .outs = {},
+                            .source = step.source};
     for (const ValueId id : step.ins) kernel.ins.push_back(array(id)), to_.work_ += double(array(id).size());
     for (const ValueId id : step.outs) kernel.outs.push_back(array(id)), to_.work_ += double(array(id).size());
     to_.work_ += double(program_.flops(step)) / 16;

@@ -69,6 +69,7 @@ class Executor {
     std::shared_ptr<const Op> own_op;
     const Attrs* attrs;
     std::vector<Array> ins, outs;
+    uint32_t source;
   };
   // Kernels that threads share. Counts of references are not atomic, so each has buffers of its own, which
   // look at those of the plan.

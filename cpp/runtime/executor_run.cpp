@@ -142,7 +142,7 @@ void Executor::run_unit(const Unit& unit) {
   parallel::run_tasks(int64_t(tasks.kernels.size()), [&](int64_t i) { run_kernel(tasks.kernels[std::size_t(i)]); });
 }
 
-void Executor::run_kernel(Kernel& kernel) {
+void Executor::run_kernel(Kernel& kernel) try {
   if (kernel.op->evaluate) {
     Arrays given;  // Python may keep them
     for (const Array& in : kernel.ins) given.push_back(kernels::contiguous_copy(in));
@@ -152,6 +152,9 @@ void Executor::run_kernel(Kernel& kernel) {
   } else {
     kernel.op->kernel({.in = kernel.ins, .out = kernel.outs, .attrs = *kernel.attrs});
   }
+} catch (Error& error) {
+  if (error.kind == ErrorKind::bounds && error.source == 0) error.source = kernel.source;
+  throw;
 }
 
 int64_t Executor::bytes() const {

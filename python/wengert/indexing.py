@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import _core
+from . import _core, other_names
 from ._core import Tensor
 from .checked import checked
 
@@ -48,6 +48,9 @@ class Place:
         tensor([2., 0., 1.])
         """
         return _core._index_update(self._x, self._key, value, True)
+
+
+other_names.cover(Place, "wengert.indexing.Place")
 
 
 def at(x: Tensor) -> At:

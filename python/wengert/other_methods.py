@@ -26,7 +26,19 @@ _OF_THE_MODEL = """
     named_children named_modules named_parameters parameters register_buffer requires_grad_
     state_dict to train training eval weight zero_grad
 """.split()  # noqa: SIM905
+_PLACE = "x.at[key].set({})"
 METHODS: dict[str, dict[str, str]] = {
+    "wengert.indexing.Place": {
+        "apply": _PLACE.format("f(x[key])"),
+        "divide": _PLACE.format("x[key] / value"),
+        "get": "x[key]",
+        "max": _PLACE.format("wg.maximum(x[key], value)"),
+        "min": _PLACE.format("wg.minimum(x[key], value)"),
+        "mul": _PLACE.format("x[key] * value"),
+        "multiply": _PLACE.format("x[key] * value"),
+        "power": _PLACE.format("x[key] ** value"),
+        "subtract": "x.at[key].add(-value)",
+    },
     "wengert.Tensor": {
         **{name: f"wg.{name}(x, ...)" for name in _FUNCTIONS},
         **{
@@ -56,7 +68,7 @@ METHODS: dict[str, dict[str, str]] = {
         "bernoulli": f"{DRAW}.bernoulli(x)",
         "bernoulli_": f"x.assign({DRAW}.bernoulli(p, x.shape))",
         "bfloat16": "x.astype(wg.float32): there is no half precision",
-        "bincount": "wg.one_hot(x, n).sum(0)",
+        "bincount": "wg.zeros(n).at[x].add(1)",
         "bitwise_and": "x & y",
         "bitwise_not": "~x",
         "bitwise_or": "x | y",

@@ -60,13 +60,15 @@ def scatter_add(updates, *indices, shape, axes):
     return out
 
 
-def index_put(x, values, *indices, axes, accumulate=False):
+def index_put(x, values, *indices, axes, accumulate=False, starts=None, sizes=None, steps=None):
     out = np.array(x)
+    part = np.array(out if starts is None else out[box(starts, sizes, steps)])
     places = (slice(None),) * (axes[0] % x.ndim) + indices
     if accumulate:
-        np.add.at(out, places, values)
+        np.add.at(part, places, values)
     else:
-        out[places] = values
+        part[places] = values
+    out[... if starts is None else box(starts, sizes, steps)] = part
     return out
 
 
@@ -427,6 +429,14 @@ indexing = [
             (((4, 5, 3), (3,), (2, 1), (3,)), {"axes": (0, 1), "accumulate": True}),
             (((3, 4, 4), (2,), (2,), ()), {"axes": (-2, -1)}),
             (((4,), (), (6,)), {"axes": (0,)}),
+            (
+                ((9, 5), (3, 2), (3,)),
+                {"axes": (0,), "starts": (7, 1), "sizes": (4, 2), "steps": (-2, 3)},
+            ),
+            (
+                ((2, 6, 4), (5,), (5,), ()),
+                {"axes": (1, 2), "accumulate": True, "starts": (1, 2, 0), "sizes": (1, 4, 4)},
+            ),
             (((4, 2), (0, 2), (0,)), {"axes": (0,)}),
         ],
         large=(((4, 30_000), (5, 30_000), (5,)), {"axes": (0,), "accumulate": True}),

@@ -383,6 +383,9 @@ def index_put(
     *indices: ArrayLike,
     axes: SupportsIndex | Sequence[SupportsIndex],
     accumulate: bool = False,
+    starts: SupportsIndex | Sequence[SupportsIndex] | None = None,
+    sizes: SupportsIndex | Sequence[SupportsIndex] | None = None,
+    steps: SupportsIndex | Sequence[SupportsIndex] | None = None,
 ) -> Tensor:
     """x with `values` at the indices (as in gather): of several for one place the last one counts,
     or, with `accumulate`, all are added to what is there."""
