@@ -94,74 +94,55 @@ Op unslice_row() {
   });
 }
 
-Op unslice_add_row() {
-  Op row = linear({
-      .name = "unslice_add",
-      .doc = "base with x added at starts + i * steps: the adjoint of an array that several slices look at.",
-      .inputs = {"base", "x"},
-      .params = {{"starts", AttrKind::ints, {}}, {"steps", AttrKind::ints, None{}}},
-      .prepare = [](Vars& args, Attrs& attrs) {
-        static const Op own{.name = "unslice_add"};
-        check_box("unslice_add", args[0].shape(), args[1].shape(), attrs);
-        promote_all(own, args, Domain::numbers);
-      },
-      .infer = [](std::span<const Type> in, const Attrs&) { return same_type(in); },
-      .kernel = [](const Call& call) {
-        const Array &base = call.in[0], &x = call.in[1], &out = call.out[0];
-        if (base.raw() != out.raw()) kernels::copy(base, out);
-        if (x.size() > 0)
-          kernels::add_into(kernels::slice_view(out, call.attrs.ints("starts"), x.shape(), call.attrs.ints("steps")), x);
-      },
-      .adjoints = {{.rule = [](const Rule& r) { return r.g(); }},
-                   {.rule = [](const Rule& r) {
-                     return slice(r.g(), r.attrs.ints("starts"), r.shape(1), r.attrs.ints("steps"));
-                   }}},
-      .batch = [](const Batched& b) {
-        const Var args[] = {stretched(b, 0), stretched(b, 1)};
-        return Vars{apply(b.op, args, b.attrs.with("starts", behind(0, b.attrs.ints("starts")))
-                                          .with("steps", behind(1, b.attrs.ints("steps"))))};
-      },
-      .flops = [](std::span<const Type> in, std::span<const Type>) { return numel(in[1].shape); },
-  });
+// A row of x and of what `write` puts in a box of a copy of x, or of x itself; its derivative in x is `rest`.
+Op into_box(Op named, Domain domain, void (*write)(const Array& box, const Array& values), std::function<Var(const Rule&)> rest) {
+  Op row = linear(std::move(named));
+  const std::string name = row.name;
+  row.params = {{"starts", AttrKind::ints, {}}, {"steps", AttrKind::ints, None{}}};
+  row.prepare = [name, domain](Vars& args, Attrs& attrs) {
+    check_box(name.c_str(), args[0].shape(), args[1].shape(), attrs);
+    promote_all({.name = name}, args, domain);
+  };
+  row.infer = [](std::span<const Type> in, const Attrs&) { return same_type(in.first(1)); };
+  row.kernel = [write](const Call& call) {
+    const Array &x = call.in[0], &values = call.in[1], &out = call.out[0];
+    if (x.raw() != out.raw()) kernels::copy(x, out);
+    if (values.size() > 0)
+      write(kernels::slice_view(out, call.attrs.ints("starts"), values.shape(), call.attrs.ints("steps")), values);
+  };
+  row.adjoints = {{.rule = std::move(rest)},
+                  {.rule = [](const Rule& r) {
+                    return slice(r.g(), r.attrs.ints("starts"), r.shape(1), r.attrs.ints("steps"));
+                  }}};
+  row.batch = [](const Batched& b) {
+    const Var args[] = {stretched(b, 0), stretched(b, 1)};
+    return Vars{apply(b.op, args, b.attrs.with("starts", behind(0, b.attrs.ints("starts")))
+                                      .with("steps", behind(1, b.attrs.ints("steps"))))};
+  };
   row.overwrites = [](int, std::size_t, const Attrs&) { return 0; };
   row.writes_part = true;
   return row;
 }
 
-Op slice_assign_row() {
-  Op row = linear({
-      .name = "slice_assign",
-      .doc = "x with `values` in the place of its elements at starts + i * steps (see slice).",
-      .inputs = {"x", "values"},
-      .params = {{"starts", AttrKind::ints, {}}, {"steps", AttrKind::ints, None{}}},
-      .prepare = [](Vars& args, Attrs& attrs) {
-        static const Op own{.name = "slice_assign"};
-        check_box("slice_assign", args[0].shape(), args[1].shape(), attrs);
-        promote_all(own, args, Domain::everything);
-      },
-      .infer = [](std::span<const Type> in, const Attrs&) { return same_type(in.first(1)); },
-      .kernel = [](const Call& call) {
-        const Array &x = call.in[0], &values = call.in[1], &out = call.out[0];
-        if (x.raw() != out.raw()) kernels::copy(x, out);
-        if (values.size() > 0)
-          kernels::copy(values, kernels::slice_view(out, call.attrs.ints("starts"), values.shape(), call.attrs.ints("steps")));
-      },
-      .adjoints = {{.rule = [](const Rule& r) {
-                      const Var args[] = {r.g(), zeros({r.dtype(1), r.shape(1)})};
-                      return apply(r.op, args, r.attrs);
-                    }},
-                   {.rule = [](const Rule& r) {
-                     return slice(r.g(), r.attrs.ints("starts"), r.shape(1), r.attrs.ints("steps"));
-                   }}},
-      .batch = [](const Batched& b) {
-        const Var args[] = {stretched(b, 0), stretched(b, 1)};
-        return Vars{apply(b.op, args, b.attrs.with("starts", behind(0, b.attrs.ints("starts")))
-                                          .with("steps", behind(1, b.attrs.ints("steps"))))};
-      },
-  });
-  row.overwrites = [](int, std::size_t, const Attrs&) { return 0; };
-  row.writes_part = true;
+Op unslice_add_row() {
+  Op row = into_box({.name = "unslice_add",
+                     .doc = "base with x added at starts + i * steps: the adjoint of an array that several slices look at.",
+                     .inputs = {"base", "x"}},
+                    Domain::numbers, [](const Array& box, const Array& x) { kernels::add_into(box, x); },
+                    [](const Rule& r) { return r.g(); });
+  row.flops = [](std::span<const Type> in, std::span<const Type>) { return numel(in[1].shape); };
   return row;
+}
+
+Op slice_assign_row() {
+  return into_box({.name = "slice_assign",
+                   .doc = "x with `values` in the place of its elements at starts + i * steps (see slice).",
+                   .inputs = {"x", "values"}},
+                  Domain::everything, [](const Array& box, const Array& values) { kernels::copy(values, box); },
+                  [](const Rule& r) {
+                    const Var args[] = {r.g(), zeros({r.dtype(1), r.shape(1)})};
+                    return apply(r.op, args, r.attrs);
+                  });
 }
 
 Ints befores(const Attrs& attrs) {

@@ -114,6 +114,21 @@ def astype(x, dtype):
     return x.astype(dtype)
 
 
+# Of rows that write in a box of their first argument.
+INTO_BOX = {
+    "cases": [
+        (((5, 6), (2, 3)), {"starts": (1, 0), "steps": (2, 1)}),
+        (((5, 6), (5, 2)), {"starts": (4, 5), "steps": (-1, -3)}),
+        (((3,), (0,)), {"starts": (0,)}),
+        (((), ()), {"starts": ()}),
+    ],
+    "large": (((300, 250), (300, 100)), {"starts": (0, 100)}),
+    "errors": [
+        (((4,), (3,)), {"starts": (2,)}, r"start 2, size 3"),
+        (((4,), (3, 1)), {"starts": (0,)}, r"each axis of \(4,\)"),
+    ],
+}
+
 views = [
     row(
         "reshape",
@@ -252,34 +267,14 @@ placement = [
         [any_real, any_real],
         unslice_add,
         dtypes=NUMBERS,
-        cases=[
-            (((5, 6), (2, 3)), {"starts": (1, 0), "steps": (2, 1)}),
-            (((5, 6), (5, 2)), {"starts": (4, 5), "steps": (-1, -3)}),
-            (((3,), (0,)), {"starts": (0,)}),
-            (((), ()), {"starts": ()}),
-        ],
-        large=(((300, 250), (300, 100)), {"starts": (0, 100)}),
-        errors=[
-            (((4,), (3,)), {"starts": (2,)}, r"start 2, size 3"),
-            (((4,), (3, 1)), {"starts": (0,)}, r"each axis of \(4,\)"),
-        ],
+        **INTO_BOX,
     ),
     row(
         "slice_assign",
         [any_real, any_real],
         slice_assign,
         dtypes=EVERYTHING,
-        cases=[
-            (((5, 6), (2, 3)), {"starts": (1, 0), "steps": (2, 1)}),
-            (((5, 6), (5, 2)), {"starts": (4, 5), "steps": (-1, -3)}),
-            (((3,), (0,)), {"starts": (0,)}),
-            (((), ()), {"starts": ()}),
-        ],
-        large=(((300, 250), (300, 100)), {"starts": (0, 100)}),
-        errors=[
-            (((4,), (3,)), {"starts": (2,)}, r"start 2, size 3"),
-            (((4,), (3, 1)), {"starts": (0,)}, r"each axis of \(4,\)"),
-        ],
+        **INTO_BOX,
     ),
     row(
         "pad",
