@@ -10,6 +10,7 @@
 #include "kernels/blas.h"
 #include "kernels/chain.h"
 #include "kernels/copy.h"
+#include "kernels/denormals.h"
 #include "kernels/lanes.h"
 #include "kernels/math.h"
 #include "kernels/parallel.h"
@@ -530,6 +531,7 @@ void attention(const Array& q, const Array& k, const Array& v, const Attention& 
     const double work = double(std::min(tile, like.q.rows)) * double(like.k.rows) *
                         double(like.q.cols + like.v.cols);
     parallel::parallel_for(items * tiles, tasks_of(work), [&](int64_t begin, int64_t end) {
+      const FlushDenormals flush;
       thread_local ForwardRoom<T> own;
       ForwardRoom<T>& room = own;  // found once
       room.fit(like);
@@ -558,6 +560,7 @@ void attention_grad(const Array& g, const AttentionValues& at, const Array* g_ls
     constexpr int64_t near_bytes = 1 << 18;  // of an item, which must not push out what the one before it needs
     const bool foreseen = int64_t(sizeof(T)) * (like.f.q.rows + like.f.k.rows) * (like.f.q.cols + like.f.v.cols) <= near_bytes;
     parallel::parallel_for(items, tasks_of(work), [&](int64_t begin, int64_t end) {
+      const FlushDenormals flush;
       thread_local BackwardRoom<T> own;
       BackwardRoom<T>& room = own;
       room.fit(like.f);

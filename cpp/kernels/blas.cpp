@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 
+#include "kernels/denormals.h"
 #include "kernels/panels.h"
 #include "kernels/small_product.h"
 #include "kernels/tasks.h"
@@ -304,6 +305,7 @@ template <class T>
   if (is_sum(alpha, beta) && tiles_are_panels(a, n, tile)) tile = tiles_of_thread(a, n, tile);
   const int64_t across = (n - 1) / tile.cols + 1, down = (m - 1) / tile.rows + 1;
   parallel::run_tasks(down * across, [&](int64_t t) {
+    const kernels::FlushDenormals on_this_thread;
     const int64_t i = t / across * tile.rows, j = t % across * tile.cols;
     const int64_t rows = std::min(tile.rows, m - i), cols = std::min(tile.cols, n - j);
     gemm_one_thread<T>(alpha, block(a, i, rows, 0, k), block(b, 0, k, j, cols), beta,
@@ -340,6 +342,7 @@ const char* config() {
 template <class T>
 void gemm(std::type_identity_t<T> alpha, const ConstMatrix<T>& a, const ConstMatrix<T>& b,
           std::type_identity_t<T> beta, const Matrix<T>& c) {
+  const kernels::FlushDenormals flush;
   // Rows of c with unit stride, and a row rather than a column of results, where there is a choice.
   if (c.row_stride == 1 && c.rows > 1 && (c.col_stride != 1 || c.cols == 1)) {
     return gemm_row_major<T>(alpha, transposed(b), transposed(a), beta, transposed(c));
@@ -351,6 +354,7 @@ template <class T>
 bool gemm_from_row(const T* row, const ConstMatrix<T>& a, const ConstMatrix<T>& b, bool rectify, const Matrix<T>& c) {
   const int64_t m = c.rows, n = c.cols, k = a.cols;
   if (m == 0 || n == 0 || k == 0) return false;
+  const kernels::FlushDenormals flush;
   if (try_small<T>(a, b, false, row, rectify, c)) return true;
   Tiles tile = tiles_for(a, n);
   if (c.col_stride != 1 || !kernels::panels_pay<T>(block(a, 0, tile.rows, 0, k), tile.cols)) return false;
@@ -359,6 +363,7 @@ bool gemm_from_row(const T* row, const ConstMatrix<T>& a, const ConstMatrix<T>& 
   tile = tiles_of_thread(a, n, tile);
   const int64_t across = (n - 1) / tile.cols + 1, down = (m - 1) / tile.rows + 1;
   parallel::run_tasks(down * across, [&](int64_t t) {
+    const kernels::FlushDenormals on_this_thread;
     const int64_t i = t / across * tile.rows, j = t % across * tile.cols;
     const int64_t rows = std::min(tile.rows, m - i), cols = std::min(tile.cols, n - j);
     kernels::panel_product<T>(block(a, i, rows, 0, k), block(b, 0, k, j, cols), false, row ? row + j : nullptr, rectify,
@@ -400,6 +405,7 @@ void gemm_batched(int64_t batch, std::type_identity_t<T> alpha, ConstMatrix<T> a
   const double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
   const auto grain = static_cast<int64_t>(std::max(1.0, 0x1p22 / std::max(work, 1.0)));
   parallel::run_tasks((batch - 1) / grain + 1, [&](int64_t t) {
+    const kernels::FlushDenormals on_this_thread;
     for (int64_t i = t * grain; i < std::min(batch, (t + 1) * grain); ++i) item(i);
   });
 }

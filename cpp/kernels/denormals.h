@@ -1,5 +1,6 @@
-// Numbers too small for a full mantissa cost a hundred cycles each on many processors; while one of
-// these lives, this thread takes and makes zeros for them. One within another costs next to nothing.
+// Numbers too small for a full mantissa cost a hundred cycles each on many processors, and gradients of what has
+// converged are full of them; while one of these lives, this thread takes and makes zeros for them. One within
+// another costs next to nothing.
 #pragma once
 #if defined(__x86_64__)
 #include <xmmintrin.h>

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/copy.h"
+#include "kernels/denormals.h"
 #include "kernels/lanes.h"
 #include "kernels/math.h"
 #include "kernels/parallel.h"
@@ -252,6 +253,7 @@ void along(const T* a, const T* b, T* out, const Shape& shape, int axis) {
   if (n == 0 || outer == 0 || inner == 0) return;
   if (inner == 1 && (n >= long_row || outer == 1)) {
     parallel::parallel_for(outer, rows_a_task(n), [&](int64_t begin, int64_t end) {
+      const FlushDenormals flush;
       for_isa<Rows<F>>(a + begin * n, b ? b + begin * n : b, out + begin * n, end - begin, n);
     });
     return;
@@ -260,6 +262,7 @@ void along(const T* a, const T* b, T* out, const Shape& shape, int axis) {
   const int64_t width = is_last ? outer : inner, strips = (width + lanes<T> - 1) / lanes<T>;
   parallel::parallel_for(
       (is_last ? 1 : outer) * strips, rows_a_task(n * lanes<T>), [&](int64_t begin, int64_t end) {
+        const FlushDenormals flush;
         std::vector<T> room_a, room_b, result;
         for (int64_t s = begin; s < end; ++s) {
           const int64_t column = s % strips * lanes<T>,
@@ -465,6 +468,7 @@ void cross_entropy(const Array& x, const Array& target, const ClassTargets& how,
   auto run = [&]<class T>(TypeTag<T>) {
     const Examples<T> e = examples<T>(rows, target, how);
     parallel::parallel_for(out.size(), rows_a_task(e.classes), [&](int64_t begin, int64_t end) {
+      const FlushDenormals flush;
       for_isa<Losses, const Examples<T>&>(e, out.data<T>(), begin, end);
     });
   };
@@ -481,6 +485,7 @@ void cross_entropy_grad(const Array& g, const Array& x, const Array& target,
     const Examples<T> e = examples<T>(rows, target, how);
     const int64_t g_stride = g.strides()[0];
     parallel::parallel_for(g.size(), rows_a_task(e.classes), [&](int64_t begin, int64_t end) {
+      const FlushDenormals flush;
       for_isa<LossGrads, const Examples<T>&>(e, g.data<T>(), g_stride, out.data<T>(), begin, end);
     });
   };

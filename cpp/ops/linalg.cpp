@@ -159,7 +159,8 @@ Op matmul_row() {
       "matmul",
       "Matrix product of x1 (..., n, k) and x2 (..., k, m), whose leading axes broadcast. A vector "
       "x1 (k,) is a row and x2 (k,) a column, and its axis of size 1 is dropped from the result. "
-      "Integer products wrap around.",
+      "Integer products wrap around. On x86, floats below the smallest normal one count as 0, as factors and as "
+      "results: with them, a product takes up to a hundred times as long.",
       Domain::numbers, [](const Call& call) { kernels::matmul(call.in[0], call.in[1], call.out[0]); });
   row.laws.turns = true;
   return row;
