@@ -431,6 +431,13 @@ template <class T>
     for (int64_t c = 0; c < x.cols; c += granule<T>) __builtin_prefetch(row + c, 0, 2);
 }
 
+// `count` numbers, and 0 behind them.
+template <class T>
+void fill_tile(const T* from, int64_t count, T* to) {
+  std::copy_n(from, count, to);
+  std::fill(to + count, to + tile, T(0));
+}
+
 // What the `next` pull reads, if there is one, is asked for bit by bit: all at once it would hold up the products.
 template <class T>
 void pull(const Backward<T>& b, const Backward<T>* next, BackwardRoom<T>& room) {
@@ -452,11 +459,9 @@ void pull(const Backward<T>& b, const Backward<T>* next, BackwardRoom<T>& room) 
     turn(b.g, first, T(1), room.seeds.data());
     turn(b.out, first, T(1), room.outs.data());
     const Rows<T> queries(f.q, first, count, room.rows_q), seeds(b.g, first, count, room.rows_g);
-    for (int64_t i = 0; i < tile; ++i) {
-      const T lse = i < count ? b.lse[first + i] : T(0);
-      room.base[i] = lse == minus_infinity<T> ? T(0) : lse;
-      room.drop[i] = b.g_lse && i < count ? b.g_lse[first + i] : T(0);
-    }
+    fill_tile(b.lse + first, count, room.base);
+    for (T& lse : room.base) lse = lse == minus_infinity<T> ? T(0) : lse;
+    fill_tile(b.g_lse ? b.g_lse + first : nullptr, b.g_lse ? count : 0, room.drop);
     for_isa<Dots, const T*, const T*, int64_t, T*>(room.seeds.data(), room.outs.data(), width, room.drop);
     for (int64_t start = 0; start < keys; start += tile) {
       const int64_t n = std::min(tile, keys - start);

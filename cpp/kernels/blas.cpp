@@ -9,6 +9,7 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "kernels/denormals.h"
 #include "kernels/panels.h"
@@ -180,7 +181,7 @@ bool try_blas(T alpha, const Matrix<const T>& a, const Matrix<const T>& b, T bet
   }
   const bool plain = is_sum(alpha, beta);
   if (plain && kernels::panels_pay<T>(a, n)) {
-    kernels::panel_product<T>(a, b, beta == T(1), nullptr, false, c);
+    kernels::panel_product<T>(a, b, beta == T(1), {}, c);
     return true;
   }
   if (plain && try_small<T>(a, b, beta == T(1), nullptr, false, c)) return true;
@@ -350,26 +351,52 @@ void gemm(std::type_identity_t<T> alpha, const ConstMatrix<T>& a, const ConstMat
   gemm_row_major<T>(alpha, a, b, beta, c);
 }
 
+// Whether each tile of the product can end so.
 template <class T>
-bool gemm_from_row(const T* row, const ConstMatrix<T>& a, const ConstMatrix<T>& b, bool rectify, const Matrix<T>& c) {
+bool tiles_join(const Matrix<const T>& a, int64_t n, Tiles tile) {
+  return tiles_are_panels(a, n, tile) && kernels::panels_join<T>(a, tile.cols) &&
+         kernels::panels_join<T>(a, (n - 1) % tile.cols + 1);
+}
+
+template <class T>
+bool gemm_joins(int64_t m, int64_t n, int64_t k) {
+  const Matrix<const T> a{nullptr, m, k, k, 1};
+  return m > 0 && n > 0 && k > 0 && tiles_join(a, n, tiles_for(a, n));
+}
+
+// Out of line, as gemm_in_tiles.
+template <class T>
+[[gnu::noinline]] bool panels_with(const Ending<T>& ending, const Matrix<const T>& a, const Matrix<const T>& b,
+                                   const Matrix<T>& c) {
   const int64_t m = c.rows, n = c.cols, k = a.cols;
-  if (m == 0 || n == 0 || k == 0) return false;
-  const kernels::FlushDenormals flush;
-  if (try_small<T>(a, b, false, row, rectify, c)) return true;
   Tiles tile = tiles_for(a, n);
   if (c.col_stride != 1 || !kernels::panels_pay<T>(block(a, 0, tile.rows, 0, k), tile.cols)) return false;
   // Without a row the bits are those of `gemm`, which leaves the last tiles to BLAS where they are narrow.
-  if (!row && !tiles_are_panels(a, n, tile)) return false;
+  if (!ending.row && !tiles_are_panels(a, n, tile)) return false;
+  if (ending.joins() && !tiles_join(a, n, tile)) return false;
   tile = tiles_of_thread(a, n, tile);
   const int64_t across = (n - 1) / tile.cols + 1, down = (m - 1) / tile.rows + 1;
+  thread_local std::vector<double> room;  // kept: a replay takes no memory
+  room.assign(ending.sums && down > 1 ? std::size_t(down * n) : 0, 0.0);
+  double* apart = room.empty() ? nullptr : room.data();  // of each row of tiles: added up in their order
   parallel::run_tasks(down * across, [&](int64_t t) {
     const kernels::FlushDenormals on_this_thread;
     const int64_t i = t / across * tile.rows, j = t % across * tile.cols;
     const int64_t rows = std::min(tile.rows, m - i), cols = std::min(tile.cols, n - j);
-    kernels::panel_product<T>(block(a, i, rows, 0, k), block(b, 0, k, j, cols), false, row ? row + j : nullptr, rectify,
-                              block(c, i, rows, j, cols));
+    Ending<T> own = ending.at(i, j, c.row_stride);
+    if (apart) own.sums = apart + t / across * n + j;
+    kernels::panel_product<T>(block(a, i, rows, 0, k), block(b, 0, k, j, cols), false, own, block(c, i, rows, j, cols));
   }, worth_waking(m, n, k));
+  for (int64_t i = 0; apart && i < down * n; ++i) ending.sums[i % n] += apart[i];
   return true;
+}
+
+template <class T>
+bool gemm_with(const Ending<T>& ending, const ConstMatrix<T>& a, const ConstMatrix<T>& b, const Matrix<T>& c) {
+  if (c.rows == 0 || c.cols == 0 || a.cols == 0) return false;
+  const kernels::FlushDenormals flush;
+  return (!ending.joins() && try_small<T>(a, b, false, ending.row, ending.rectify, c)) ||
+         panels_with<T>(ending, a, b, c);
 }
 
 template <class T>
@@ -422,8 +449,9 @@ void gemm_naive(ConstMatrix<T> a, ConstMatrix<T> b, Matrix<T> c) {
 
 #define WENGERT_INSTANTIATE(T)                                                                  \
   template void gemm<T>(T, const ConstMatrix<T>&, const ConstMatrix<T>&, T, const Matrix<T>&);   \
-  template bool gemm_from_row<T>(const T*, const ConstMatrix<T>&, const ConstMatrix<T>&, bool,    \
-                                 const Matrix<T>&);                                              \
+  template bool gemm_with<T>(const Ending<T>&, const ConstMatrix<T>&, const ConstMatrix<T>&,     \
+                             const Matrix<T>&);                                                  \
+  template bool gemm_joins<T>(int64_t, int64_t, int64_t);                                         \
   template void gemm_batched<T>(int64_t, T, ConstMatrix<T>, int64_t, ConstMatrix<T>, int64_t, T, \
                                 Matrix<T>, int64_t);
 WENGERT_INSTANTIATE(float)

@@ -46,10 +46,30 @@ void gemm_batched(int64_t batch, std::type_identity_t<T> alpha, ConstMatrix<T> a
                   ConstMatrix<T> b, int64_t stride_b, std::type_identity_t<T> beta, Matrix<T> c,
                   int64_t stride_c);
 
-// c[i] = row + (a @ b)[i] for every row of c, `row` null for zeros, and where `rectify` 0 in the place of what is
-// not positive, in one pass over c; false, with nothing done, where that is not the fastest way.
+// What becomes of the numbers of a product before they reach memory, in this order.
 template <class T>
-bool gemm_from_row(const T* row, const ConstMatrix<T>& a, const ConstMatrix<T>& b, bool rectify, const Matrix<T>& c);
+struct Ending {
+  const T* row = nullptr;    // every row is added to this one
+  bool rectify = false;      // 0 in the place of what is not positive
+  const T* plus = nullptr;   // added: numbers that lie as those of c do
+  const T* times = nullptr;  // multiplied with: such, too
+  double* sums = nullptr;    // with `times`: the sums of the columns are added to these
+
+  bool joins() const { return plus || times; }
+  Ending at(int64_t first_row, int64_t first_col, int64_t row_stride) const {
+    const int64_t offset = first_row * row_stride + first_col;
+    return {row ? row + first_col : row, rectify, plus ? plus + offset : plus, times ? times + offset : times,
+            sums ? sums + first_col : sums};
+  }
+};
+
+// c = a @ b with such an ending, in one pass over c; false, with nothing done, where that is not the fastest way.
+template <class T>
+bool gemm_with(const Ending<T>& ending, const ConstMatrix<T>& a, const ConstMatrix<T>& b, const Matrix<T>& c);
+
+// Whether it does so for matrices that lie row by row, with an ending that joins c and others.
+template <class T>
+bool gemm_joins(int64_t m, int64_t n, int64_t k);
 
 // c = a @ b for uint8, int32 and int64, modulo 2^bits.
 template <class T>

@@ -22,6 +22,13 @@ class FlushDenormals {
 #endif
   FlushDenormals(const FlushDenormals&) = delete;
 
+  // A thread starts as the one that made it was just then.
+  static void begin_thread() {
+#if defined(__x86_64__)
+    _mm_setcsr(_mm_getcsr() & ~flush);
+#endif
+  }
+
 #if defined(__x86_64__)
  private:
   static constexpr unsigned flush = 0x8040;  // FTZ and DAZ

@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "kernels/blas.h"
+#include "kernels/chain.h"
 #include "kernels/copy.h"
 #include "kernels/parallel.h"
+#include "kernels/reduce.h"
 #include "kernels/variants.h"
 
 namespace wengert::kernels {
@@ -233,6 +235,36 @@ struct Rectify {
   }
 };
 
+struct AddTo {
+  template <int bytes, class T>
+  [[gnu::always_inline]] static void run(T* x, const T* y, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) x[i] += y[i];
+  }
+};
+
+struct ChainWith {
+  template <int bytes, class T>
+  [[gnu::always_inline]] static void run(T* x, const T* y, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) x[i] = chain(x[i], y[i]);
+  }
+};
+
+template <class T>
+bool all_finite(const T* x, int64_t n) {
+  bool all = true;
+  for (int64_t i = 0; i < n; ++i) all &= std::abs(x[i]) <= std::numeric_limits<T>::max();
+  return all;
+}
+
+// The product as that of two matrices, unless its items are several.
+template <class T>
+bool is_one_product(Product<T>& p, const Array& a, const Array& b, const Array& out) {
+  if (a.ndim() <= 2 && b.ndim() <= 2) return true;
+  BatchAxes axes = batch_axes(a, b, out, p.c.rows * p.c.cols);
+  fold_rows(p, axes);
+  return axes.empty();
+}
+
 template <class T>
 void repeat_row(const T* row, int64_t stride, T* out, int64_t rows, int64_t cols) {
   if (rows == 0 || cols == 0) return;
@@ -266,33 +298,65 @@ void chain_matmul(const Array& a, const Array& b, const Array& out) {
     run(TypeTag<double>{});
 }
 
-void linear(const Array& x, const Array& weight, const Array* bias, bool rectify, const Array& out) {
+void linear(const Array& x, const Array& weight, const Array* bias, const LinearEnd& end, const Array& out) {
   const Array transposed = weight.view({weight.shape()[1], weight.shape()[0]},
                                        {weight.strides()[1], weight.strides()[0]}, weight.offset());
   const int64_t cols = weight.shape()[0];
   auto run = [&]<class T>(TypeTag<T>) {
-    if (bias ? bias->strides()[0] == 1 : rectify) {
+    if (bias ? bias->strides()[0] == 1 : end.rectify || end.plus) {
       Product<T> p = product_of<T>(x, transposed, out);
-      BatchAxes axes;
-      if (x.ndim() > 2) {
-        axes = batch_axes(x, transposed, out, p.c.rows * p.c.cols);
-        fold_rows(p, axes);
-      }
-      if (axes.empty() && blas::gemm_from_row<T>(bias ? bias->data<T>() : nullptr, p.a, p.b, rectify, p.c)) return;
+      const blas::Ending<T> ending{.row = bias ? bias->data<T>() : nullptr, .rectify = end.rectify,
+                                   .plus = end.plus ? end.plus->data<T>() : nullptr};
+      if (is_one_product(p, x, transposed, out) && !(end.plus && !end.plus->is_contiguous()) &&
+          blas::gemm_with<T>(ending, p.a, p.b, p.c))
+        return;
     }
     if (bias)  // waits in the output: one pass of the product adds to it
       repeat_row<T>(bias->data<T>(), bias->strides()[0], out.data<T>(),
                     cols ? out.size() / cols : 0, cols);
     multiply<T>(x, transposed, out, T(bias ? 1 : 0));
-    if (rectify)
-      parallel::parallel_for(out.size(), 1 << 15, [&](int64_t begin, int64_t end) {
-        for_isa<Rectify>(out.data<T>() + begin, end - begin);
+    const Array more = end.plus ? contiguous_copy(*end.plus) : Array();
+    if (end.rectify || end.plus)
+      parallel::parallel_for(out.size(), 1 << 15, [&](int64_t begin, int64_t stop) {
+        if (end.rectify) for_isa<Rectify>(out.data<T>() + begin, stop - begin);
+        if (end.plus) for_isa<AddTo, T*, const T*>(out.data<T>() + begin, more.data<T>() + begin, stop - begin);
       });
   };
   if (out.dtype() == DType::float32)
     run(TypeTag<float>{});
   else
     run(TypeTag<double>{});
+}
+
+void slope_product(const Array& a, const Array& b, const Array& slope, const Array& out, const Array& sums) {
+  const Array times = slope.is_contiguous() ? slope : contiguous_copy(slope);
+  auto run = [&]<class T>(TypeTag<T>) {
+    thread_local std::vector<double> room;  // kept: a replay takes no memory
+    room.assign(std::size_t(sums.size()), 0.0);
+    double* totals = room.data();
+    Product<T> p = product_of<T>(a, b, out);
+    if (is_one_product(p, a, b, out) && blas::gemm_with<T>({.times = times.data<T>(), .sums = totals}, p.a, p.b, p.c)) {
+      T* total = sums.data<T>();
+      for (int64_t j = 0; j < sums.size(); ++j) total[j] = T(totals[j]);
+      if (all_finite(total, sums.size())) return;  // and so is all that was added up
+    }
+    chain_matmul(a, b, out);
+    parallel::parallel_for(out.size(), 1 << 15, [&](int64_t begin, int64_t end) {
+      for_isa<ChainWith, T*, const T*>(out.data<T>() + begin, times.data<T>() + begin, end - begin);
+    });
+    Ints axes;
+    for (int64_t axis = 0; axis + 1 < out.ndim(); ++axis) axes.push_back(axis);
+    reduce(Fold::sum, out, axes, sums);
+  };
+  if (out.dtype() == DType::float32)
+    run(TypeTag<float>{});
+  else
+    run(TypeTag<double>{});
+}
+
+bool product_joins(DType dtype, int64_t m, int64_t n, int64_t k) {
+  return dtype == DType::float32 ? blas::gemm_joins<float>(m, n, k)
+                                 : dtype == DType::float64 && blas::gemm_joins<double>(m, n, k);
 }
 
 }  // namespace wengert::kernels

@@ -190,6 +190,13 @@ struct WeightBackward {
   }
 };
 
+struct AddTo {
+  template <int bytes, class T>
+  [[gnu::always_inline]] static void run(T* x, const T* y, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) x[i] += y[i];
+  }
+};
+
 Array contiguous(const Array& x) { return x.is_contiguous() ? x : contiguous_copy(x); }
 
 // f(TypeTag<T>) for the two float types.
@@ -250,17 +257,20 @@ void normalise_grad(const Array& g, const Array& x, const Array* weight, const N
   });
 }
 
-void normalise_grads(const Array& g, const Array& x, const Array& weight, const Normalisation& how, const Array& out,
-                     const Array& weight_out, const Array* bias_out) {
+void normalise_grads(const Array& g, const Array& x, const Array& weight, const Array* more, const Normalisation& how,
+                     const Array& out, const Array& weight_out, const Array* bias_out) {
   if (weight_out.size() == 0) return;
   const Array from = contiguous(x), seed = contiguous(g), w = contiguous(weight);
+  const Array added = more ? contiguous(*more) : Array();
   const int64_t n = how.n, kinds = bias_out ? 2 : 1;
   for_floats(out.dtype(), [&]<class T>(TypeTag<T>) {
     std::vector<T> sums(std::size_t(kinds * n));
     sum_in_parts(x.size() / n, kinds * n, rows_a_task(n), sums.data(), [&](int64_t begin, int64_t end, T* own) {
+      T* part = out.data<T>() + begin * n;
       for_isa<Backward<true>, const T*, const T*, const T*, const Normalisation&, T*, int64_t, T*, T*>(
-          seed.data<T>() + begin * n, from.data<T>() + begin * n, w.data<T>(), how, out.data<T>() + begin * n,
-          end - begin, own, bias_out ? own + n : nullptr);
+          seed.data<T>() + begin * n, from.data<T>() + begin * n, w.data<T>(), how, part, end - begin, own,
+          bias_out ? own + n : nullptr);
+      if (more) for_isa<AddTo, T*, const T*>(part, added.data<T>() + begin * n, (end - begin) * n);  // while it is near
     });
     std::copy_n(sums.data(), n, weight_out.data<T>());
     if (bias_out) std::copy_n(sums.data() + n, n, bias_out->data<T>());

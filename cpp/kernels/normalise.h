@@ -20,9 +20,10 @@ void normalise(const Array& x, const Array* weight, const Array* bias, const Nor
 void normalise_grad(const Array& g, const Array& x, const Array* weight, const Normalisation& how,
                     const Array& out);
 
-// The same, and on the way through g and x the cotangents of weight and, if not null, of bias.
-void normalise_grads(const Array& g, const Array& x, const Array& weight, const Normalisation& how, const Array& out,
-                     const Array& weight_out, const Array* bias_out);
+// The same plus `more`, of the shape of x, if not null, and on the way through g and x the cotangents of weight and, if
+// not null, of bias.
+void normalise_grads(const Array& g, const Array& x, const Array& weight, const Array* more, const Normalisation& how,
+                     const Array& out, const Array& weight_out, const Array* bias_out);
 
 // The cotangent of weight: the sum of g xhat over rows.
 void normalise_weight_grad(const Array& g, const Array& x, const Normalisation& how,

@@ -88,24 +88,23 @@ struct Block {
   blas::Matrix<T> c;       // these rows of it
   T* copied;               // or null
   bool add;
-  const T* row;
-  bool rectify;
+  blas::Ending<T> ending;  // of these rows
 };
 
 template <class T>
 void multiply_panel(const Block<T>& block, int64_t j, int64_t cols, const T* panel, const Ahead& ahead) {
-  const auto& [a, c, copied, add, row, rectify] = block;
-  const T* own_row = row ? row + j : nullptr;
+  const auto& [a, c, copied, add, whole] = block;
+  const blas::Ending<T> ending = whole.at(0, j, c.row_stride);
   if (copied && cols == columns<T>) {
     const Strips<T> p{.a = a.data, .a_row = a.row_stride, .a_col = a.col_stride, .copied = copied, .first = j == 0,
                       .panel = panel, .c = c.data + j, .c_row = c.row_stride, .m = a.rows, .terms = a.cols, .add = add,
-                      .row = own_row, .rectify = rectify, .ahead = ahead};
+                      .ending = ending, .ahead = ahead};
     return multiply_strips(p);
   }
   const SmallProduct<T> p{.a = a.data, .a_row = a.row_stride, .a_col = a.col_stride, .b = panel, .b_row = columns<T>,
                           .c = c.data + j, .c_row = c.row_stride, .m = a.rows,
                           .n = (cols + granule<T> - 1) / granule<T> * granule<T>, .k = a.cols, .add = add,
-                          .row = own_row, .rectify = rectify, .far = j == 0, .ahead = ahead};
+                          .row = ending.row, .rectify = ending.rectify, .far = j == 0, .ahead = ahead};
   if (p.n == cols) small_product(p);
   else narrow_product(p, cols);
 }
@@ -142,10 +141,24 @@ bool panels_pay(const blas::ConstMatrix<T>& a, int64_t n) {
 }
 
 template <class T>
-void panel_product(const blas::ConstMatrix<T>& a, const blas::ConstMatrix<T>& b, bool add, const T* row, bool rectify,
-                   const blas::Matrix<T>& c) {
+bool panels_join(const blas::ConstMatrix<T>& a, int64_t n) {
+  return n % columns<T> == 0 && (a.row_stride == 1 || a.col_stride == 1);
+}
+
+// What begins with the first terms, and what ends with the last.
+template <class T>
+blas::Ending<T> part_of(const blas::Ending<T>& ending, bool first, bool last) {
+  blas::Ending<T> own = last ? ending : blas::Ending<T>{};
+  own.row = first ? ending.row : nullptr;
+  return own;
+}
+
+template <class T>
+void panel_product(const blas::ConstMatrix<T>& a, const blas::ConstMatrix<T>& b, bool add,
+                   const blas::Ending<T>& ending, const blas::Matrix<T>& c) {
   alignas(64) T panel[most_terms * columns<T>];
-  T* copied = copy_pays<T>(c.cols) && (a.row_stride == 1 || a.col_stride == 1) ? room_for_rows<T>() : nullptr;
+  const bool copies = copy_pays<T>(c.cols) || ending.joins();  // strips alone join
+  T* copied = copies && (a.row_stride == 1 || a.col_stride == 1) ? room_for_rows<T>() : nullptr;
   ask(lines_of_panel<T>(b, 0, 0));  // nobody has asked for the first
   for (int64_t top = 0; top < a.rows; top += most_rows<T>) {
     const int64_t rows = std::min(most_rows<T>, a.rows - top);
@@ -153,8 +166,8 @@ void panel_product(const blas::ConstMatrix<T>& a, const blas::ConstMatrix<T>& b,
       const int64_t terms = std::min(most_terms, a.cols - first), end = first + terms;
       const Block<T> block{.a = {a.data + top * a.row_stride + first * a.col_stride, rows, terms, a.row_stride, a.col_stride},
                            .c = {c.data + top * c.row_stride, rows, c.cols, c.row_stride, 1}, .copied = copied,
-                           .add = add || first > 0, .row = first == 0 ? row : nullptr,
-                           .rectify = rectify && end == a.cols};
+                           .add = add || first > 0,
+                           .ending = part_of(ending.at(top, 0, c.row_stride), first == 0, end == a.cols)};
       if (copied) begin_copy(block.a, copied);
       for (int64_t j = 0; j < c.cols; j += columns<T>) {
         const int64_t cols = std::min(columns<T>, c.cols - j);
@@ -169,11 +182,13 @@ void panel_product(const blas::ConstMatrix<T>& a, const blas::ConstMatrix<T>& b,
   }
 }
 
-template bool panels_pay<float>(const blas::ConstMatrix<float>&, int64_t);
-template bool panels_pay<double>(const blas::ConstMatrix<double>&, int64_t);
-template void panel_product<float>(const blas::ConstMatrix<float>&, const blas::ConstMatrix<float>&, bool,
-                                   const float*, bool, const blas::Matrix<float>&);
-template void panel_product<double>(const blas::ConstMatrix<double>&, const blas::ConstMatrix<double>&, bool,
-                                    const double*, bool, const blas::Matrix<double>&);
+#define WENGERT_INSTANTIATE(T)                                                                              \
+  template bool panels_pay<T>(const blas::ConstMatrix<T>&, int64_t);                                       \
+  template bool panels_join<T>(const blas::ConstMatrix<T>&, int64_t);                                      \
+  template void panel_product<T>(const blas::ConstMatrix<T>&, const blas::ConstMatrix<T>&, bool,           \
+                                 const blas::Ending<T>&, const blas::Matrix<T>&);
+WENGERT_INSTANTIATE(float)
+WENGERT_INSTANTIATE(double)
+#undef WENGERT_INSTANTIATE
 
 }  // namespace wengert::kernels

@@ -9,10 +9,13 @@ namespace wengert::kernels {
 template <class T>
 bool panels_pay(const blas::ConstMatrix<T>& a, int64_t n);
 
-// c = a @ b, or c += a @ b, or with `row` c[i] = row + (a @ b)[i]; where `rectify`, 0 in the place of what is not
-// positive. The columns of c are neighbours.
+// Whether all panels of n columns can end with numbers that lie as those of c do.
 template <class T>
-void panel_product(const blas::ConstMatrix<T>& a, const blas::ConstMatrix<T>& b, bool add, const T* row, bool rectify,
-                   const blas::Matrix<T>& c);
+bool panels_join(const blas::ConstMatrix<T>& a, int64_t n);
+
+// c = a @ b, or c += a @ b, with such an ending. The columns of c are neighbours.
+template <class T>
+void panel_product(const blas::ConstMatrix<T>& a, const blas::ConstMatrix<T>& b, bool add,
+                   const blas::Ending<T>& ending, const blas::Matrix<T>& c);
 
 }  // namespace wengert::kernels

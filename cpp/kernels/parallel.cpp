@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "kernels/cpu_count.h"
+#include "kernels/denormals.h"
 #include "kernels/tasks.h"
 
 #if defined(__linux__)
@@ -167,6 +168,7 @@ class Pool {
   }
 
   void serve(size_t own) {
+    kernels::FlushDenormals::begin_thread();
     in_region = true;
     while (true) {
       const uint32_t seen = signal_.load();

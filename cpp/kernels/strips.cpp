@@ -16,7 +16,23 @@ constexpr int64_t group = 8;  // terms; strips are copied eight numbers a term
 // Whether the columns of a are its lines of memory.
 enum class By { rows, columns };
 
-template <class T, By by, int rows, bool copies>
+// Lines that are asked for a few at a time, spread evenly: many at once would hold up those that are needed now.
+struct Asker {
+  const std::byte* run;
+  int64_t lines, stride, at, left, quota;
+
+  [[gnu::always_inline]] void ask() {
+    for (int64_t n = quota; n > 0 && left > 0; --n, --left) {
+      __builtin_prefetch(run + at * 64, 0, 2);
+      if (++at == lines) at = 0, run += stride;
+    }
+  }
+};
+
+// What lies as c does and is joined with its numbers.
+enum class With { nothing, plus, times };
+
+template <class T, By by, With with, int rows, bool copies>
 struct Strip {
   typedef T Vector [[gnu::vector_size(64)]];
   typedef T Eight [[gnu::vector_size(8 * sizeof(T))]];
@@ -25,18 +41,22 @@ struct Strip {
   static constexpr int64_t row = by == By::rows ? copied_row<T> : 1, col = by == By::rows ? 1 : strip_rows;  // of the copy
   using Sums = Vector[rows][vectors];
 
-  [[gnu::always_inline]] static void run(const Strips<T>& p, int64_t i) {
+  [[gnu::always_inline]] static void run(const Strips<T>& p, int64_t i, Asker& asker) {
     Sums sums = {};
     T* c = p.c + i * p.c_row;
-    if (p.add || p.row) {
-      const T* from = p.row ? p.row : c;
-      const int64_t stride = p.row ? 0 : p.c_row;
+    const blas::Ending<T>& ending = p.ending;
+    if (p.add || ending.row) {
+      const T* from = ending.row ? ending.row : c;
+      const int64_t stride = ending.row ? 0 : p.c_row;
       for (int r = 0; r < rows; ++r)
         for (int v = 0; v < vectors; ++v) std::memcpy(&sums[r][v], from + r * stride + v * width, sizeof(Vector));
     }
     const T* a = p.copied + i / strip_rows * copied_strip<T> + i % strip_rows * row;
     const T* b = p.panel;
     const T* next_c = c + rows * p.c_row;
+    const T* other = with == With::plus ? ending.plus : ending.times;
+    if constexpr (with != With::nothing) other += i * p.c_row;
+    const T* next_other = with == With::nothing ? nullptr : other + rows * p.c_row;
     const T* next = p.a + (i + rows) * p.a_row;
     T* to = p.copied + (i / strip_rows + 1) * copied_strip<T>;
     const int64_t step = by == By::rows ? p.a_row : p.a_col, beyond = rows * p.a_row;
@@ -44,6 +64,11 @@ struct Strip {
     for (; left >= group; left -= group) {
       for (int v = 0; v < vectors; ++v) __builtin_prefetch(next_c + v * width, 1, 3);
       next_c += p.c_row;
+      asker.ask();
+      if constexpr (with != With::nothing) {
+        for (int v = 0; v < vectors; ++v) __builtin_prefetch(next_other + v * width, 0, 3);
+        next_other += p.c_row;
+      }
 #pragma GCC unroll 8
       for (int64_t t = 0; t < group; ++t) {
         if constexpr (copies) {
@@ -64,11 +89,43 @@ struct Strip {
       }
       term(sums, a, b);
     }
-    if (p.rectify)
+    if (ending.rectify)
       for (int r = 0; r < rows; ++r)
         for (int v = 0; v < vectors; ++v) sums[r][v] = sums[r][v] <= 0 ? Vector{} : sums[r][v];
+    if constexpr (with != With::nothing) join(sums, other, p.c_row);
+    if constexpr (with == With::times) add_up(sums, ending.sums);
     for (int r = 0; r < rows; ++r)
       for (int v = 0; v < vectors; ++v) std::memcpy(c + r * p.c_row + v * width, &sums[r][v], sizeof(Vector));
+  }
+
+  [[gnu::always_inline]] static void join(Sums& sums, const T* other, int64_t stride) {
+    for (int r = 0; r < rows; ++r)
+      for (int v = 0; v < vectors; ++v) {
+        Vector own;
+        std::memcpy(&own, other + r * stride + v * width, sizeof(own));
+        sums[r][v] = with == With::plus ? sums[r][v] + own : sums[r][v] * own;
+      }
+  }
+
+  [[gnu::always_inline]] static void add_up(const Sums& sums, double* columns) {
+    typedef double Wide [[gnu::vector_size(64)]];
+    constexpr int parts = 8 / int(sizeof(T)) * int(sizeof(Vector) / 64);  // a vector's numbers as doubles
+    for (int v = 0; v < vectors; ++v) {
+      Vector own = sums[0][v];
+      for (int r = 1; r < rows; ++r) own += sums[r][v];
+      for (int part = 0; part < parts; ++part, columns += 8) {
+        Wide all;
+        std::memcpy(&all, columns, sizeof(all));
+        if constexpr (sizeof(T) == 8) {
+          all += own;
+        } else {
+          Eight eight;
+          std::memcpy(&eight, reinterpret_cast<const T*>(&own) + 8 * part, sizeof(eight));
+          all += __builtin_convertvector(eight, Wide);
+        }
+        std::memcpy(columns, &all, sizeof(all));
+      }
+    }
   }
 
   [[gnu::always_inline]] static void term(Sums& sums, const T* a, const T* b) {
@@ -81,17 +138,24 @@ struct Strip {
   }
 };
 
-template <class T, By by>
+template <class T, By by, With with>
 WENGERT_AVX512 void all_strips(const Strips<T>& p) {
-  const int64_t lines = p.ahead.runs * p.ahead.lines;
+  const int64_t lines = p.ahead.runs * p.ahead.lines, times = p.m / strip_rows * (p.terms / group);
+  Asker asker{p.ahead.from, p.ahead.lines, p.ahead.stride, 0, lines, times ? (lines + times - 1) / times : 0};
   int64_t i = 0;
   for (; i + strip_rows <= p.m; i += strip_rows) {
-    if (lines) ask(p.ahead, i * lines / p.m, (i + strip_rows) * lines / p.m);
-    if (p.first && i + 2 * strip_rows <= p.m) Strip<T, by, strip_rows, true>::run(p, i);
-    else Strip<T, by, strip_rows, false>::run(p, i);
+    if (p.first && i + 2 * strip_rows <= p.m) Strip<T, by, with, strip_rows, true>::run(p, i, asker);
+    else Strip<T, by, with, strip_rows, false>::run(p, i, asker);
   }
-  if (i + 4 <= p.m) Strip<T, by, 4, false>::run(p, i), i += 4;
-  for (; i < p.m; ++i) Strip<T, by, 1, false>::run(p, i);
+  if (i + 4 <= p.m) Strip<T, by, with, 4, false>::run(p, i, asker), i += 4;
+  for (; i < p.m; ++i) Strip<T, by, with, 1, false>::run(p, i, asker);
+}
+
+template <class T, By by>
+void strips_with(const Strips<T>& p) {
+  if (p.ending.plus) all_strips<T, by, With::plus>(p);
+  else if (p.ending.times) all_strips<T, by, With::times>(p);
+  else all_strips<T, by, With::nothing>(p);
 }
 
 template <class T>
@@ -118,8 +182,8 @@ void begin_copy(const blas::ConstMatrix<T>& a, T* copied) {
 
 template <class T>
 void multiply_strips(const Strips<T>& p) {
-  if (p.a_row == 1) all_strips<T, By::columns>(p);
-  else all_strips<T, By::rows>(p);
+  if (p.a_row == 1) strips_with<T, By::columns>(p);
+  else strips_with<T, By::rows>(p);
 }
 
 template void begin_copy<float>(const blas::ConstMatrix<float>&, float*);

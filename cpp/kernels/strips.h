@@ -19,7 +19,7 @@ inline constexpr int64_t copied_row = most_terms + 64 / int64_t(sizeof(T));  // 
 template <class T>
 inline constexpr int64_t copied_strip = strip_rows * copied_row<T>;
 
-// c[i, j] = sum_p a[i, p] panel[p, j] of `m` rows and a panel's columns; add, row, rectify as for a small product.
+// c[i, j] = sum_p a[i, p] panel[p, j] of `m` rows and a panel's columns, or += where `add`.
 // a has rows of neighbours, or columns: then a_row is 1.
 template <class T>
 struct Strips {
@@ -32,9 +32,8 @@ struct Strips {
   int64_t c_row;
   int64_t m, terms;
   bool add = false;
-  const T* row = nullptr;
-  bool rectify = false;
-  Ahead ahead = {};  // asked for bit by bit
+  blas::Ending<T> ending = {};  // its pointers are those of the panel's columns
+  Ahead ahead = {};             // asked for bit by bit
 };
 
 // Copies the first strip of a, and the rows behind the last whole one.

@@ -26,63 +26,58 @@ template <class T>
   return (x < T(-saturated) ? T(-saturated) : x) * s;
 }
 
-// The normal distribution, times 2 for doubles, and its density without the factor 1 / sqrt(2 pi), at x; `near`
-// is x but no further from 0 than where the density is 0, and `above` is so on the left. A half of erfc would be
-// rounded in one loop, and melt into a sum in another.
-template <class T>
-struct Normal {
-  static constexpr T all = math::detail::is_single<T> ? T(1) : T(2);
-  T share, density, above, near;
-};
+constexpr double inv_sqrt_two_pi = std::numbers::inv_sqrtpi / std::numbers::sqrt2;
 
-// Singles share one exponential: cdf(-a) = e^(-a^2 / 2) t P(t - 1/2) with t = 1 / (1 + a / sqrt(8)) and
-// P minimax to 4e-8. a^2 is summed from two parts, as its rounding error would be that of the result. From
-// 13.2 on, where a density is no normal number any more, it is 0.
-template <class T>
-[[gnu::always_inline]] inline Normal<T> normal(T x) {
+// y = x cdf(x) with the normal distribution's cdf, and dy its slope: chain(1, slope) to the bit, as no sum here is -0.
+//
+// With a = |x|, left of 0 y is -a cdf(-a), and right of it what that leaves of x. Singles share one exponential:
+// cdf(-a) = e^(-a^2 / 2) t P(t - 1/2) with t = 1 / (1 + a / sqrt(8)) and P minimax to 4e-8. a^2 is summed from two
+// parts, as its rounding error would be that of the result. From 13.243 on, where a density is no normal number any
+// more, its power of two has the bits of 0. Polynomials are added up by pairs: of shorter chains of dependent steps,
+// more are under way at a time.
+[[gnu::always_inline]] inline void gelu(float x, float& y, float& dy) {
   using namespace math::detail;
-  constexpr T end = constant<T>(13.2f, saturated);
-  const T above = x < -end ? -end : x, near = above > end ? end : above;
-  if constexpr (is_single<T>) {
-    const T a = std::abs(near);
-    const T head = upper(a);
-    const Exponent<T> e =
-        split_exponent<T>(T(-0.5) * (head * head), T(-0.5) * ((a - head) * (a + head)));
-    const T nearly = (T(1) + (e.r + e.tail)) * power_of_two<T>(bits(e.k));
-    const T density = near == x ? nearly : T(0);
-    const T t = T(1) / (T(1) + T(0.35355339) * a);
-    const T share = horner<T>(t - T(0.5), 0.25539568f, 0.343580484f, 0.279469609f, 0.0728705674f,
-                              -0.0859336331f, -0.0515029803f, 0.0476636737f, 0.0241801534f,
-                              -0.0295688622f);
-    const T below = density * (t * share);
-    return {x < T(0) ? below : T(1) - below, density, above, near};
-  } else {
-    return {math::erfc(x * T(-std::numbers::sqrt2 / 2)), math::exp(T(-0.5) * near * near), above, near};
-  }
+  constexpr float end = 13.25f, inv_sqrt_8 = 0.35355339f, density = float(inv_sqrt_two_pi);
+  const float size = std::abs(x), a = size > end ? end : size, head = upper(a);
+  const float high = -0.5f * (head * head), k = high * 1.44269504f + magic<float>, n = k - magic<float>;
+  const float r = (high - n * ln2_high<float>) + (-0.5f * ((a - head) * (a + head)) - n * ln2_low<float>), r2 = r * r;
+  const float tail = (0.5f + r * 0.166666374f) +
+                     r2 * ((0.0416665189f + r * 0.00834133662f) + r2 * (0.00139297161f + r * 0.000150228676f));
+  const float power = (1.0f + (r + r2 * tail)) * power_of_two<float>(bits(k));
+  const float t = 1.0f / (1.0f + inv_sqrt_8 * a), u = t - 0.5f, u2 = u * u, u4 = u2 * u2;
+  const float share = ((0.25539568f + u * 0.343580484f) + u2 * (0.279469609f + u * 0.0728705674f)) +
+                      u4 * (((-0.0859336331f + u * -0.0515029803f) + u2 * (0.0476636737f + u * 0.0241801534f)) +
+                            u4 * -0.0295688622f);
+  // No product that is added to in one of them only: it would be rounded in one loop, and melt into a sum in another.
+  const float weight = power * t, left = weight * (share - a * (density + density * inv_sqrt_8 * a));
+  y = (x < 0 ? -0.0f : x) - a * (weight * share);
+  dy = x < 0 ? left : 1 - left;
 }
 
-constexpr double inv_sqrt_two_pi = std::numbers::inv_sqrtpi / std::numbers::sqrt2;
+// A half of erfc, too, would be rounded in one loop and melt into a sum in another: it comes last.
+[[gnu::always_inline]] inline void gelu(double x, double& y, double& dy) {
+  const double above = x < -saturated ? -saturated : x, near = above > saturated ? saturated : above;
+  const double twice = math::erfc(x * (-std::numbers::sqrt2 / 2)), density = math::exp(-0.5 * near * near);
+  y = above * (twice * 0.5);
+  dy = (twice + near * (density * (2 * inv_sqrt_two_pi))) * 0.5;
+}
 
 // Functions whose slopes share their work: `both` sets the value and chain(1, slope).
 struct Gelu {
-  template <class T>
-  [[gnu::always_inline]] static T value(const Normal<T>& at) {
-    return at.above * (at.share * (T(1) / at.all));
+  template <class T> T operator()(T x) const {
+    T y, dy;
+    gelu(x, y, dy);
+    return y;
   }
   template <class T>
-  [[gnu::always_inline]] static T slope(const Normal<T>& at) {
-    return (at.share + at.near * (at.density * T(at.all * inv_sqrt_two_pi))) * (T(1) / at.all);
-  }
-  template <class T> T operator()(T x) const { return value(normal(x)); }
-  template <class T>
-  [[gnu::always_inline]] static void both(T x, T& y, T& dy) {
-    const Normal<T> at = normal(x);
-    y = value(at);
-    dy = slope(at);  // chain(1, slope) to the bit: no sum of these two is -0
-  }
+  [[gnu::always_inline]] static void both(T x, T& y, T& dy) { gelu(x, y, dy); }
 };
 struct GeluGrad {
-  template <class T> T operator()(T g, T x) const { return chain(g, Gelu::slope(normal(x))); }
+  template <class T> T operator()(T g, T x) const {
+    T y, dy;
+    gelu(x, y, dy);
+    return chain(g, dy);
+  }
 };
 
 // gelu_tanh(x) = x sigmoid(v) with v = slope (x + cubic x^3).

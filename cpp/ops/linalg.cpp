@@ -166,6 +166,12 @@ Op matmul_row() {
   return row;
 }
 
+bool product_joins(std::span<const Type> in) {
+  const Shape &a = in[0].shape, &b = in[1].shape;
+  return a.size() >= 2 && b.size() == 2 && last(a) > 0 &&
+         kernels::product_joins(in[0].dtype, numel(a) / last(a), b[1], b[0]);
+}
+
 Op chain_matmul_row() {
   Op row = product_row(
       "chain_matmul",
@@ -173,6 +179,7 @@ Op chain_matmul_row() {
       "NaN: what is not asked for contributes nothing.",
       Domain::floats, [](const Call& call) { kernels::chain_matmul(call.in[0], call.in[1], call.out[0]); });
   row.laws.turns = true;
+  row.laws.behind = {{.row = "chain_multiply", .both = "slope_product", .pays = product_joins, .sums = true}};
   // Zeros of an identity absorb what is not finite: the other factor comes out as it is.
   row.laws.passes = [](std::span<const Array> known, bool to_the_bit) {
     for (int i = 0; i < 2 && !to_the_bit; ++i)
@@ -214,7 +221,8 @@ Types infer_linear(std::span<const Type> in, const Attrs&) {
 
 template <bool rectify>
 void linear_kernel(const Call& call) {
-  kernels::linear(call.in[0], call.in[1], call.in.size() > 2 ? &call.in[2] : nullptr, rectify, call.out[0]);
+  const Array* bias = call.in.size() > 2 ? &call.in[2] : nullptr;
+  kernels::linear(call.in[0], call.in[1], bias, {.rectify = rectify}, call.out[0]);
 }
 
 Vars linear_tangent(const Rule& r) {
@@ -259,6 +267,11 @@ Var adjoint_of_weight(const Rule& r, const Var& g) {
   return chain_matmul(matrix_transpose(flat_rows(g)), flat_rows(r.in(0)));
 }
 
+bool linear_joins(std::span<const Type> in) {
+  const Shape &x = in[0].shape, &weight = in[1].shape;
+  return last(x) > 0 && kernels::product_joins(in[0].dtype, numel(x) / last(x), weight[0], weight[1]);
+}
+
 Op linear_row() {
   return {
       .name = "linear",
@@ -276,7 +289,7 @@ Op linear_row() {
       .flops = [](std::span<const Type> in, std::span<const Type> out) {
         return matmul_flops(in, out) + (in.size() > 2 ? numel(out[0].shape) : 0);
       },
-      .laws = {.behind = {"relu", "linear_relu"}}};
+      .laws = {.behind = {{"relu", "linear_relu"}, {.row = "add", .both = "linear_add", .pays = linear_joins}}}};
 }
 
 Var rectified(const Rule& r, const Var& dy) {
@@ -307,8 +320,110 @@ Op linear_relu_row() {
   return row;
 }
 
+// The arguments of `linear` among those of linear_add.
+template <class Values>
+auto without_third(const Values& in) {
+  SmallVector<std::decay_t<decltype(in[0])>, 3> out;
+  for (std::size_t i = 0; i < in.size(); ++i)
+    if (i != 2) out.push_back(in[i]);
+  return out;
+}
+
+// A layer whose result is added to what it was made of.
+Op linear_add_row() {
+  return fused(
+      {.name = "linear_add",
+       .doc = "linear(x, weight, bias) + y.",
+       .inputs = {"x", "weight", "y", "*bias"},
+       .prepare =
+           [](Vars& args, Attrs&) {
+             static const Op row{.name = "linear_add"};
+             if (args.size() > 4)
+               fail(ErrorKind::type, "linear_add: takes x, weight, y and one bias; got ", args.size(), " tensors");
+             promote_all(row, args, Domain::floats);
+           },
+       .infer =
+           [](std::span<const Type> in, const Attrs& at) {
+             const auto own = without_third(in);
+             Types out = infer_linear({own.data(), own.size()}, at);
+             if (!(in[2].shape == out[0].shape))
+               fail(ErrorKind::shape, "linear_add: y needs shape ", out[0].shape, "; got ", in[2].shape);
+             return out;
+           },
+       .kernel =
+           [](const Call& c) {
+             kernels::linear(c.in[0], c.in[1], c.in.size() > 3 ? &c.in[3] : nullptr, {.plus = &c.in[2]}, c.out[0]);
+           },
+       .batch =
+           [](const Batched& b) {
+             const auto ins = without_third(b.ins);
+             bool batched[3] = {};
+             for (std::size_t i = 0; i < ins.size(); ++i) batched[i] = b.is_batched(int(i < 2 ? i : i + 1));
+             const Batched own{b.op, b.attrs, {ins.data(), ins.size()}, {batched, ins.size()}, b.size};
+             const bool any = batched[0] || batched[1] || batched[2];
+             const Var y = any ? batch_linear(own)[0] : linear_of(ins[0], ins[1], ins.size() > 2 ? ins[2] : Var());
+             return Vars{add(y, b.in(2))};
+           },
+       .flops = [](std::span<const Type> in, std::span<const Type> out) {
+         return matmul_flops(in, out) + (in.size() > 3 ? 2 : 1) * numel(out[0].shape);
+       }},
+      [](std::span<const Var> in, const Attrs&) {
+        return add(linear_of(in[0], in[1], in.size() > 3 ? in[3] : Var()), in[2]);
+      });
+}
+
+// A cotangent on its way through a layer and the function before it; the sum is that of the bias before that.
+Op slope_product_row() {
+  const auto meaning = [](std::span<const Var> in, const Attrs&) {
+    const Var y = chain_multiply(chain_matmul(in[0], in[1]), in[2]);
+    Ints axes;
+    for (int64_t axis = 0; axis + 1 < y.ndim(); ++axis) axes.push_back(axis);
+    return Vars{y, sum(y, axes, false)};
+  };
+  return fused_outputs(
+      {.name = "slope_product",
+       .doc = "chain_multiply(chain_matmul(x1, x2), slope) for x1 (..., n, k) and x2 (k, m), and its sum over all axes "
+              "but the last.",
+       .inputs = {"x1", "x2", "slope"},
+       .prepare =
+           [](Vars& args, Attrs&) {
+             static const Op row{.name = "slope_product"};
+             promote_all(row, args, Domain::floats);
+           },
+       .infer =
+           [](std::span<const Type> in, const Attrs& at) {
+             if (in[0].shape.size() < 2 || in[1].shape.size() != 2)
+               fail(ErrorKind::shape, "slope_product: needs x1 (..., n, k) and x2 (k, m); got ", in[0].shape, " and ",
+                    in[1].shape);
+             Types out = infer_matmul(in.first(2), at);
+             if (!(in[2].shape == out[0].shape))
+               fail(ErrorKind::shape, "slope_product: slope needs shape ", out[0].shape, "; got ", in[2].shape);
+             out.push_back({out[0].dtype, {last(out[0].shape)}});
+             return out;
+           },
+       .kernel =
+           [](const Call& c) { kernels::slope_product(c.in[0], c.in[1], c.in[2], c.out[0], c.out[1]); },
+       .batch =
+           [](const Batched& b) {
+             static const Op& product = find_op("chain_matmul");
+             Var y = b.is_batched(0) || b.is_batched(1)
+                         ? batch_matmul({product, b.attrs, b.ins.first(2), b.batched.first(2), b.size})[0]
+                         : chain_matmul(b.in(0), b.in(1));
+             y = chain_multiply(y, b.in(2));
+             Ints axes;
+             for (int64_t axis = 1; axis + 1 < y.ndim(); ++axis) axes.push_back(axis);
+             return Vars{y, sum(y, axes, false)};
+           },
+       .flops = [](std::span<const Type> in, std::span<const Type> out) {
+         return matmul_flops(in, out) + 2 * numel(out[0].shape);
+       }},
+      meaning);
+}
+
 }  // namespace
 
-std::vector<Op> linalg_rows() { return {matmul_row(), chain_matmul_row(), linear_row(), linear_relu_row()}; }
+std::vector<Op> linalg_rows() {
+  return {matmul_row(), chain_matmul_row(), linear_row(), linear_relu_row(), linear_add_row(), slope_product_row()};
+}
 
 }  // namespace wengert

@@ -270,6 +270,26 @@ Vars batch_norm_grads(const Batched& b) {
   return out;
 }
 
+Types infer_norm_grads(std::span<const Type> in, const Attrs& at) {
+  check_affine("norm_grads", in.subspan(2, 1), in[0].shape, at);
+  Types out{in[1], in[2]};
+  if (at.flag("bias")) out.push_back(in[2]);
+  return out;
+}
+
+Vars norm_grads_meaning(std::span<const Var> in, const Attrs& at) {
+  const bool centred = at.flag("centred");
+  Vars out{norm_grad(in[0], in[1], in[2], at, centred), norm_weight_grad(in[0], in[1], at, centred)};
+  if (at.flag("bias")) out.push_back(sum(in[0], leading_axes(in[0].shape(), at)));
+  return out;
+}
+
+void norm_grads_kernel(const Call& c, const Array* more) {
+  kernels::normalise_grads(c.in[0], c.in[1], c.in[2], more,
+                           normalisation(c.in[1].shape(), c.attrs, c.attrs.flag("centred")), c.out[0], c.out[1],
+                           c.out.size() > 2 ? &c.out[2] : nullptr);
+}
+
 Op norm_grads_row() {
   return fused_outputs(
       {.name = "norm_grads",
@@ -282,27 +302,44 @@ Op norm_grads_row() {
              require_same_shape("norm_grads", args);
              prepare_norm("norm_grads", 3, args, at);
            },
+       .infer = infer_norm_grads,
+       .kernel = [](const Call& c) { norm_grads_kernel(c, nullptr); },
+       .batch = batch_norm_grads,
+       .flops = flops_a_number(16),
+       .laws = {.behind = {{.row = "add", .both = "norm_grads_add", .third = 3}}}},
+      norm_grads_meaning);
+}
+
+// Where x goes two ways, past the norm too.
+Op norm_grads_add_row() {
+  const auto with = [](Vars out, const Var& more) {
+    out[0] = add(out[0], more);
+    return out;
+  };
+  return fused_outputs(
+      {.name = "norm_grads_add",
+       .doc = "norm_grads(g, x, weight) with more, of the shape of x, added to the first.",
+       .inputs = {"g", "x", "weight", "more"},
+       .params = with_bias(companion_params),
+       .prepare =
+           [](Vars& args, Attrs& at) {
+             require_same_shape("norm_grads_add", args);
+             prepare_norm("norm_grads_add", 4, args, at);
+           },
        .infer =
            [](std::span<const Type> in, const Attrs& at) {
-             check_affine("norm_grads", in.subspan(2), in[0].shape, at);
-             Types out{in[1], in[2]};
-             if (at.flag("bias")) out.push_back(in[2]);
-             return out;
+             if (!(in[3] == in[1]))
+               fail(ErrorKind::shape, "norm_grads_add: more needs shape ", in[1].shape, "; got ", in[3].shape);
+             return infer_norm_grads(in, at);
            },
-       .kernel =
-           [](const Call& c) {
-             kernels::normalise_grads(c.in[0], c.in[1], c.in[2],
-                                      normalisation(c.in[1].shape(), c.attrs, c.attrs.flag("centred")), c.out[0],
-                                      c.out[1], c.out.size() > 2 ? &c.out[2] : nullptr);
+       .kernel = [](const Call& c) { norm_grads_kernel(c, &c.in[3]); },
+       .batch =
+           [=](const Batched& b) {
+             const Batched own{b.op, b.attrs, b.ins.first(3), b.batched.first(3), b.size};
+             return with(batch_norm_grads(own), b.in(3));
            },
-       .batch = batch_norm_grads,
-       .flops = flops_a_number(16)},
-      [](std::span<const Var> in, const Attrs& at) {
-        const bool centred = at.flag("centred");
-        Vars out{norm_grad(in[0], in[1], in[2], at, centred), norm_weight_grad(in[0], in[1], at, centred)};
-        if (at.flag("bias")) out.push_back(sum(in[0], leading_axes(in[0].shape(), at)));
-        return out;
-      });
+       .flops = flops_a_number(17)},
+      [=](std::span<const Var> in, const Attrs& at) { return with(norm_grads_meaning(in.first(3), at), in[3]); });
 }
 
 }  // namespace
@@ -320,7 +357,8 @@ std::vector<Op> norm_rows() {
                    "*weight", 2),
           norm_grad_row(),
           norm_weight_grad_row(),
-          norm_grads_row()};
+          norm_grads_row(),
+          norm_grads_add_row()};
 }
 
 }  // namespace wengert

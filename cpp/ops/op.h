@@ -81,10 +81,16 @@ struct Laws {
   // Of a row that puts x into zeros, the name of the one that adds x there to a base: base + op(x) is
   // placed(base, x), but for the sign of a zero.
   const char* placed = nullptr;
-  // An elementwise row of one argument, and the one that gives it of this row's result, in one pass and to the bit.
+  // An elementwise row, and the one that gives it of this row's result, in one pass and to the bit. A row of two
+  // arguments commutes, and the other one is the one numbered `third` of `both`. Where `sums`, `both` has one more
+  // result: the sum of the first over all axes but the last, added up in an order of its own.
   struct Behind {
-    const char *row = nullptr, *both = nullptr;
-  } behind = {};
+    const char *row, *both;
+    bool (*pays)(std::span<const Type> in) = nullptr;  // or always
+    bool sums = false;
+    std::size_t third = 2;
+  };
+  std::vector<Behind> behind = {};
   // Of a row that updates parameters in turn (ops/optimise.h), the same for numbers that lie side by side:
   // each tensor holds one number a parameter.
   std::shared_ptr<const Op> by_number = {};

@@ -48,10 +48,6 @@ int64_t fold_signs(Program& program);
 // and multiplied later. Keeps every bit.
 int64_t share_slopes(Program& program);
 
-// A function that alone reads a product's result is computed with it, where there is a row for both. Keeps every
-// bit.
-int64_t attach_functions(Program& program);
-
 // Equal operations on many single numbers become one on a vector of them, level by level. Unless `exact`,
 // sums of several numbers and of products are added up in another order: as reductions and products of
 // matrices where the numbers lie so.

@@ -99,6 +99,17 @@ def norm_grads(g, x, weight, normalized_ndim=1, eps=1e-5, centred=True, bias=Tru
     return laid_out(*found, *[sums] * bias)
 
 
+def norm_grads_add(g, x, weight, more, normalized_ndim=1, **how):
+    grads = norm_grads(g, x, weight, normalized_ndim, **how)
+    grads[: x.size] += np.ravel(more)
+    return grads
+
+
+def slope_product(x1, x2, slope):
+    y = x1 @ x2 * slope
+    return laid_out(y, np.sum(y, tuple(range(y.ndim - 1))))
+
+
 ALONG = [
     (((3, 4),), {}),
     (((3, 4),), {"axis": 0}),
@@ -163,6 +174,37 @@ ROWS = [
         tolerance=32,
         shapes=LAYERS,
         large=(((200, 180), (190, 180), (190,)), {}),
+    ),
+    row(
+        "linear_add",
+        [any_real],
+        lambda x, weight, y, *bias: linear(x, weight, *bias) + y,
+        tolerance=32,
+        shapes=[
+            ((2, 3), (4, 3), (2, 4)),
+            ((2, 5, 3), (4, 3), (2, 5, 4), (4,)),
+            ((3,), (4, 3), (4,), (4,)),
+            ((0, 3), (2, 3), (0, 2), (2,)),
+            ((2, 0), (3, 0), (2, 3)),
+        ],
+        large=(((200, 180), (192, 180), (200, 192), (192,)), {}),
+        errors=[(((2, 3), (4, 3), (4,)), {}, r"y needs shape \(2, 4\); got \(4,\)")],
+    ),
+    row(
+        "slope_product",
+        [any_real],
+        slope_product,
+        dtypes=("float64",),
+        tolerance=64,
+        shapes=[
+            ((2, 3), (3, 4), (2, 4)),
+            ((2, 5, 3), (3, 4), (2, 5, 4)),
+            ((0, 3), (3, 2), (0, 2)),
+            ((2, 0), (0, 3), (2, 3)),
+            ((2, 3), (3, 0), (2, 0)),
+        ],
+        large=(((200, 180), (180, 192), (200, 192)), {}),
+        errors=[(((2, 3), (3, 4), (4,)), {}, r"slope needs shape \(2, 4\); got \(4,\)")],
     ),
     row("softmax", [any_real], softmax, cases=ALONG, large=(WIDE, {})),
     row("softmax_grad", [any_real, positive], softmax_grad, cases=PAIRS, large=(WIDE * 2, {})),
@@ -259,5 +301,20 @@ ROWS = [
             (((0, 4), (0, 4), (4,)), {}),
         ],
         large=(((90, 1100), (90, 1100), (1100,)), {}),
+    ),
+    row(
+        "norm_grads_add",
+        [any_real, any_real, any_real, any_real],
+        norm_grads_add,
+        dtypes=("float64",),
+        tolerance=256,
+        cases=[
+            (((3, 4), (3, 4), (4,), (3, 4)), {}),
+            (((3, 4), (3, 4), (4,), (3, 4)), {"centred": False, "bias": False}),
+            (((2, 3, 4), (2, 3, 4), (3, 4), (2, 3, 4)), TWO),
+            (((0, 4), (0, 4), (4,), (0, 4)), {}),
+        ],
+        large=(((90, 1100), (90, 1100), (1100,), (90, 1100)), {}),
+        errors=[(((3, 4), (3, 4), (4,), (4,)), {}, r"more needs shape \(3, 4\); got \(4,\)")],
     ),
 ]

@@ -419,6 +419,11 @@ def linear(x: ArrayLike, weight: ArrayLike, *bias: ArrayLike) -> Tensor:
     """x @ weight.T + bias for x (..., in), weight (out, in) and, if given, bias (out,)."""
 def linear_relu(x: ArrayLike, weight: ArrayLike, *bias: ArrayLike) -> Tensor:
     """relu(linear(x, weight, bias))."""
+def linear_add(x: ArrayLike, weight: ArrayLike, y: ArrayLike, *bias: ArrayLike) -> Tensor:
+    """linear(x, weight, bias) + y."""
+def slope_product(x1: ArrayLike, x2: ArrayLike, slope: ArrayLike) -> Tensor:
+    """chain_multiply(chain_matmul(x1, x2), slope) for x1 (..., n, k) and x2 (k, m), and its sum
+    over all axes but the last."""
 def softmax(x: ArrayLike, axis: SupportsIndex = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along axis, computed as exp(x - max(x))"""
 def softmax_grad(g: ArrayLike, y: ArrayLike, axis: SupportsIndex = -1) -> Tensor:
@@ -482,6 +487,17 @@ def norm_grads(
 ) -> Tensor:
     """The cotangents of x, weight and, with `bias`, of bias where g is that of layer_norm(x,
     weight, bias), or of rms_norm without `centred`."""
+def norm_grads_add(
+    g: ArrayLike,
+    x: ArrayLike,
+    weight: ArrayLike,
+    more: ArrayLike,
+    normalized_ndim: SupportsIndex = 1,
+    eps: float = 1e-05,
+    centred: bool = True,
+    bias: bool = True,
+) -> Tensor:
+    """norm_grads(g, x, weight) with more, of the shape of x, added to the first."""
 def attention(
     q: ArrayLike, k: ArrayLike, v: ArrayLike, scale: float = 1, is_causal: bool = False
 ) -> Tensor:
