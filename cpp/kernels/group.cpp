@@ -15,6 +15,7 @@ constexpr int64_t slot_bytes = 4096;     // of scratch a value
 constexpr int most_operands = 256;
 constexpr int64_t line = 64;             // bytes that memory gives at a time
 constexpr int64_t near_bytes = 1 << 20;  // that the caches of a core are trusted to hold
+constexpr int64_t asked_bytes = 1024;    // of each stream at a time: more would hold up what is needed now
 constexpr std::size_t most_streams = 8;
 
 // What the next block takes of an array. The processor's own prefetching ends with a page, and stores to
@@ -101,6 +102,7 @@ void TileGroup::prepare() {
     if (streams_.size() < most_streams) streams_.push_back(k);
   }
   if (bytes <= near_bytes) streams_.clear();
+  else block_ = std::min<int64_t>(slot_bytes, asked_bytes * int64_t(members.size())) / widest;
 }
 
 void TileGroup::run() const {

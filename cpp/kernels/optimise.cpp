@@ -69,6 +69,23 @@ struct AdamLoop {
   [[gnu::always_inline]] static void run(T* __restrict p, const T* __restrict g, T* __restrict m,
                                          T* __restrict v, T* __restrict v_max, int64_t n,
                                          const Adam<T>& a) {
+    if (n < asked_from) return update(p, g, m, v, v_max, n, a);
+    constexpr int64_t line = 64 / int64_t(sizeof(T)), piece = 4 * line, ahead = 8 * piece;
+    for (int64_t i = 0, some; i < n; i += some) {
+      some = std::min(piece, n - i);
+      for (int64_t l = i + ahead; l < i + ahead + piece; l += line)
+        for (const T* x : {p, m, v}) __builtin_prefetch(x + l, 1, 2);
+      update(p + i, g + i, m + i, v + i, amsgrad ? v_max + i : v_max, some, a);
+    }
+  }
+
+  // Parameters and moments lie in far memory since the last step, and the processor's own prefetching ends with a page.
+  static constexpr int64_t asked_from = 1 << 12;
+
+  template <class T>
+  [[gnu::always_inline]] static void update(T* __restrict p, const T* __restrict g, T* __restrict m,
+                                            T* __restrict v, T* __restrict v_max, int64_t n,
+                                            const Adam<T>& a) {
     const Adam<T> k = a;
     for (int64_t i = 0; i < n; ++i) {
       const T d = k.sign * g[i] + k.weight_decay * p[i];
