@@ -78,7 +78,7 @@ struct Backward {
   template <int bytes, class T>
   [[gnu::always_inline]] static void run(const T* g, const T* x, const T* weight,
                                          const Normalisation& how, T* out, int64_t rows, T* sums_of_weight,
-                                         T* sums_of_bias) {
+                                         T* sums_of_bias, const T* more) {
     using Row = RowSums<bytes, T>;
     using Vector = typename Row::Vector;
     const int64_t n = how.n;
@@ -106,10 +106,13 @@ struct Backward {
           all<1>(g, x, weight, n, at.mean + r, at.scale + r, mean_h + r, slope + r, out, sums_of_weight, sums_of_bias);
         } else {
           row(g, x, weight, how, at.mean[r], at.scale[r], mean_h[r], slope[r], out);
-          if (!with_sums || all_zero(g, n)) continue;
-          for (int64_t i = 0; i < n; ++i) sums_of_weight[i] += g[i] * ((x[i] - at.mean[r]) * at.scale[r]);
-          for (int64_t i = 0; sums_of_bias && i < n; ++i) sums_of_bias[i] += g[i];
+          const bool asked = with_sums && !all_zero(g, n);
+          for (int64_t i = 0; asked && i < n; ++i) sums_of_weight[i] += g[i] * ((x[i] - at.mean[r]) * at.scale[r]);
+          for (int64_t i = 0; asked && sums_of_bias && i < n; ++i) sums_of_bias[i] += g[i];
         }
+        // As by itself: within the loops above, it would melt into a product.
+        for (int64_t i = 0; more && i < some * n; ++i) out[i] += more[i];
+        if (more) more += some * n;
       }
     }
   }
@@ -190,13 +193,6 @@ struct WeightBackward {
   }
 };
 
-struct AddTo {
-  template <int bytes, class T>
-  [[gnu::always_inline]] static void run(T* x, const T* y, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) x[i] += y[i];
-  }
-};
-
 Array contiguous(const Array& x) { return x.is_contiguous() ? x : contiguous_copy(x); }
 
 // f(TypeTag<T>) for the two float types.
@@ -250,9 +246,9 @@ void normalise_grad(const Array& g, const Array& x, const Array* weight, const N
   for_floats(out.dtype(), [&]<class T>(TypeTag<T>) {
     parallel::parallel_for(out.size() / how.n, rows_a_task(how.n), [&](int64_t begin, int64_t end) {
       const T* scales = weight ? w.data<T>() : nullptr;
-      for_isa<Backward<false>, const T*, const T*, const T*, const Normalisation&, T*, int64_t, T*, T*>(
+      for_isa<Backward<false>, const T*, const T*, const T*, const Normalisation&, T*, int64_t, T*, T*, const T*>(
           seed.data<T>() + begin * how.n, from.data<T>() + begin * how.n, scales, how,
-          out.data<T>() + begin * how.n, end - begin, nullptr, nullptr);
+          out.data<T>() + begin * how.n, end - begin, nullptr, nullptr, nullptr);
     });
   });
 }
@@ -266,11 +262,9 @@ void normalise_grads(const Array& g, const Array& x, const Array& weight, const 
   for_floats(out.dtype(), [&]<class T>(TypeTag<T>) {
     std::vector<T> sums(std::size_t(kinds * n));
     sum_in_parts(x.size() / n, kinds * n, rows_a_task(n), sums.data(), [&](int64_t begin, int64_t end, T* own) {
-      T* part = out.data<T>() + begin * n;
-      for_isa<Backward<true>, const T*, const T*, const T*, const Normalisation&, T*, int64_t, T*, T*>(
-          seed.data<T>() + begin * n, from.data<T>() + begin * n, w.data<T>(), how, part, end - begin, own,
-          bias_out ? own + n : nullptr);
-      if (more) for_isa<AddTo, T*, const T*>(part, added.data<T>() + begin * n, (end - begin) * n);  // while it is near
+      for_isa<Backward<true>, const T*, const T*, const T*, const Normalisation&, T*, int64_t, T*, T*, const T*>(
+          seed.data<T>() + begin * n, from.data<T>() + begin * n, w.data<T>(), how, out.data<T>() + begin * n,
+          end - begin, own, bias_out ? own + n : nullptr, more ? added.data<T>() + begin * n : nullptr);
     });
     std::copy_n(sums.data(), n, weight_out.data<T>());
     if (bias_out) std::copy_n(sums.data() + n, n, bias_out->data<T>());
