@@ -2,11 +2,13 @@
 // for it, with everything it calls inlined; the rest of the library is plain x86-64 (or aarch64).
 #pragma once
 
-// Attributes cannot be named by anything but a macro. `prefer-vector-width` asks for full registers.
+// Attributes cannot be named by anything but a macro. `prefer-vector-width` asks for full registers; `prfchw`, which
+// processors of these sets carry out or pass over, for lines that are about to be written as our own: one that
+// another core has, too, would be asked for twice.
 #if defined(__x86_64__)
-#define WENGERT_AVX2 [[gnu::target("avx2,fma,bmi2"), gnu::flatten]]
-#define WENGERT_AVX512                                                                          \
-  [[gnu::target("avx2,fma,bmi2,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512"),    \
+#define WENGERT_AVX2 [[gnu::target("avx2,fma,bmi2,prfchw"), gnu::flatten]]
+#define WENGERT_AVX512                                                                               \
+  [[gnu::target("avx2,fma,bmi2,prfchw,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512"), \
     gnu::flatten]]
 #else
 #define WENGERT_AVX2
