@@ -54,6 +54,10 @@ def sliced(x, w, y):
     return nn.functional.linear(x, w) + y[::2]
 
 
+def turned(x, w, y):
+    return nn.functional.linear(x, w) + y.T
+
+
 def read_twice(x, w, y):
     z = nn.functional.linear(x, w)
     return z + y, z
@@ -68,13 +72,14 @@ def to_itself(x, w, y):
     return z + z
 
 
-@pytest.mark.parametrize("f", [sliced, read_twice, broadcast, to_itself])
+@pytest.mark.parametrize("f", [sliced, turned, read_twice, broadcast, to_itself])
 def test_what_is_no_such_sum_stays_what_it_is(f):
     rows = 256 if f is sliced else 128
     x, w, y = normal(128, 64), normal(128, 64), normal(rows, 128)
     step = wg.compile(f)
     for _ in range(2):
         same_but_for_nan(step(x, w, y), f(x, w, y))
+    assert "linear_add" not in names(step, x, w, y)
 
 
 def mlp(x, w1, b1, w2):
@@ -103,15 +108,43 @@ def test_cotangents_take_slopes_and_biases_on_their_way(threads, shape):
 
 
 @fuses
-def test_the_bits_do_not_depend_on_threads():
-    args = normal(2048, 256), normal(512, 256), normal(512), normal(256, 512)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(512, 128, 128), (2100, 96, 320), (4096, 64, 512)], ids=str)
+def test_the_bits_do_not_depend_on_threads(dtype, shape):
+    m, k, n = shape
+    args = [normal(*s, dtype=dtype) for s in ((m, k), (k, n), (m, n))]
     results = []
     for threads in (1, 2):
         wg.set_num_threads(threads)
-        results.append(wg.compile(wg.grad(mlp, argnums=(0, 1, 2, 3)))(*args))
-    # The parts of a sum over rows depend on the shape alone, but one thread does not part them.
-    same_but_for_nan(results[0][:2], results[1][:2])
-    np.testing.assert_allclose(results[0][2].numpy(), results[1][2].numpy(), rtol=1e-5, atol=1e-3)
+        results.append(ops.slope_product(*args))
+    same_but_for_nan(*results)
+
+
+@fuses
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_no_product_keeps_denormals(dtype):
+    """Neither a small summand nor a small slope is taken for 0, as the product's factors are."""
+    tiny, big = np.finfo(dtype).tiny, dtype(1e15)
+    x, w = wg.zeros((256, 128), dtype=wg.tensor(big).dtype), normal(128, 128, dtype=dtype)
+    y = wg.tensor(np.full((256, 128), tiny / 8, dtype))
+    b = wg.tensor(np.full(128, 1.5 * tiny, dtype))
+
+    def residual(x, w, y):
+        return nn.functional.linear(x, w) + y, nn.functional.linear(x, w, b) - tiny
+
+    step = wg.compile(residual, exact=True)
+    for _ in range(2):
+        same_but_for_nan(step(x, w, y), residual(x, w, y))
+    assert (step(x, w, y)[0].numpy() > 0).all()
+
+    def slopes(h):
+        return wg.sum(nn.functional.linear(h * y, w * big) * big)
+
+    f = wg.grad(slopes)
+    step = wg.compile(f)
+    for _ in range(2):
+        np.testing.assert_allclose(step(x).numpy(), f(x).numpy(), rtol=1e-5)
+    assert step(x).numpy().all() and "slope_product" in names(step, x)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -374,7 +374,9 @@ template <class T>
   // Without a row the bits are those of `gemm`, which leaves the last tiles to BLAS where they are narrow.
   if (!ending.row && !tiles_are_panels(a, n, tile)) return false;
   if (ending.joins() && !tiles_join(a, n, tile)) return false;
+  const int64_t rows_apart = tile.rows;  // sums have the bits that threads would leave
   tile = tiles_of_thread(a, n, tile);
+  if (ending.sums) tile.rows = rows_apart;
   const int64_t across = (n - 1) / tile.cols + 1, down = (m - 1) / tile.rows + 1;
   thread_local std::vector<double> room;  // kept: a replay takes no memory
   room.assign(ending.sums && down > 1 ? std::size_t(down * n) : 0, 0.0);

@@ -30,8 +30,26 @@ class FlushDenormals {
   }
 
 #if defined(__x86_64__)
- private:
   static constexpr unsigned flush = 0x8040;  // FTZ and DAZ
+
+ private:
+  unsigned before_;
+#endif
+};
+
+// Within one of those: while one of these lives, numbers are what they are again.
+class KeepDenormals {
+ public:
+#if defined(__x86_64__)
+  KeepDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ & ~FlushDenormals::flush); }
+  ~KeepDenormals() { _mm_setcsr(before_); }
+#else
+  KeepDenormals() {}
+#endif
+  KeepDenormals(const KeepDenormals&) = delete;
+
+#if defined(__x86_64__)
+ private:
   unsigned before_;
 #endif
 };

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/denormals.h"
 #include "kernels/isa.h"
 
 namespace wengert::kernels {
@@ -31,6 +32,36 @@ struct Asker {
 
 // What lies as c does and is joined with its numbers.
 enum class With { nothing, plus, times };
+
+// Joins rows of a panel's columns with `other`, and adds them to the sums of the columns. Out of line, as what is not part
+// of the product keeps its denormals: no other arithmetic may be moved here.
+template <class T, With with, int rows>
+[[gnu::noinline]] WENGERT_AVX512 void join(T* c, const T* other, int64_t stride, double* columns) {
+  typedef T Vector [[gnu::vector_size(64)]];
+  typedef T Eight [[gnu::vector_size(8 * sizeof(T))]];
+  typedef double Wide [[gnu::vector_size(64)]];
+  constexpr int64_t width = 64 / int64_t(sizeof(T));
+  const KeepDenormals keep;
+  for (int64_t j = 0; j < panel_columns<T>; j += width) {
+    Vector all = {};
+    for (int r = 0; r < rows; ++r) {
+      Vector own, more;
+      std::memcpy(&own, c + r * stride + j, sizeof(own));
+      std::memcpy(&more, other + r * stride + j, sizeof(more));
+      own = with == With::plus ? own + more : own * more;
+      std::memcpy(c + r * stride + j, &own, sizeof(own));
+      if constexpr (with == With::times) all = r == 0 ? own : all + own;
+    }
+    for (int64_t l = 0; with == With::times && l < width; l += 8) {
+      Wide total;
+      Eight eight;
+      std::memcpy(&total, columns + j + l, sizeof(total));
+      std::memcpy(&eight, reinterpret_cast<const T*>(&all) + l, sizeof(eight));
+      total += __builtin_convertvector(eight, Wide);
+      std::memcpy(columns + j + l, &total, sizeof(total));
+    }
+  }
+}
 
 template <class T, By by, With with, int rows, bool copies>
 struct Strip {
@@ -92,40 +123,9 @@ struct Strip {
     if (ending.rectify)
       for (int r = 0; r < rows; ++r)
         for (int v = 0; v < vectors; ++v) sums[r][v] = sums[r][v] <= 0 ? Vector{} : sums[r][v];
-    if constexpr (with != With::nothing) join(sums, other, p.c_row);
-    if constexpr (with == With::times) add_up(sums, ending.sums);
     for (int r = 0; r < rows; ++r)
       for (int v = 0; v < vectors; ++v) std::memcpy(c + r * p.c_row + v * width, &sums[r][v], sizeof(Vector));
-  }
-
-  [[gnu::always_inline]] static void join(Sums& sums, const T* other, int64_t stride) {
-    for (int r = 0; r < rows; ++r)
-      for (int v = 0; v < vectors; ++v) {
-        Vector own;
-        std::memcpy(&own, other + r * stride + v * width, sizeof(own));
-        sums[r][v] = with == With::plus ? sums[r][v] + own : sums[r][v] * own;
-      }
-  }
-
-  [[gnu::always_inline]] static void add_up(const Sums& sums, double* columns) {
-    typedef double Wide [[gnu::vector_size(64)]];
-    constexpr int parts = 8 / int(sizeof(T)) * int(sizeof(Vector) / 64);  // a vector's numbers as doubles
-    for (int v = 0; v < vectors; ++v) {
-      Vector own = sums[0][v];
-      for (int r = 1; r < rows; ++r) own += sums[r][v];
-      for (int part = 0; part < parts; ++part, columns += 8) {
-        Wide all;
-        std::memcpy(&all, columns, sizeof(all));
-        if constexpr (sizeof(T) == 8) {
-          all += own;
-        } else {
-          Eight eight;
-          std::memcpy(&eight, reinterpret_cast<const T*>(&own) + 8 * part, sizeof(eight));
-          all += __builtin_convertvector(eight, Wide);
-        }
-        std::memcpy(columns, &all, sizeof(all));
-      }
-    }
+    if constexpr (with != With::nothing) join<T, with, rows>(c, other, p.c_row, ending.sums);
   }
 
   [[gnu::always_inline]] static void term(Sums& sums, const T* a, const T* b) {

@@ -75,8 +75,8 @@ int64_t place_sums(Program& program) {
 class Attacher {
  public:
   Attacher(Program& program, bool exact)
-      : program_(program), exact_(exact), readers_(count_readers(program)), makers_(program.types.size(), SIZE_MAX),
-        gone_(program.steps.size(), false) {}
+      : program_(program), exact_(exact), arrays_(lay_out(program)), readers_(count_readers(program)),
+        makers_(program.types.size(), SIZE_MAX), gone_(program.steps.size(), false) {}
 
   int64_t run() {
     int64_t count = 0;
@@ -111,7 +111,9 @@ class Attacher {
     SmallVector<ValueId, 3> ins = first.ins;
     if (step.ins.size() == 2) {
       const ValueId other = step.ins[1 - i];
-      if (!(program_.types[std::size_t(other)] == program_.types[std::size_t(step.outs[0])])) return false;
+      if (!(program_.types[std::size_t(other)] == program_.types[std::size_t(step.outs[0])]) ||
+          !arrays_[std::size_t(other)].is_contiguous())
+        return false;
       ins.insert(found->third, other);
     }
     for (std::size_t k = 1; k < first.outs.size(); ++k) step.outs.push_back(first.outs[k]);
@@ -140,7 +142,9 @@ class Attacher {
     const Type own{type.dtype, {type.shape.back()}};
     for (std::size_t r = s + 1; r < program_.steps.size(); ++r) {
       const Step& reader = program_.steps[r];
-      if (reader.op->fold != kernels::Fold::sum || reader.own_op || gone_[r] || reader.ins[0] != x) continue;
+      if (reader.op->fold != kernels::Fold::sum || reader.own_op || gone_[r] || reader.ins[0] != x ||
+          reader.region != program_.steps[s].region || reader.constant != program_.steps[s].constant)
+        continue;
       const std::size_t axes = reader.attrs.ints("axis").size();
       if (!(program_.types[std::size_t(reader.outs[0])] == own) || axes + 1 != type.shape.size()) continue;
       const Ints& over = reader.attrs.ints("axis");
@@ -153,6 +157,7 @@ class Attacher {
 
   Program& program_;
   const bool exact_;
+  const std::vector<Array> arrays_;
   std::vector<int32_t> readers_;
   std::vector<std::size_t> makers_;  // of each value that has functions behind it
   std::vector<bool> gone_;
