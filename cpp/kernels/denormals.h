@@ -37,20 +37,20 @@ class FlushDenormals {
 #endif
 };
 
-// Within one of those: while one of these lives, numbers are what they are again.
-class KeepDenormals {
+// Between these two, within one of those, numbers are what they are again: for arithmetic on what is read and written
+// there. What only passes in registers, a compiler may move out.
+class DenormalsKept {
  public:
 #if defined(__x86_64__)
-  KeepDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ & ~FlushDenormals::flush); }
-  ~KeepDenormals() { _mm_setcsr(before_); }
-#else
-  KeepDenormals() {}
-#endif
-  KeepDenormals(const KeepDenormals&) = delete;
+  DenormalsKept() : before_(_mm_getcsr()), kept_(before_ & ~FlushDenormals::flush) {}
+  [[gnu::always_inline]] void begin() const { asm volatile("ldmxcsr %0" : : "m"(kept_) : "memory"); }
+  [[gnu::always_inline]] void end() const { asm volatile("ldmxcsr %0" : : "m"(before_) : "memory"); }
 
-#if defined(__x86_64__)
  private:
-  unsigned before_;
+  unsigned before_, kept_;
+#else
+  void begin() const {}
+  void end() const {}
 #endif
 };
 

@@ -33,36 +33,6 @@ struct Asker {
 // What lies as c does and is joined with its numbers.
 enum class With { nothing, plus, times };
 
-// Joins rows of a panel's columns with `other`, and adds them to the sums of the columns. Out of line, as what is not part
-// of the product keeps its denormals: no other arithmetic may be moved here.
-template <class T, With with, int rows>
-[[gnu::noinline]] WENGERT_AVX512 void join(T* c, const T* other, int64_t stride, double* columns) {
-  typedef T Vector [[gnu::vector_size(64)]];
-  typedef T Eight [[gnu::vector_size(8 * sizeof(T))]];
-  typedef double Wide [[gnu::vector_size(64)]];
-  constexpr int64_t width = 64 / int64_t(sizeof(T));
-  const KeepDenormals keep;
-  for (int64_t j = 0; j < panel_columns<T>; j += width) {
-    Vector all = {};
-    for (int r = 0; r < rows; ++r) {
-      Vector own, more;
-      std::memcpy(&own, c + r * stride + j, sizeof(own));
-      std::memcpy(&more, other + r * stride + j, sizeof(more));
-      own = with == With::plus ? own + more : own * more;
-      std::memcpy(c + r * stride + j, &own, sizeof(own));
-      if constexpr (with == With::times) all = r == 0 ? own : all + own;
-    }
-    for (int64_t l = 0; with == With::times && l < width; l += 8) {
-      Wide total;
-      Eight eight;
-      std::memcpy(&total, columns + j + l, sizeof(total));
-      std::memcpy(&eight, reinterpret_cast<const T*>(&all) + l, sizeof(eight));
-      total += __builtin_convertvector(eight, Wide);
-      std::memcpy(columns + j + l, &total, sizeof(total));
-    }
-  }
-}
-
 template <class T, By by, With with, int rows, bool copies>
 struct Strip {
   typedef T Vector [[gnu::vector_size(64)]];
@@ -72,7 +42,7 @@ struct Strip {
   static constexpr int64_t row = by == By::rows ? copied_row<T> : 1, col = by == By::rows ? 1 : strip_rows;  // of the copy
   using Sums = Vector[rows][vectors];
 
-  [[gnu::always_inline]] static void run(const Strips<T>& p, int64_t i, Asker& asker) {
+  [[gnu::always_inline]] static void run(const Strips<T>& p, int64_t i, Asker& asker, const DenormalsKept& kept) {
     Sums sums = {};
     T* c = p.c + i * p.c_row;
     const blas::Ending<T>& ending = p.ending;
@@ -123,9 +93,36 @@ struct Strip {
     if (ending.rectify)
       for (int r = 0; r < rows; ++r)
         for (int v = 0; v < vectors; ++v) sums[r][v] = sums[r][v] <= 0 ? Vector{} : sums[r][v];
+    if constexpr (with != With::nothing) kept.begin(), join(sums, other, p.c_row);
+    if constexpr (with == With::times) add_up(sums, ending.sums);
     for (int r = 0; r < rows; ++r)
       for (int v = 0; v < vectors; ++v) std::memcpy(c + r * p.c_row + v * width, &sums[r][v], sizeof(Vector));
-    if constexpr (with != With::nothing) join<T, with, rows>(c, other, p.c_row, ending.sums);
+    if constexpr (with != With::nothing) kept.end();
+  }
+
+  [[gnu::always_inline]] static void join(Sums& sums, const T* other, int64_t stride) {
+    for (int r = 0; r < rows; ++r)
+      for (int v = 0; v < vectors; ++v) {
+        Vector own;
+        std::memcpy(&own, other + r * stride + v * width, sizeof(own));
+        sums[r][v] = with == With::plus ? sums[r][v] + own : sums[r][v] * own;
+      }
+  }
+
+  [[gnu::always_inline]] static void add_up(const Sums& sums, double* columns) {
+    typedef double Wide [[gnu::vector_size(64)]];
+    for (int v = 0; v < vectors; ++v) {
+      Vector all = sums[0][v];
+      for (int r = 1; r < rows; ++r) all += sums[r][v];
+      for (int64_t l = 0; l < width; l += 8, columns += 8) {
+        Wide total;
+        Eight eight;
+        std::memcpy(&total, columns, sizeof(total));
+        std::memcpy(&eight, reinterpret_cast<const T*>(&all) + l, sizeof(eight));
+        total += __builtin_convertvector(eight, Wide);
+        std::memcpy(columns, &total, sizeof(total));
+      }
+    }
   }
 
   [[gnu::always_inline]] static void term(Sums& sums, const T* a, const T* b) {
@@ -142,13 +139,14 @@ template <class T, By by, With with>
 WENGERT_AVX512 void all_strips(const Strips<T>& p) {
   const int64_t lines = p.ahead.runs * p.ahead.lines, times = p.m / strip_rows * (p.terms / group);
   Asker asker{p.ahead.from, p.ahead.lines, p.ahead.stride, 0, lines, times ? (lines + times - 1) / times : 0};
+  const DenormalsKept kept;  // by what is no product
   int64_t i = 0;
   for (; i + strip_rows <= p.m; i += strip_rows) {
-    if (p.first && i + 2 * strip_rows <= p.m) Strip<T, by, with, strip_rows, true>::run(p, i, asker);
-    else Strip<T, by, with, strip_rows, false>::run(p, i, asker);
+    if (p.first && i + 2 * strip_rows <= p.m) Strip<T, by, with, strip_rows, true>::run(p, i, asker, kept);
+    else Strip<T, by, with, strip_rows, false>::run(p, i, asker, kept);
   }
-  if (i + 4 <= p.m) Strip<T, by, with, 4, false>::run(p, i, asker), i += 4;
-  for (; i < p.m; ++i) Strip<T, by, with, 1, false>::run(p, i, asker);
+  if (i + 4 <= p.m) Strip<T, by, with, 4, false>::run(p, i, asker, kept), i += 4;
+  for (; i < p.m; ++i) Strip<T, by, with, 1, false>::run(p, i, asker, kept);
 }
 
 template <class T, By by>
