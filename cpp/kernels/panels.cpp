@@ -25,8 +25,7 @@ struct CopyRows {
   [[gnu::always_inline]] static void run(const T* from, int64_t stride, int64_t rows, T* to) {
     typedef T Vector [[gnu::vector_size(bytes)]];
     for (int64_t p = 0; p < rows; ++p, from += stride, to += columns<T>) {
-      __builtin_prefetch(from + 16 * stride);
-      __builtin_prefetch(from + 16 * stride + columns<T> / 2);
+      for (int64_t j = 0; j < columns<T>; j += 64 / int64_t(sizeof(T))) __builtin_prefetch(to + 8 * columns<T> + j, 1, 3);
       for (int64_t j = 0; j < columns<T>; j += bytes / int64_t(sizeof(T))) {
         Vector v;
         std::memcpy(&v, from + j, sizeof(v));
@@ -58,6 +57,15 @@ Ahead lines_of_panel(const blas::ConstMatrix<T>& b, int64_t j, int64_t first) {
   const auto lines = [](int64_t count) { return (count * int64_t(sizeof(T)) + 63) / 64; };
   return b.col_stride == 1 ? Ahead{from, terms, lines(cols), b.row_stride * int64_t(sizeof(T))}
                            : Ahead{from, cols, lines(terms), b.col_stride * int64_t(sizeof(T))};
+}
+
+// Those of the rows that are copied before the first strip: of the terms from `first` on.
+template <class T>
+Ahead lines_of_strip(const blas::ConstMatrix<T>& a, int64_t first, int64_t terms) {
+  const auto* from = reinterpret_cast<const std::byte*>(a.data + first * a.col_stride);
+  constexpr int64_t line = 64 / int64_t(sizeof(T));
+  return a.row_stride == 1 ? Ahead{from, terms, 1, a.col_stride * int64_t(sizeof(T))}
+                           : Ahead{from, strip_rows, (terms + line - 1) / line, a.row_stride * int64_t(sizeof(T))};
 }
 
 // The last panel, whose columns end in the middle of a vector: rows of c go through a copy.
@@ -153,30 +161,44 @@ blas::Ending<T> part_of(const blas::Ending<T>& ending, bool first, bool last) {
   return own;
 }
 
+// The pass that copies takes fewer terms at a time: its panel, two strips, and what the second is copied from are to lie
+// in the first-level cache together.
+constexpr int64_t copied_terms = most_terms / 2;
+
+template <class T>
+int64_t place_of_term(const blas::ConstMatrix<T>& a, int64_t p) {
+  return a.row_stride == 1 ? p * strip_rows : p;
+}
+
 template <class T>
 void panel_product(const blas::ConstMatrix<T>& a, const blas::ConstMatrix<T>& b, bool add,
                    const blas::Ending<T>& ending, const blas::Matrix<T>& c) {
   alignas(64) T panel[most_terms * columns<T>];
   const bool copies = copy_pays<T>(c.cols) || ending.joins();  // strips alone join
   T* copied = copies && (a.row_stride == 1 || a.col_stride == 1) ? room_for_rows<T>() : nullptr;
-  ask(lines_of_panel<T>(b, 0, 0));  // nobody has asked for the first
   for (int64_t top = 0; top < a.rows; top += most_rows<T>) {
     const int64_t rows = std::min(most_rows<T>, a.rows - top);
     for (int64_t first = 0; first < a.cols; first += most_terms) {
       const int64_t terms = std::min(most_terms, a.cols - first), end = first + terms;
-      const Block<T> block{.a = {a.data + top * a.row_stride + first * a.col_stride, rows, terms, a.row_stride, a.col_stride},
-                           .c = {c.data + top * c.row_stride, rows, c.cols, c.row_stride, 1}, .copied = copied,
-                           .add = add || first > 0,
-                           .ending = part_of(ending.at(top, 0, c.row_stride), first == 0, end == a.cols)};
-      if (copied) begin_copy(block.a, copied);
+      const blas::ConstMatrix<T> part{a.data + top * a.row_stride, rows, a.cols, a.row_stride, a.col_stride};
       for (int64_t j = 0; j < c.cols; j += columns<T>) {
         const int64_t cols = std::min(columns<T>, c.cols - j);
-        copy_panel<T>({b.data + first * b.row_stride + j * b.col_stride, terms, cols, b.row_stride, b.col_stride}, panel);
         const bool last = j + cols == c.cols;
         const Ahead ahead = !last ? lines_of_panel<T>(b, j + cols, first)
                             : end < a.cols ? lines_of_panel<T>(b, 0, end)
                             : top + rows < a.rows ? lines_of_panel<T>(b, 0, 0) : Ahead{};
-        multiply_panel<T>(block, j, cols, panel, ahead);
+        const int64_t most = copied && j == 0 ? copied_terms : most_terms;
+        for (int64_t p = first, count; p < end; p += count) {
+          count = std::min(most, end - p);
+          const bool add_here = add || p > 0;
+          const Block<T> block{.a = {a.data + top * a.row_stride + p * a.col_stride, rows, count, a.row_stride, a.col_stride},
+                               .c = {c.data + top * c.row_stride, rows, c.cols, c.row_stride, 1},
+                               .copied = copied ? copied + place_of_term<T>(a, p - first) : nullptr, .add = add_here,
+                               .ending = part_of(ending.at(top, 0, c.row_stride), p == 0, p + count == a.cols)};
+          if (copied && j == 0) begin_copy(block.a, block.copied);
+          copy_panel<T>({b.data + p * b.row_stride + j * b.col_stride, count, cols, b.row_stride, b.col_stride}, panel);
+          multiply_panel<T>(block, j, cols, panel, p + count == end ? ahead : lines_of_strip<T>(part, p + count, end - p - count));
+        }
       }
     }
   }

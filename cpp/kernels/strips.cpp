@@ -136,7 +136,8 @@ struct Strip {
 };
 
 template <class T, By by, With with>
-WENGERT_AVX512 void all_strips(const Strips<T>& p) {
+WENGERT_AVX512 void all_strips(const Strips<T>& given) {
+  const Strips<T> p = given;  // in registers: no store may change it
   const int64_t lines = p.ahead.runs * p.ahead.lines, times = p.m / strip_rows * (p.terms / group);
   Asker asker{p.ahead.from, p.ahead.lines, p.ahead.stride, 0, lines, times ? (lines + times - 1) / times : 0};
   const DenormalsKept kept;  // by what is no product
