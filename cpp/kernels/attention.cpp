@@ -240,15 +240,16 @@ struct AllFinite {
     constexpr int64_t width = bytes / int64_t(sizeof(T));
     Bits probe = {};  // x - x is 0, or NaN; bits are joined in one cycle, where a sum takes four
     T rest = 0;
-    int64_t c = 0;
-    for (; c + width <= rows.cols; c += width)
-      for (int64_t i = 0; i < rows.rows; ++i) {
+    for (int64_t i = 0; i < rows.rows; ++i) {
+      const T* row = rows.data + i * rows.row_stride;
+      int64_t c = 0;
+      for (; c + width <= rows.cols; c += width) {
         Vector v;
-        std::memcpy(&v, rows.data + i * rows.row_stride + c, sizeof(v));
+        std::memcpy(&v, row + c, sizeof(v));
         probe |= Bits(v - v);
       }
-    for (; c < rows.cols; ++c)
-      for (int64_t i = 0; i < rows.rows; ++i) rest += rows.data[i * rows.row_stride + c] * T(0);
+      for (; c < rows.cols; ++c) rest += row[c] * T(0);
+    }
     math::detail::Bits<T> found[width], any = 0;
     std::memcpy(found, &probe, sizeof(found));
     for (int l = 0; l < width; ++l) any |= found[l];
@@ -277,7 +278,6 @@ struct ForwardRoom {
   void fit(const Forward<T>& f) {
     queries.fit(f.q.cols * tile);
     scores.fit(tile * tile);
-    sums.fit(tile * padded<T>(f.v.cols));
   }
 };
 
@@ -315,17 +315,33 @@ void attend_alone(const Forward<T>& f, int64_t i) {
       out[c] += weights[std::size_t(j)] / mass * f.v.data[j * f.v.row_stride + c * f.v.col_stride];
 }
 
+// Where sums over the rows of a result are made: in place where rows are whole vectors, else in `room`.
+template <class T>
+blas::Matrix<T> sums_of(const blas::Matrix<T>& result, Room<T>& room) {
+  if (result.cols % granule<T> == 0) return result;
+  const int64_t stride = padded<T>(result.cols);
+  room.fit(result.rows * stride);
+  return {room.data(), result.rows, result.cols, stride, 1};
+}
+
+template <class T>
+void clear_rows(const blas::Matrix<T>& x, int64_t first) {
+  for (int64_t i = first; i < x.rows; ++i) std::fill_n(x.data + i * x.row_stride, x.cols, T(0));
+}
+
 template <class T>
 void attend(const Forward<T>& f, int64_t first, ForwardRoom<T>& room) {
   const int64_t count = std::min(tile, f.q.rows - first), width = f.v.cols,
                 stride = padded<T>(width);
+  const blas::Matrix<T> out{f.out.data + first * f.out.row_stride, count, width, f.out.row_stride, 1},
+      sums = sums_of(out, room.sums);
   const int64_t columns = (count + lanes<T> - 1) / lanes<T> * lanes<T>;
   const int64_t keys = keys_seen(f.how, f.k.rows, first + count - 1);
-  T *scores = room.scores.data(), *sums = room.sums.data();
+  T* scores = room.scores.data();
   turn(f.q, first, T(f.how.scale), room.queries.data());
   std::fill_n(room.most, tile, minus_infinity<T>);
   std::fill_n(room.mass, tile, T(0));
-  if (keys == 0) std::fill_n(sums, tile * stride, T(0));
+  if (keys == 0) clear_rows(sums, 0);
   for (int64_t start = 0; start < keys; start += tile) {
     const int64_t n = std::min(tile, keys - start);
     const bool diagonal = f.how.is_causal && start == first;
@@ -336,16 +352,15 @@ void attend(const Forward<T>& f, int64_t first, ForwardRoom<T>& room) {
     for_isa<Weigh, T*, int64_t, int64_t, bool, T*, T*, T*>(scores, n, columns, diagonal, room.most,
                                                            room.mass, room.kept);
     for (int64_t i = 0; start > 0 && i < count; ++i)
-      for (int64_t c = 0; c < stride; ++c) sums[i * stride + c] *= room.kept[i];
+      for (int64_t c = 0; c < width; ++c) sums.data[i * sums.row_stride + c] *= room.kept[i];
     const Rows<T> values(f.v, start, n, room.values);
     small_product<T>({.a = scores, .a_row = 1, .a_col = tile, .b = values.data,
-                      .b_row = values.stride, .c = sums, .c_row = stride, .m = count, .n = stride,
+                      .b_row = values.stride, .c = sums.data, .c_row = sums.row_stride, .m = count, .n = stride,
                       .k = n, .add = start > 0,
                       .band = diagonal ? Band::terms_to_row : Band::whole});
   }
-  const blas::Matrix<T> out{f.out.data + first * f.out.row_stride, count, width, f.out.row_stride, 1};
   for_isa<Finish, T*, int64_t, const T*, const T*, const blas::Matrix<T>&, T*>(
-      sums, stride, room.most, room.mass, out, f.lse + first);
+      sums.data, sums.row_stride, room.most, room.mass, out, f.lse + first);
   if (!all_finite<T>(out))
     for (int64_t i = first; i < first + count; ++i) attend_alone(f, i);
 }
@@ -360,22 +375,16 @@ struct Backward {
 
 template <class T>
 struct BackwardRoom {
-  Room<T> queries, seeds, outs, scores, slopes, dq, dk, dv, rows_q, rows_k, rows_g;
+  Room<T> queries, seeds, scores, slopes, dq, dk, dv, rows_q, rows_k, rows_g;
   T base[tile], drop[tile];
 
   void fit(const Forward<T>& f) {
     queries.fit(f.q.cols * tile);
     seeds.fit(f.v.cols * tile);
-    outs.fit(f.v.cols * tile);
-    scores.fit(tile * tile);
+    scores.fit(tile * std::max(tile, f.v.cols));
     slopes.fit(tile * tile);
   }
 };
-
-template <class T>
-void clear_rows(const blas::Matrix<T>& x, int64_t first) {
-  for (int64_t i = first; i < x.rows; ++i) std::fill_n(x.data + i * x.row_stride, x.cols, T(0));
-}
 
 // Term by term, as attend_alone.
 template <class T>
@@ -407,14 +416,6 @@ void pull_alone(const Backward<T>& b) {
   }
 }
 
-// Where sums over the rows of a result are made: in place where rows are whole vectors, else in `room`.
-template <class T>
-blas::Matrix<T> sums_of(const blas::Matrix<T>& result, Room<T>& room) {
-  if (result.cols % granule<T> == 0) return result;
-  const int64_t stride = padded<T>(result.cols);
-  room.fit(result.rows * stride);
-  return {room.data(), result.rows, result.cols, stride, 1};
-}
 template <class T>
 void put_back(const blas::Matrix<T>& sums, const blas::Matrix<T>& result) {
   if (sums.data == result.data) return;
@@ -455,14 +456,15 @@ void pull(const Backward<T>& b, const Backward<T>* next, BackwardRoom<T>& room) 
     const int64_t count = std::min(tile, f.q.rows - first);
     const int64_t columns = (count + lanes<T> - 1) / lanes<T> * lanes<T>;
     const int64_t keys = keys_seen(f.how, f.k.rows, first + count - 1);
-    turn(f.q, first, T(f.how.scale), room.queries.data());
+    T* outs = scores;  // until those are made
     turn(b.g, first, T(1), room.seeds.data());
-    turn(b.out, first, T(1), room.outs.data());
+    turn(b.out, first, T(1), outs);
     const Rows<T> queries(f.q, first, count, room.rows_q), seeds(b.g, first, count, room.rows_g);
     fill_tile(b.lse + first, count, room.base);
     for (T& lse : room.base) lse = lse == minus_infinity<T> ? T(0) : lse;
     fill_tile(b.g_lse ? b.g_lse + first : nullptr, b.g_lse ? count : 0, room.drop);
-    for_isa<Dots, const T*, const T*, int64_t, T*>(room.seeds.data(), room.outs.data(), width, room.drop);
+    for_isa<Dots, const T*, const T*, int64_t, T*>(room.seeds.data(), outs, width, room.drop);
+    turn(f.q, first, T(f.how.scale), room.queries.data());
     for (int64_t start = 0; start < keys; start += tile) {
       const int64_t n = std::min(tile, keys - start);
       const bool diagonal = f.how.is_causal && start == first;
