@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -12,14 +13,17 @@ import wengert as wg
 ENDLESS = 1 << 40
 
 
-@pytest.fixture
+@contextmanager
 def interrupted_soon() -> Iterator[None]:
     """The signal of a timer, which like Ctrl-C needs no Python thread to come, interrupts."""
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.05)
-    yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def long_scan(x: wg.Tensor) -> wg.Tensor:
@@ -56,20 +60,18 @@ CALLS: dict[str, Callable[[wg.Tensor], object]] = {
 }
 
 
-@pytest.mark.usefixtures("interrupted_soon")
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
 @pytest.mark.parametrize("name", CALLS)
 def test_a_long_loop_can_be_interrupted(name: str, compiled: bool) -> None:
     """What it made is gone, and the next call is right."""
     f = wg.compile(CALLS[name]) if compiled else CALLS[name]
     x = wg.tensor([0.5, 1.0])
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_soon():
         f(x)
     y, _ = wg.scan(lambda c, _: (wg.sin(c), c), x, None, length=2)
     np.testing.assert_allclose(y, np.sin(np.sin([0.5, 1.0])), rtol=1e-6)
 
 
-@pytest.mark.usefixtures("interrupted_soon")
 def test_run_ends_after_a_whole_step() -> None:
     a, b = wg.tensor(0), wg.tensor(0)
 
@@ -79,7 +81,7 @@ def test_run_ends_after_a_whole_step() -> None:
         b.assign(b + 1)
 
     step()
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_soon():
         step.run(steps=ENDLESS)
     count = a.item()
     assert count == b.item() > 1
