@@ -98,10 +98,21 @@ def test_a_gradient_comes_later_where_that_saves_memory():
     (problem,) = [p for name, p in PROBLEMS.items() if name.startswith("mlp/4-32-32-2 ")]
     step, inputs = compiled(problem)
     step(*inputs)
-    hidden, weights, biases = 2 * 8 * 32, 32 * 32 + 2 * 32 + 4 * 32, 2 + 32 + 32
-    # The gradient of the largest weights is made last: of the hidden layer's values and their
-    # cotangents, while all other gradients wait for the update.
+    hidden, weights, biases = 2 * 8 * 32, 32 * 32 + 2 * 32 + 4 * 32, 2 + 32
+    # The gradient of the largest weights is made last but one: of the hidden layer's values and
+    # their cotangents, while other gradients wait for the update. That of the bias beside them is
+    # a sum over the same cotangents, and comes when the values are gone.
     assert replay_of(step).live_bytes == 4 * (hidden + weights + biases)
+    explained = step.explain(*inputs)
+    assert explained.count("relu_grad sum\n") == 1 and explained.count("relu_grad\n") == 1
+
+
+def test_a_reduction_stays_in_its_group_where_leaving_saves_little():
+    (problem,) = [p for name, p in PROBLEMS.items() if name.startswith("mlp/64-64-64-10 ")]
+    step, inputs = compiled(problem)
+    step(*inputs)
+    explained = step.explain(*inputs)
+    assert explained.count("relu_grad sum\n") == 2 and "relu_grad\n" not in explained
 
 
 PRODUCTS = {

@@ -16,6 +16,7 @@ struct Step {
   bool tracked = false;  // recorded for a reverse sweep; a replay records it again
   uint32_t region = 0;   // see graph/node.h, Modes, as for `constant`
   bool constant = false;
+  bool alone = false;    // a reduction that joins no group
   std::shared_ptr<const Op> own_op = {};  // keeps an op alive that is no row of the table
 };
 

@@ -62,7 +62,7 @@ std::vector<PlannedUnit> plan_units(const Program& program, const std::vector<Ar
       waits |= made + 1 == units.size();
     }
     std::size_t chosen = units.size();
-    if (is_end(step))
+    if (is_end(step) && !step.alone)
       if (const std::size_t made = unit_of(step.ins[0]); made != nowhere && may_end(program, arrays, units[made], step))
         chosen = made;
     std::vector<std::size_t>* alike = joinable ? &groups[{step.region, out.size()}] : nullptr;
