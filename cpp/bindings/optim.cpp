@@ -37,8 +37,6 @@ struct Job {
   }
 };
 
-Array contiguous(const Array& x) { return x.is_contiguous() ? x : kernels::contiguous_copy(x); }
-
 Var tensor_at(const char* name, const char* what, const py::list& list, std::size_t i) {
   PyObject* item = PyList_GET_ITEM(list.ptr(), Py_ssize_t(i));
   if (!is_tensor(item))
@@ -104,8 +102,8 @@ std::vector<Job> find_jobs(const char* name, const py::list& params, States stat
     const bool same = share_memory(g.array(), parameter.array());
     Job& job = jobs.emplace_back(
         Job{.parameter = parameter,
-            .p = contiguous(parameter.array()),
-            .g = same ? kernels::contiguous_copy(g.array()) : contiguous(g.array()),
+            .p = kernels::contiguous(parameter.array()),
+            .g = same ? kernels::contiguous_copy(g.array()) : kernels::contiguous(g.array()),
             .states = {},
             .count = counts.array().data<int64_t>() + i});
     std::size_t next = 0;
@@ -232,7 +230,7 @@ double clip_grad_norm(const py::list& params, double max_norm) {
     const Var parameter = tensor_at("clip_grad_norm", "parameter", params, i);
     const Var g = gradient_of("clip_grad_norm", parameter, i);
     if (!g) continue;
-    const Array array = contiguous(g.array());
+    const Array array = kernels::contiguous(g.array());
     squares += array.dtype() == DType::float32
                    ? kernels::sum_of_squares(array.data<float>(), array.size())
                    : kernels::sum_of_squares(array.data<double>(), array.size());
@@ -297,7 +295,7 @@ Var counts_of(const std::vector<std::optional<std::pair<Var, int64_t>>>& places)
 // Whether an integer tensor may hold `value`: false only where it is known not to.
 bool may_hold(const Var& x, int64_t value) {
   if (x.is_abstract() || !is_integer(x.dtype())) return true;
-  const Array array = contiguous(x.array());
+  const Array array = kernels::contiguous(x.array());
   return dispatch(array.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::type;
     const T* data = array.data<T>();

@@ -514,14 +514,6 @@ int64_t tasks_of(double work) {
   return int64_t(std::max(1.0, worth_a_task / std::max(work, 1.0)));
 }
 
-template <class F>
-void for_floats(DType dtype, F f) {
-  if (dtype == DType::float32) f(TypeTag<float>{});
-  else f(TypeTag<double>{});
-}
-
-Array contiguous(const Array& x) { return x.is_contiguous() ? x : contiguous_copy(x); }
-
 }  // namespace
 
 void attention(const Array& q, const Array& k, const Array& v, const Attention& how,

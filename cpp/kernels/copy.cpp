@@ -181,6 +181,8 @@ Array contiguous_copy(const Array& x) {
   return out;
 }
 
+Array contiguous(const Array& x) { return x.is_contiguous() ? x : contiguous_copy(x); }
+
 void add_into(const Array& into, const Array& from) {
   if (into.size() == 0) return;
   if (are_short_runs(from, into))

@@ -13,6 +13,7 @@ void check_range(const std::string& where, const Array& x, DType dtype);
 void check_exponent(const std::string& where, const Array& x, DType dtype);
 void fill(const Array& to, double value);
 Array contiguous_copy(const Array& x);
+Array contiguous(const Array& x);  // itself, or such a copy
 // into += from, elementwise, the same dtype; `from` broadcasts, `into` may have any strides.
 void add_into(const Array& into, const Array& from);
 

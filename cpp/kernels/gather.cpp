@@ -221,8 +221,6 @@ void clear(const Array& out) {
     std::memset(out.raw(), 0, std::size_t(out.size()) * std::size_t(itemsize(out.dtype())));
 }
 
-Array contiguous(const Array& x) { return x.is_contiguous() ? x : contiguous_copy(x); }
-
 }  // namespace
 
 void gather(const char* where, const Array& x, std::span<const Array> indices, int axis,

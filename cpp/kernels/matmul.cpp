@@ -292,10 +292,7 @@ void chain_matmul(const Array& a, const Array& b, const Array& out) {
     multiply<T>(a, b, out, T(0));
     if (touched<T>(product_of<T>(a, b, out), out.size())) absorb<T>(a, b, out);
   };
-  if (out.dtype() == DType::float32)
-    run(TypeTag<float>{});
-  else
-    run(TypeTag<double>{});
+  for_floats(out.dtype(), run);
 }
 
 void linear(const Array& x, const Array& weight, const Array* bias, const LinearEnd& end, const Array& out) {
@@ -315,21 +312,18 @@ void linear(const Array& x, const Array& weight, const Array* bias, const Linear
       repeat_row<T>(bias->data<T>(), bias->strides()[0], out.data<T>(),
                     cols ? out.size() / cols : 0, cols);
     multiply<T>(x, transposed, out, T(bias ? 1 : 0));
-    const Array more = end.plus ? contiguous_copy(*end.plus) : Array();
+    const Array more = end.plus ? contiguous(*end.plus) : Array();
     if (end.rectify || end.plus)
       parallel::parallel_for(out.size(), 1 << 15, [&](int64_t begin, int64_t stop) {
         if (end.rectify) for_isa<Rectify>(out.data<T>() + begin, stop - begin);
         if (end.plus) for_isa<AddTo, T*, const T*>(out.data<T>() + begin, more.data<T>() + begin, stop - begin);
       });
   };
-  if (out.dtype() == DType::float32)
-    run(TypeTag<float>{});
-  else
-    run(TypeTag<double>{});
+  for_floats(out.dtype(), run);
 }
 
 void slope_product(const Array& a, const Array& b, const Array& slope, const Array& out, const Array& sums) {
-  const Array times = slope.is_contiguous() ? slope : contiguous_copy(slope);
+  const Array times = contiguous(slope);
   auto run = [&]<class T>(TypeTag<T>) {
     thread_local std::vector<double> room;  // kept: a replay takes no memory
     room.assign(std::size_t(sums.size()), 0.0);
@@ -348,10 +342,7 @@ void slope_product(const Array& a, const Array& b, const Array& slope, const Arr
     for (int64_t axis = 0; axis + 1 < out.ndim(); ++axis) axes.push_back(axis);
     reduce(Fold::sum, out, axes, sums);
   };
-  if (out.dtype() == DType::float32)
-    run(TypeTag<float>{});
-  else
-    run(TypeTag<double>{});
+  for_floats(out.dtype(), run);
 }
 
 bool product_joins(DType dtype, int64_t m, int64_t n, int64_t k) {

@@ -193,17 +193,6 @@ struct WeightBackward {
   }
 };
 
-Array contiguous(const Array& x) { return x.is_contiguous() ? x : contiguous_copy(x); }
-
-// f(TypeTag<T>) for the two float types.
-template <class F>
-void for_floats(DType dtype, F f) {
-  if (dtype == DType::float32)
-    f(TypeTag<float>{});
-  else
-    f(TypeTag<double>{});
-}
-
 int64_t rows_a_task(int64_t n) { return std::max<int64_t>(1, grain / n); }
 
 // f(begin, end, sums) for parts of the rows, at most 32 of them unless these were long, and the sums of all parts,

@@ -163,17 +163,11 @@ std::array<uint32_t, 4> philox(std::array<uint32_t, 4> c, std::array<uint32_t, 2
 }
 
 void random_uniform(RandomState state, const Array& out) {
-  if (out.dtype() == DType::float32)
-    fill<Uniform<float>>(state, out.data<float>(), out.size());
-  else
-    fill<Uniform<double>>(state, out.data<double>(), out.size());
+  for_floats(out.dtype(), [&]<class T>(TypeTag<T>) { fill<Uniform<T>>(state, out.data<T>(), out.size()); });
 }
 
 void random_normal(RandomState state, const Array& out) {
-  if (out.dtype() == DType::float32)
-    fill<Normal<float>>(state, out.data<float>(), out.size());
-  else
-    fill<Normal<double>>(state, out.data<double>(), out.size());
+  for_floats(out.dtype(), [&]<class T>(TypeTag<T>) { fill<Normal<T>>(state, out.data<T>(), out.size()); });
 }
 
 void random_integers(RandomState state, int64_t low, int64_t high, const Array& out) {

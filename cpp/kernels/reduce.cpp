@@ -61,14 +61,6 @@ void for_numbers(DType dtype, F&& f) {
   });
 }
 template <class F>
-void for_floats(DType dtype, F&& f) {
-  if (dtype == DType::float32)
-    f(TypeTag<float>{});
-  else
-    f(TypeTag<double>{});
-}
-
-template <class F>
 void run(const Array& x, const Ints& axes, const Array& out, Ending ending = {}) {
   run_fold<F>(x, make_walk(x, axes, F::ordered), static_cast<typename F::Out*>(out.raw()), ending);
 }

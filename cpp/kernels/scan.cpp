@@ -158,10 +158,7 @@ void scan(Scan scan, const Array& x, int axis, bool reverse, const Array& out) {
 }
 
 void recurrence(const Array& a, const Array& b, int axis, bool reverse, const Array& out) {
-  if (out.dtype() == DType::float32)
-    run_scan<Recur, float, float>(a, b, axis, reverse, out);
-  else
-    run_scan<Recur, double, double>(a, b, axis, reverse, out);
+  for_floats(out.dtype(), [&]<class T>(TypeTag<T>) { run_scan<Recur, T, T>(a, b, axis, reverse, out); });
 }
 
 }  // namespace wengert::kernels

@@ -282,8 +282,6 @@ void along(const T* a, const T* b, T* out, const Shape& shape, int axis) {
       });
 }
 
-Array contiguous(const Array& x) { return x.is_contiguous() ? x : contiguous_copy(x); }
-
 template <class F>
 void run_unary(const Array& x, int axis, const Array& out) {
   if (!x.is_contiguous()) copy(x, out);
@@ -291,10 +289,7 @@ void run_unary(const Array& x, int axis, const Array& out) {
   auto run = [&]<class T>(TypeTag<T>) {
     along<F, T>(from.data<T>(), nullptr, out.data<T>(), out.shape(), axis);
   };
-  if (out.dtype() == DType::float32)
-    run(TypeTag<float>{});
-  else
-    run(TypeTag<double>{});
+  for_floats(out.dtype(), run);
 }
 
 template <class F>
@@ -303,10 +298,7 @@ void run_binary(const Array& g, const Array& y, int axis, const Array& out) {
   auto run = [&]<class T>(TypeTag<T>) {
     along<F, T>(a.data<T>(), b.data<T>(), out.data<T>(), out.shape(), axis);
   };
-  if (out.dtype() == DType::float32)
-    run(TypeTag<float>{});
-  else
-    run(TypeTag<double>{});
+  for_floats(out.dtype(), run);
 }
 
 template <class T>
@@ -472,10 +464,7 @@ void cross_entropy(const Array& x, const Array& target, const ClassTargets& how,
       for_isa<Losses, const Examples<T>&>(e, out.data<T>(), begin, end);
     });
   };
-  if (out.dtype() == DType::float32)
-    run(TypeTag<float>{});
-  else
-    run(TypeTag<double>{});
+  for_floats(out.dtype(), run);
 }
 
 void cross_entropy_grad(const Array& g, const Array& x, const Array& target,
@@ -489,10 +478,7 @@ void cross_entropy_grad(const Array& g, const Array& x, const Array& target,
       for_isa<LossGrads, const Examples<T>&>(e, g.data<T>(), g_stride, out.data<T>(), begin, end);
     });
   };
-  if (out.dtype() == DType::float32)
-    run(TypeTag<float>{});
-  else
-    run(TypeTag<double>{});
+  for_floats(out.dtype(), run);
 }
 
 }  // namespace wengert::kernels

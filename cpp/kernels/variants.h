@@ -1,6 +1,7 @@
 // One body of code, compiled for every instruction set and called for the one in use. Knows no
 // kernel.
 #pragma once
+#include "base/dtype.h"
 #include "kernels/isa.h"
 
 namespace wengert::kernels {
@@ -31,6 +32,13 @@ template <class F, class... A>
 auto for_isa_dividing(A... args) {
   if (isa() == Isa::baseline) return Variants<F, A...>::baseline(args...);
   return Variants<F, A...>::avx2(args...);
+}
+
+// f(TypeTag<T>{}) of a float dtype.
+template <class F>
+void for_floats(DType dtype, F&& f) {
+  if (dtype == DType::float32) f(TypeTag<float>{});
+  else f(TypeTag<double>{});
 }
 
 }  // namespace wengert::kernels

@@ -86,8 +86,7 @@ const std::map<std::string, Function>& functions() {
 void kernel(const Call& call) {
   const std::string& name = call.attrs.text("name");
   const Function f = functions().at(name);
-  auto rows = [](const Array& x) { return x.is_contiguous() ? x : kernels::contiguous_copy(x); };
-  const Array a = rows(call.in[0]), b = rows(call.in[1]);
+  const Array a = kernels::contiguous(call.in[0]), b = kernels::contiguous(call.in[1]);
   const int64_t *x1 = a.data<int64_t>(), *x2 = b.data<int64_t>();
   int64_t* out = call.out[0].data<int64_t>();
   for (int64_t i = 0; i < a.size(); ++i) {

@@ -375,7 +375,7 @@ void check_rmsprop(const Attrs& at) {
 }
 
 double squares_of(const Array& given) {
-  const Array x = given.is_contiguous() ? given : kernels::contiguous_copy(given);
+  const Array x = kernels::contiguous(given);
   return x.dtype() == DType::float32 ? kernels::sum_of_squares(x.data<float>(), x.size())
                                      : kernels::sum_of_squares(x.data<double>(), x.size());
 }

@@ -48,6 +48,9 @@ int64_t fold_signs(Program& program);
 // and multiplied later. Keeps every bit.
 int64_t share_slopes(Program& program);
 
+// Functions, sums and slopes behind products are computed with them. Unless `exact`, sums in another order.
+int64_t attach(Program& program, bool exact);
+
 // Equal operations on many single numbers become one on a vector of them, level by level. Unless `exact`,
 // sums of several numbers and of products are added up in another order: as reductions and products of
 // matrices where the numbers lie so.
