@@ -151,6 +151,29 @@ def test_modes_and_attributes_of_modules():
         np.testing.assert_array_equal(compiled(x).numpy(), model(x).numpy())
 
 
+def test_cleared_recordings_give_their_memory_back():
+    class Scale(nn.Module):
+        factor = 2
+
+        @wg.compile
+        def __call__(self, x: wg.Tensor) -> wg.Tensor:
+            return (wg.sin(x) @ x).sum() * self.factor
+
+    scale, x = Scale(), wg.ones((64, 64))
+    compiled = wg.compile(lambda x: (wg.sin(x) @ x).sum())
+    before = wg.memory.live_bytes()
+    for f in (compiled, scale.__call__):
+        expected = [f(x).item() for _ in range(3)]
+        assert wg.memory.live_bytes() > before and f.cache_info() == (2, 1, 1)
+        f.cache_clear()
+        assert wg.memory.live_bytes() == before and f.cache_info() == (0, 0, 0)
+        assert [f(x).item() for _ in range(3)] == expected and f.cache_info() == (2, 1, 1)
+        f.cache_clear()
+    scale.__call__(x)
+    Scale.__dict__["__call__"].cache_clear()  # of all objects
+    assert scale.__call__.cache_info() == (0, 0, 0) and wg.memory.live_bytes() == before
+
+
 def test_recordings_of_past_options_are_forgotten():
     model = nn.Module()
     compiled = wg.compile(lambda x: x * model.k)

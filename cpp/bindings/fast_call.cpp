@@ -328,6 +328,12 @@ void add_recording(py::handle fast, py::tuple args, py::dict kwargs, py::object 
   self.entries->push_back(std::move(entry));
 }
 
+void clear_recordings(py::handle fast) {
+  std::vector<Entry> ended;  // what ends with them may call this function
+  ended.swap(*fast_of(fast).entries);
+  fast_of(fast).hits = 0;
+}
+
 }  // namespace
 
 void bind_fast_call(py::module_& m) {
@@ -335,6 +341,7 @@ void bind_fast_call(py::module_& m) {
   m.add_object("_FastCall", py::handle(reinterpret_cast<PyObject*>(fast_type)));
   m.def("_set_statics", [](py::handle fast, std::vector<Py_ssize_t> positions) { *fast_of(fast).statics = std::move(positions); });
   m.def("_add_recording", add_recording);
+  m.def("_clear_recordings", clear_recordings);
 }
 
 }  // namespace wengert::bindings

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import _core, arguments, byte_size, other_names, tree
-from ._core import ArgumentTypeError, FileError, Tensor, TraceError
+from ._core import ArgumentError, ArgumentTypeError, FileError, Tensor, TraceError
 from .checked import calls_itself, checked_call, warn
 from .loop_checkpoints import Budget, Checkpoint, TwoLevel
 from .program import Program
@@ -46,7 +46,7 @@ class _Recorded(NamedTuple):
 
 
 _MOST_ARGUMENTS = 1 << 16
-_MANY = 8  # recordings between two warnings
+_MANY = 8  # recordings before the first warning
 _PARTS = "modules that are arguments"
 _OPTIONS = "attributes or modes of modules, options of optimisers, requires_grad"
 _STALE = 16  # recordings kept of other states of modules and options, and of other gradients
@@ -68,7 +68,7 @@ class Compiled(_core._FastCall):
         functools.update_wrapper(self, f, updated=())
         if not hasattr(self, "__name__"):
             self.__name__ = type(f).__name__
-        numbers = _numbers(static_argnums)
+        numbers = _numbers(f, static_argnums)
         self._static = frozenset(numbers)
         self._exact = exact
         self._budget = memory_budget
@@ -225,7 +225,8 @@ class Compiled(_core._FastCall):
             del self._recordings[key]
 
     def _warn_of_growth(self, once: list[str]) -> None:
-        if self._misses % _MANY:
+        times, rest = divmod(self._misses, _MANY)
+        if rest or times & (times - 1):  # told at 8, 16, 32, ...
             return
         keys = list(self._recordings)
         names = ("tree structure", "static arguments", "", "grad mode", "", _PARTS, _OPTIONS)
@@ -234,7 +235,9 @@ class Compiled(_core._FastCall):
         changing += once
         warn(
             f"compile: {self.__name__} was recorded {self._misses} times; what changes: "
-            f"{', '.join(changing) or 'which leaves hold a gradient'}"
+            f"{', '.join(changing) or 'which leaves hold a gradient'}. Each recording keeps its "
+            f"memory: pad to a few shapes, pass numbers that change as arguments, or forget all by "
+            "cache_clear()"
         )
 
     def _changing_leaves(self, keys: list[tuple[Any, ...]]) -> list[str]:
@@ -337,6 +340,21 @@ class Compiled(_core._FastCall):
         size = sum(len(entries) for entries in self._recordings.values())
         return CacheInfo(self._hits + self._slow_hits, self._misses, size)
 
+    def cache_clear(self) -> None:
+        """Forgets all recordings, whose memory is free then, and counts anew: calls record again.
+
+        >>> f = wg.compile(lambda x: x * x)
+        >>> _ = [f(wg.ones(n)) for n in range(5)]
+        >>> f.cache_clear()
+        >>> f.cache_info()
+        CacheInfo(hits=0, misses=0, size=0)
+        """
+        self._recordings.clear()
+        _core._clear_recordings(self)
+        self._slow_hits = self._misses = 0
+        for _, method in list(self._bound.values()):
+            method.cache_clear()
+
     def program(self, *args: Any, **kwargs: Any) -> Program:
         """The program that a call with these arguments replays."""
         return self._named(self._replay(args, kwargs)[0].program)
@@ -422,11 +440,22 @@ def _exact(x: Any) -> Any:
     return type(x), x.hex() if isinstance(x, float) else x
 
 
-def _numbers(static_argnums: Any) -> tuple[int, ...]:
+def _numbers(f: Callable, static_argnums: Any) -> tuple[int, ...]:
     given = static_argnums if isinstance(static_argnums, (list, tuple)) else (static_argnums,)
-    return tuple(
+    numbers = tuple(
         [arguments.integer("compile", "static_argnums", n, None, _MOST_ARGUMENTS) for n in given]
     )
+    try:
+        kinds = [p.kind for p in inspect.signature(f).parameters.values()] if numbers else []
+    except (TypeError, ValueError):
+        return numbers
+    count = sum(kind <= inspect.Parameter.POSITIONAL_OR_KEYWORD for kind in kinds)
+    for n in numbers:
+        if inspect.Parameter.VAR_POSITIONAL not in kinds and not -count <= n < count:
+            raise ArgumentError(
+                f"compile: static_argnums has {n}, but the function takes {count} by position"
+            )
+    return numbers
 
 
 def _followed(tensors: list[Tensor]) -> list[bool]:

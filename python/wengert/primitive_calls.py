@@ -291,9 +291,10 @@ class Call:
         what, to = ("cotangent", "argument") if way == "vjp" else ("tangent", "output")
         says = f"{self.name}: the {way.upper()} rule"
         if not isinstance(result, tuple):
+            cts = "ct," if len(space) == 1 else ", ".join([f"ct{i + 1}" for i in range(len(space))])
             raise ArgumentTypeError(
                 f"{says} must return a tuple with one {what} an {to}; got a {type(result).__name__}"
-                + (". Write return (ct,)" if isinstance(result, Tensor) else "")
+                + (f". Write return ({cts})" if isinstance(result, Tensor) else "")
             )
         if len(result) != len(space):
             raise ArgumentError(

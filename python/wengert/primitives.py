@@ -148,7 +148,8 @@ def primitive(f: Callable) -> Primitive:
     f computes with NumPy or with wengert operations, and returns an array or a tuple of them. It
     gets its positional parameters as constant tensors, or as read-only NumPy arrays if it does not
     take tensors; keyword-only parameters are plain, hashable options, which the rules get too.
-    ``def_vjp`` and ``def_jvp`` give the rules; from either the other follows.
+    ``def_vjp`` and ``def_jvp`` give the rules; from either the other follows. A VJP rule returns a
+    tuple, one cotangent an argument: ``return ct,`` where there is one.
 
     Rules in wengert operations can be differentiated again, to any order. f and the rules must
     compute from what they are given alone: ``wg.GraphError`` where one closes over a tensor that is
