@@ -98,6 +98,16 @@ def test_independent_products_have_the_same_bits():
         assert with_threads(count, compiled, x) == expected
 
 
+@pytest.mark.parametrize("rows, terms, columns", [(512, 844, 48), (520, 512, 49), (1100, 700, 300)])
+def test_products_across_rows_have_the_same_bits(rows, terms, columns):
+    """The factor read across its rows fits the second-level cache in tiles, but not as a whole."""
+    rng = np.random.default_rng(0)
+    a, b = (wg.tensor(rng.normal(size=(terms, n)).astype("f")) for n in (rows, columns))
+    expected = with_threads(1, lambda: a.T @ b)
+    for count in THREADS:
+        assert with_threads(count, lambda: a.T @ b) == expected
+
+
 @pytest.mark.parametrize(
     "rows, inputs, outputs", [(128, 512, 256), (96, 700, 250), (64, 2048, 130)]
 )

@@ -74,7 +74,9 @@ void turn(const Matrix<T>& x, int64_t first, T scale, T* to) {
 template <class T>
 class Room {
  public:
-  void fit(int64_t n) { lines_.resize(std::size_t(n / granule<T> + 1)); }
+  void fit(int64_t n) {
+    if (const auto lines = std::size_t(n / granule<T> + 1); lines_.size() < lines) lines_.resize(lines);
+  }
   T* data() { return lines_.data()->at; }
 
  private:
@@ -332,7 +334,7 @@ void clear_rows(const blas::Matrix<T>& x, int64_t first) {
 template <class T>
 void attend(const Forward<T>& f, int64_t first, ForwardRoom<T>& room) {
   const int64_t count = std::min(tile, f.q.rows - first), width = f.v.cols,
-                stride = padded<T>(width);
+                padded_width = padded<T>(width);
   const blas::Matrix<T> out{f.out.data + first * f.out.row_stride, count, width, f.out.row_stride, 1},
       sums = sums_of(out, room.sums);
   const int64_t columns = (count + lanes<T> - 1) / lanes<T> * lanes<T>;
@@ -355,7 +357,7 @@ void attend(const Forward<T>& f, int64_t first, ForwardRoom<T>& room) {
       for (int64_t c = 0; c < width; ++c) sums.data[i * sums.row_stride + c] *= room.kept[i];
     const Rows<T> values(f.v, start, n, room.values);
     small_product<T>({.a = scores, .a_row = 1, .a_col = tile, .b = values.data,
-                      .b_row = values.stride, .c = sums.data, .c_row = sums.row_stride, .m = count, .n = stride,
+                      .b_row = values.stride, .c = sums.data, .c_row = sums.row_stride, .m = count, .n = padded_width,
                       .k = n, .add = start > 0,
                       .band = diagonal ? Band::terms_to_row : Band::whole});
   }

@@ -288,10 +288,11 @@ bool tiles_are_panels(const Matrix<const T>& a, int64_t n, Tiles tile) {
          kernels::panels_pay<T>(block(a, 0, rows, 0, a.cols), cols);
 }
 
-// One thread does not need tiles, of which each copies panels that another has copied.
+// One thread does not need tiles, of which each copies panels that another has copied: if the whole is a product by
+// panels, too.
 template <class T>
 Tiles tiles_of_thread(const Matrix<const T>& a, int64_t n, Tiles tile) {
-  return parallel::is_alone() ? Tiles{a.rows, n} : tile;
+  return parallel::is_alone() && kernels::panels_pay<T>(a, n) ? Tiles{a.rows, n} : tile;
 }
 
 // Whether the product is long enough to wake a thread for a part of it.

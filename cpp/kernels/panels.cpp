@@ -136,23 +136,6 @@ bool copy_pays(int64_t n) {
   return n > 2 * columns<T>;
 }
 
-}  // namespace
-
-// Measured with one thread: on Zen 4 105-112 of 118 Gflop/s where BLAS has 92-103, on Emerald Rapids 145-165 of 176
-// where it has 125-155; less where a panel serves few rows, or where an `a` read across its rows, in place, does not
-// fit the second-level cache.
-template <class T>
-bool panels_pay(const blas::ConstMatrix<T>& a, int64_t n) {
-  const bool near = a.rows * a.cols <= (1 << 20) / int64_t(sizeof(T));
-  return isa() == Isa::avx512 && a.rows >= 64 && n >= columns<T> && a.rows * n * a.cols > 1 << 20 &&
-         (a.col_stride == 1 || copy_pays<T>(n) || near);
-}
-
-template <class T>
-bool panels_join(const blas::ConstMatrix<T>& a, int64_t n) {
-  return n % columns<T> == 0 && (a.row_stride == 1 || a.col_stride == 1);
-}
-
 // What begins with the first terms, and what ends with the last.
 template <class T>
 blas::Ending<T> part_of(const blas::Ending<T>& ending, bool first, bool last) {
@@ -168,6 +151,23 @@ constexpr int64_t copied_terms = most_terms / 2;
 template <class T>
 int64_t place_of_term(const blas::ConstMatrix<T>& a, int64_t p) {
   return a.row_stride == 1 ? p * strip_rows : p;
+}
+
+}  // namespace
+
+// Measured with one thread: on Zen 4 105-112 of 118 Gflop/s where BLAS has 92-103, on Emerald Rapids 145-165 of 176
+// where it has 125-155; less where a panel serves few rows, or where an `a` read across its rows, in place, does not
+// fit the second-level cache.
+template <class T>
+bool panels_pay(const blas::ConstMatrix<T>& a, int64_t n) {
+  const bool near = a.rows * a.cols <= (1 << 20) / int64_t(sizeof(T));
+  return isa() == Isa::avx512 && a.rows >= 64 && n >= columns<T> && a.rows * n * a.cols > 1 << 20 &&
+         (a.col_stride == 1 || copy_pays<T>(n) || near);
+}
+
+template <class T>
+bool panels_join(const blas::ConstMatrix<T>& a, int64_t n) {
+  return n % columns<T> == 0 && (a.row_stride == 1 || a.col_stride == 1);
 }
 
 template <class T>

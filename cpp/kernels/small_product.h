@@ -34,7 +34,6 @@ struct Ahead {
     if (++at == ahead.lines) at = 0, ++run;
   }
 }
-[[gnu::always_inline]] inline void ask(const Ahead& ahead) { ask(ahead, 0, ahead.runs * ahead.lines); }
 
 // c[i, j] = sum_p a[i, p] b[p, j], or += where `add`, or with `row`, which has n numbers, + row[j]; where
 // `rectify`, 0 in the place of what is not positive.

@@ -27,9 +27,9 @@ int64_t reorder(Program& program, const std::vector<Update>& updates) {
   std::vector<Step>& steps = program.steps;
   if (steps.size() > most_steps || steps.empty()) return 0;
   Planned best = Executor::planned(program, updates);
+  const auto at = [&](std::size_t place) { return steps.begin() + std::ptrdiff_t(place); };
   // Carries step `from` to place `to`, if that helps by at least so many bytes, with at most so many units more.
   const auto carry = [&](std::size_t from, std::size_t to, int64_t worth = 1, std::size_t more = 0) {
-    const auto at = [&](std::size_t place) { return steps.begin() + std::ptrdiff_t(place); };
     const auto turn = [&](std::size_t source, std::size_t target) {
       if (target < source) std::rotate(at(target), at(source), at(source + 1));
       else std::rotate(at(source), at(source + 1), at(target + 1));
@@ -56,7 +56,7 @@ int64_t reorder(Program& program, const std::vector<Update>& updates) {
     // What a reduction reads may be there at the peak anyway: then its result need not be.
     for (std::size_t from = peak; from-- > 0 && peak - from <= farthest;) {
       const bool waits = is_end(steps[from]) && !steps[from].alone &&
-                         std::none_of(&steps[from + 1], &steps[peak + 1], [&](const Step& s) { return reads(s, steps[from]); });
+                         std::none_of(at(from + 1), at(peak + 1), [&](const Step& s) { return reads(s, steps[from]); });
       if (!waits) continue;
       steps[from].alone = true;
       if (carry(from, peak, std::max<int64_t>(1, best.bytes / worth_a_unit), 1)) return true;
